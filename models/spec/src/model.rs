@@ -1,0 +1,133 @@
+//! The typed form of `model.toml`: what is trained, how, and what the slate made of its scores must obey.
+//!
+//! Parsing checks everything that the file alone can tell. Names of fields are checked by [`ModelSpec::check`] once the
+//! features the model is trained on have been read.
+
+use miette::SourceSpan;
+
+use crate::vocabulary::Objective;
+
+/// A whole `model.toml`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModelSpec {
+    /// `[a-z0-9_]{1,64}`.
+    pub name: String,
+    /// Path of the `features.toml`, relative to the directory of this file.
+    pub features: String,
+    /// What the model is trained to do.
+    pub objective: Objective,
+    /// The kind of model and how it is trained.
+    pub learner: Learner,
+    /// From scores to slate.
+    pub slate: SlateSpec,
+}
+
+/// The kind of model, with the hyper-parameters that this kind understands.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Learner {
+    /// Gradient-boosted regression trees.
+    Trees(TreeTraining),
+    /// A weighted sum of the features, each standardised.
+    Linear(LinearTraining),
+}
+
+/// Hyper-parameters of boosted trees, under XGBoost's names and meanings.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TreeTraining {
+    /// Trees, 1..=2,000.
+    pub rounds: u32,
+    /// Depth of a tree, 1..=12.
+    pub max_depth: u32,
+    /// Learning rate, above 0, at most 1.
+    pub eta: f64,
+    /// The least sum of second derivatives in a leaf, >= 0.
+    pub min_child_weight: f64,
+    /// The least gain of a split, >= 0.
+    pub gamma: f64,
+    /// L2 penalty on leaf weights, >= 0.
+    pub lambda: f64,
+    /// L1 penalty on leaf weights, >= 0.
+    pub alpha: f64,
+    /// Share of the rows each tree sees, above 0, at most 1.
+    pub subsample: f64,
+    /// Share of the features each tree sees, above 0, at most 1.
+    pub colsample: f64,
+    /// Histogram bins per feature, 2..=1,024.
+    pub max_bin: u32,
+    /// LambdaMART pairs each of this many best candidates of a query with every lower one, 1..=1,000.
+    pub pairs: u32,
+    /// Seed of the sampling.
+    pub seed: u64,
+}
+
+/// Hyper-parameters of a linear model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LinearTraining {
+    /// Passes over the data, 1..=10,000.
+    pub rounds: u32,
+    /// Learning rate, above 0, at most 1.
+    pub eta: f64,
+    /// L2 penalty on the weights, >= 0.
+    pub lambda: f64,
+    /// Seed of the order of rows.
+    pub seed: u64,
+}
+
+/// How scored candidates become a slate.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SlateSpec {
+    /// Places, 1..=1,000; 20 unless declared.
+    pub size: u16,
+    /// Hard limits on items that share a value.
+    pub at_most: Vec<AtMost>,
+    /// Items never shown.
+    pub exclude: Vec<Exclude>,
+    /// Trades score against likeness to what is already on the slate.
+    pub diversity: Option<Diversity>,
+}
+
+/// At most `max` items with the same value of `field` in any `window` consecutive places.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AtMost {
+    /// Name of an item string field.
+    pub field: String,
+    /// 1..=1,000.
+    pub max: u16,
+    /// 0 is the whole slate; otherwise larger than `max`.
+    pub window: u16,
+    /// The value of `field` in the text.
+    pub span: SourceSpan,
+}
+
+/// Never show an item whose `field` is `value`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exclude {
+    /// Name of an item string field.
+    pub field: String,
+    /// The value excluded.
+    pub value: String,
+    /// The value of `field` in the text.
+    pub span: SourceSpan,
+}
+
+/// Maximal marginal relevance (Carbonell and Goldstein, 1998): each place goes to the candidate with the largest
+/// `lambda x score - (1 - lambda) x likeness to the most similar item placed before it`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Diversity {
+    /// 1 is score alone, 0 is difference alone.
+    pub lambda: f32,
+    /// Likeness of two items: the sum of the weights of the fields on which they agree. At least one, at most 8.
+    pub similarity: Vec<SimilarityTerm>,
+}
+
+/// The part of a likeness that one field brings.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SimilarityTerm {
+    /// Name of an item string field.
+    pub field: String,
+    /// Above 0, finite.
+    pub weight: f32,
+    /// The name in the text.
+    pub span: SourceSpan,
+}
