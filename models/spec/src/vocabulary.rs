@@ -112,21 +112,21 @@ words! {
     pub enum OverlapMetric {
         /// |A ∩ B| / |A ∪ B|.
         Jaccard = "jaccard",
-        /// |A ∩ B| / |B|: how much of B the field covers.
+        /// |A ∩ B| / |A|: how much of the field the other set covers.
         Containment = "containment",
     }
 
     /// Arithmetic over the final values of earlier features.
     pub enum CombineOp {
-        /// `a / b`, exactly two inputs; missing when `b` is 0.
+        /// `a / b`; missing when `b` is 0.
         Ratio = "ratio",
-        /// The product of two or more inputs, from left to right.
+        /// `a * b`.
         Product = "product",
-        /// `a - b`, exactly two inputs.
+        /// `a - b`.
         Difference = "difference",
-        /// The smallest of two or more inputs.
+        /// The smaller; missing when either is NaN.
         Min = "min",
-        /// The largest of two or more inputs.
+        /// The larger; missing when either is NaN.
         Max = "max",
     }
 

@@ -21,7 +21,7 @@ pub struct FeatureSpec {
     pub shared_refresh: Seconds,
     /// Length of the ring of a user's recent events, 0..=256; 64 unless declared.
     pub history_events: u16,
-    /// Settings of counter tables, at most one for each (scope, event, by).
+    /// Settings of counter tables, at most one for each (event, by).
     pub tables: Vec<TableSettings>,
     /// The features, at most [`FeatureSpec::MAX_FEATURES`], names unique; the order is the order of the model's columns.
     pub features: Vec<Feature>,
@@ -51,17 +51,15 @@ pub struct EventKind {
     pub span: SourceSpan,
 }
 
-/// Settings of the table that holds the counters of one (scope, event, by).
+/// Settings of the table in a user's state that holds the counters of one (event, by). Global tables hold every key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TableSettings {
-    /// Whose events the table counts.
-    pub scope: CounterScope,
     /// Name of the declared event it counts.
     pub event: String,
     /// What the keys of the table are; never [`By::All`], which has one key.
     pub by: By,
-    /// Keys held at most, 1..=1,048,576; beyond it the smallest are evicted.
-    pub capacity: u32,
+    /// Keys held at most, 1..=4,096; beyond it the smallest are evicted.
+    pub capacity: u16,
     /// The whole entry in the text.
     pub span: SourceSpan,
 }
@@ -75,7 +73,7 @@ pub struct Feature {
     pub doc: String,
     /// Stands for a missing value, before the transforms: finite or NaN. The declared one, else the kind's own.
     pub default: f32,
-    /// Applied in order to the value or its default.
+    /// Applied in order to the value or its default; at most [`FeatureSpec::MAX_TRANSFORMS`].
     pub transforms: Vec<Transform>,
     /// What is computed.
     pub kind: FeatureKind,
@@ -175,8 +173,8 @@ pub enum StringEncoding {
 /// What a field of tokens is compared with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OverlapWith {
-    /// Another field of tokens.
-    Field(FieldRef),
+    /// A tokens field of the context, such as the query.
+    Context(FieldRef),
     /// The same field of the items of the user's most recent events.
     History {
         /// Name of the declared event.
@@ -264,7 +262,7 @@ pub enum FeatureKind {
     },
     /// `token_overlap`: how much two sets of tokens have in common, 0..=1.
     TokenOverlap {
-        /// A tokens field; of the item when compared with the history.
+        /// A tokens field of the item.
         field: FieldRef,
         /// What it is compared with.
         with: OverlapWith,
@@ -275,8 +273,8 @@ pub enum FeatureKind {
     Combine {
         /// Which.
         op: CombineOp,
-        /// Indices into [`FeatureSpec::features`], each smaller than the feature's own; 2..=8 of them.
-        inputs: Vec<usize>,
+        /// Left and right: indices into [`FeatureSpec::features`], each smaller than the feature's own.
+        inputs: [usize; 2],
     },
 }
 
@@ -291,6 +289,8 @@ impl FeatureSpec {
     pub const MAX_HISTORY: u16 = 256;
     /// The most buckets of a hash: every index up to 2^24 is an exact `f32`.
     pub const MAX_BUCKETS: u32 = 1 << 24;
-    /// The largest table of counters.
-    pub const MAX_CAPACITY: u32 = 1 << 20;
+    /// The most keys of a user's table of counters.
+    pub const MAX_CAPACITY: u16 = 4_096;
+    /// Transforms of one feature, at most.
+    pub const MAX_TRANSFORMS: usize = 16;
 }
