@@ -5,12 +5,16 @@
 
 mod binaryen;
 mod cache;
+mod checks;
+mod fuzz;
 mod gates;
 mod guest;
 mod process;
+mod rules;
 mod say;
 mod setup;
 mod toolchain;
+mod tools;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -40,16 +44,39 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
+    /// Set up, build the guest, and check everything; CI runs this
+    Test,
+    /// Check the dependency rules of ARCHITECTURE.md
+    Rules,
+    /// Check licences, sources and banned crates with cargo-deny (built from source at the first run)
+    Deny,
     /// Check a file of figures against xtask/gates.toml
     Gates {
         /// A JSON list of {name, value, unit, command}
         #[arg(long, value_name = "FILE")]
         figures: PathBuf,
     },
+    /// Run the fuzz targets (cargo-fuzz is built from source at the first run)
+    Fuzz {
+        /// One target; without it, all of them in turn
+        target: Option<String>,
+        /// For how long each
+        #[arg(long, value_name = "N", default_value_t = 60)]
+        seconds: u64,
+    },
+    /// Build the guest and run the benchmarks
+    Bench {
+        /// Passed on to criterion: a filter, --save-baseline NAME, ...
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
 }
 
 fn main() -> ExitCode {
-    match perform(Arguments::parse().task) {
+    let mut steps = Steps::default();
+    let result = perform(Arguments::parse().task, &mut steps);
+    steps.summary();
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             anstream::eprintln!("\x1b[1;31merror\x1b[0m: {error:#}");
@@ -58,9 +85,8 @@ fn main() -> ExitCode {
     }
 }
 
-fn perform(task: Task) -> Result<()> {
+fn perform(task: Task, steps: &mut Steps) -> Result<()> {
     let workspace = workspace();
-    let mut steps = Steps::default();
     match task {
         Task::Setup => {
             steps.step("setup", setup::run)?;
@@ -87,11 +113,29 @@ fn perform(task: Task) -> Result<()> {
                 process::run(&mut cargo, "read the message above")
             })?;
         }
+        Task::Test => checks::run(workspace, steps)?,
+        Task::Rules => steps.step("rules", || rules::check(workspace))?,
+        Task::Deny => steps.step("deny", || {
+            let mut deny = tools::CARGO_DENY.command(workspace)?;
+            // Advisories need a clone of their database; the registries are all that a machine must reach.
+            process::run(deny.args(["check", "bans", "licenses", "sources"]), "deny.toml says what is allowed and why")
+        })?,
+        Task::Fuzz { target, seconds } => {
+            steps.step("fuzz", || fuzz::run(workspace, target.as_deref(), seconds))?;
+        }
+        Task::Bench { arguments } => {
+            let toolchain = steps.step("setup", setup::run)?;
+            steps.step("guest", || guest::build(workspace, &toolchain))?;
+            steps.step("bench", || {
+                let mut cargo = process::cargo();
+                cargo.current_dir(workspace).args(["bench", "--package", "selvedge-benches", "--benches", "--"]);
+                process::run(cargo.args(&arguments), "read the message above")
+            })?;
+        }
         Task::Gates { figures } => {
             gates::Gates::read(workspace)?.check(&gates::read_figures(&figures)?)?;
         }
     }
-    steps.summary();
     Ok(())
 }
 

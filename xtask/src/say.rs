@@ -31,8 +31,11 @@ impl Steps {
         result
     }
 
-    /// Prints the time of each step and of all of them.
+    /// Prints the time of each step, also of one that failed, and of all of them.
     pub(crate) fn summary(&self) {
+        if self.0.is_empty() {
+            return;
+        }
         let width = self.0.iter().map(|(name, _)| name.len()).max().unwrap_or(0).max("all".len());
         for (name, time) in &self.0 {
             eprintln!("{DIM}  {name:<width$} {:>7.1} s{RESET}", time.as_secs_f64());

@@ -1,0 +1,43 @@
+//! The whole test command, step by step: what CI runs and what a contributor runs before a commit.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::gates::Gates;
+use crate::say::Steps;
+use crate::{guest, process, rules, setup};
+
+/// Sets up, builds the guest, and checks everything; stops at the first step that fails.
+pub(crate) fn run(workspace: &Path, steps: &mut Steps) -> Result<()> {
+    let toolchain = steps.step("setup", setup::run)?;
+    let figures = steps.step("guest", || guest::build(workspace, &toolchain))?;
+    steps.step("gates", || Gates::read(workspace)?.check(&figures))?;
+    steps.step("rules", || rules::check(workspace))?;
+    steps.step("format", || {
+        let hint = "run `cargo fmt --all`; without rustfmt: `rustup component add rustfmt`, Debian: apt-get install rustfmt-web";
+        process::run(&mut cargo(workspace, &["fmt", "--all", "--check"]), hint)
+    })?;
+    steps.step("clippy", || {
+        let hint = "fix the warnings above; without clippy: `rustup component add clippy`, Debian: apt-get install rust-web-clippy";
+        process::run(&mut cargo(workspace, &["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"]), hint)
+    })?;
+    steps.step("tests", || {
+        let hint = "read the first failure above";
+        if process::ask(process::cargo().args(["nextest", "--version"])).is_some() {
+            process::run(&mut cargo(workspace, &["nextest", "run", "--workspace"]), hint)
+        } else {
+            process::run(&mut cargo(workspace, &["test", "--workspace", "--lib", "--bins", "--tests"]), hint)
+        }
+    })?;
+    steps.step("doc-tests", || {
+        process::run(&mut cargo(workspace, &["test", "--workspace", "--doc"]), "read the first failure above")
+    })
+}
+
+fn cargo(workspace: &Path, arguments: &[&str]) -> Command {
+    let mut command = process::cargo();
+    command.current_dir(workspace).args(arguments);
+    command
+}
