@@ -31,6 +31,8 @@ const ENTRY_LEN: usize = 24;
 const ALIGN: usize = 16;
 /// Largest number of sections that a reader accepts.
 pub const MAX_SECTIONS: usize = 4096;
+/// Largest metadata section in bytes. Decoding takes a multiple of it in memory, which a small machine must bear.
+pub const MAX_METADATA_LEN: usize = 1 << 22;
 const CHECKED_FROM: usize = 32;
 const PLACE: &str = "container";
 
@@ -269,11 +271,14 @@ impl ContainerBuilder {
     }
 }
 
-/// Decodes a postcard section: all bytes are used and encoding the value again gives the same bytes.
+/// Decodes a postcard section of bounded length: all bytes are used and encoding the value again gives the same bytes.
 pub(crate) fn metadata<T: serde::Serialize + serde::de::DeserializeOwned>(
     bytes: &[u8],
     place: &'static str,
 ) -> Result<T, DecodeError> {
+    if bytes.len() > MAX_METADATA_LEN {
+        return Err(DecodeError::too_large(place, MAX_METADATA_LEN as u64, bytes.len() as u64));
+    }
     let refused = DecodeError::new(DecodeErrorKind::BadMetadata, place, 0);
     let (value, rest) = postcard::take_from_bytes::<T>(bytes).map_err(|_| refused)?;
     let canonical = rest.is_empty() && postcard::to_allocvec(&value).is_ok_and(|again| again == bytes);

@@ -253,7 +253,9 @@ impl<'a> DecisionView<'a> {
         let block = |tag, count: usize| {
             let mut found = message.blocks().filter(|(header, _)| header.tag == tag);
             match (found.next(), found.next()) {
-                (Some((_, block)), None) if Some(block.len()) == count.checked_mul(4) => Ok(block),
+                (Some((header, block)), None) if header.is_plain() && Some(block.len()) == count.checked_mul(4) => {
+                    Ok(block)
+                }
                 _ => Err(DecodeError::invalid("decision block", usize::from(tag))),
             }
         };

@@ -54,6 +54,13 @@ pub struct BlockHeader {
     pub field: u64,
 }
 
+impl BlockHeader {
+    /// Whether all that only a column uses is zero.
+    pub(crate) const fn is_plain(&self) -> bool {
+        self.scope == 0 && self.ty == 0 && self.field == 0
+    }
+}
+
 /// A message whose frame and directory are valid.
 #[derive(Clone, Copy, Debug)]
 pub struct MessageView<'a> {

@@ -247,7 +247,7 @@ impl<'a> TreeNodes<'a> {
             if usize::from(feature) >= features {
                 return Err(DecodeError::invalid("tree feature", start + node));
             }
-            if node >= 2 * inner + 1 {
+            if node > 2 * inner {
                 return Err(DecodeError::invalid("tree shape", start + node));
             }
             inner += 1;

@@ -41,7 +41,7 @@ impl<'a> Reader<'a> {
 
     /// `count` elements of `size` bytes.
     pub(crate) fn array(&mut self, count: usize, size: usize) -> Result<&'a [u8], DecodeError> {
-        self.take(count.checked_mul(size).unwrap_or(usize::MAX))
+        self.take(count.saturating_mul(size))
     }
 
     pub(crate) fn u16(&mut self) -> Result<u16, DecodeError> {

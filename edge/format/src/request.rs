@@ -6,7 +6,7 @@
 //! | tag | block |
 //! |---|---|
 //! | 1 ids | `offset u32[candidates + 1]` into the heap; mandatory |
-//! | 2 heap | UTF-8 of all strings; mandatory |
+//! | 2 heap | UTF-8 of all strings, end to end; mandatory |
 //! | 3 state | a UserState; absent or empty for an unknown user |
 //! | 4 pins | `candidate u32, slot u32` each |
 //! | 5 exclude | `candidate u32` each |
@@ -143,6 +143,9 @@ impl<'a> RequestView<'a> {
                 }
                 _ => continue,
             };
+            if !header.is_plain() {
+                return Err(DecodeError::invalid("request block header", index));
+            }
             if place.replace(block).is_some() {
                 return Err(DecodeError::invalid("request block sent twice", index));
             }
@@ -176,8 +179,15 @@ impl<'a> RequestView<'a> {
             message,
             heap,
         };
+        // Columns may not share strings: the work of hashing them is bounded by the length of the request.
+        let mut left = heap.len() - ids.span();
         for (header, block) in message.blocks().filter(|(header, _)| header.tag == COLUMN) {
-            view.read_column(header.scope, header.ty, block)?;
+            let span = match view.read_column(header.scope, header.ty, block)? {
+                Column::String(strings) => strings.span(),
+                Column::Tokens(lists) => lists.tokens.span(),
+                Column::Number(_) | Column::Time(_) => 0,
+            };
+            left = left.checked_sub(span).ok_or(DecodeError::invalid("request strings that overlap", 0))?;
         }
         Ok(view)
     }
@@ -268,6 +278,11 @@ impl<'a> Strings<'a> {
         } else {
             Err(DecodeError::invalid(place, 0))
         }
+    }
+
+    /// Bytes of the heap from the first string to the last.
+    fn span(&self) -> usize {
+        (self.offsets.get(self.len()) - self.offsets.get(0)) as usize
     }
 
     /// Number of strings.

@@ -4,11 +4,11 @@
 //! |---|---|
 //! | `0x01` | [`SharedMetaV1`] in postcard |
 //! | `0x02` | items: `key u64[items]` strictly ascending, `prefix u32[2^bits + 1]` |
-//! | `0x0001_0000 + i` | values of field i, by item: number `f32[n]`; time `i64[n]`; string `code u32[n], dictionary u64[m]`, where code m means missing; tokens `start u32[n + 1]`, zeros to a multiple of 8, `key u64[m]`, ascending within an item |
+//! | `0x0001_0000 + i` | values of field i, by item: number `f32[n]`; time `i64[n]`; string `code u32[n], zeros to a multiple of 8, dictionary u64[m]`, strictly ascending from 1, where code m means missing; tokens `start u32[n + 1]`, zeros to a multiple of 8, `key u64[m]`, ascending within an item |
 //! | `0x0002_0000 + i` | counter table i: `key u64[rows]` strictly ascending, `prefix u32[2^bits + 1]`, `last u32[rows]`, `value f32[columns][rows]`, `total_last u32`, `total f32[columns]` |
 //!
 //! Keys are hashes and so uniform: `prefix[p]` is the first row whose upper `bits` bits are at least p, and a look-up
-//! reads one or two keys instead of a binary search over the whole table.
+//! searches two keys or so instead of the whole table.
 
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -165,7 +165,14 @@ impl SharedState {
         }
         let mut tables = Vec::with_capacity(meta.tables.len());
         for (index, table) in meta.tables.iter().enumerate() {
-            if meta.tables[..index].iter().any(|earlier| earlier.id == table.id) || table.columns.len() > MAX_COLUMNS {
+            let columns = &table.columns;
+            // The size first: it bounds the quadratic search for duplicates.
+            let valid = columns.len() <= MAX_COLUMNS
+                && meta.tables[..index].iter().all(|earlier| earlier.id != table.id)
+                && columns.iter().enumerate().all(|(at, (id, decay))| {
+                    decay.is_valid() && columns[..at].iter().all(|(earlier, _)| earlier != id)
+                });
+            if !valid {
                 return Err(DecodeError::invalid("shared table", index));
             }
             tables.push(table_ranges(&container, &bytes, index, table)?);
@@ -186,10 +193,16 @@ impl SharedState {
         &self.meta
     }
 
+    /// Keys of the items, strictly ascending.
+    #[must_use]
+    pub fn item_keys(&self) -> &[u64] {
+        view(&self.bytes, &self.items.keys)
+    }
+
     /// Row of the item with this key.
     #[must_use]
     pub fn item_row(&self, key: u64) -> Option<u32> {
-        find(view(&self.bytes, &self.items.keys), view(&self.bytes, &self.items.prefix), self.items.bits, key)
+        find(self.item_keys(), view(&self.bytes, &self.items.prefix), self.items.bits, key)
     }
 
     /// Position of a field, by its id.
@@ -258,6 +271,12 @@ impl SharedField<'_> {
 }
 
 impl<'a> SharedTable<'a> {
+    /// Keys, strictly ascending.
+    #[must_use]
+    pub const fn keys(&self) -> &'a [u64] {
+        self.keys
+    }
+
     /// Row of `key`.
     #[must_use]
     #[inline]
@@ -290,8 +309,9 @@ impl<'a> SharedTable<'a> {
 fn find(keys: &[u64], prefix: &[u32], bits: u8, key: u64) -> Option<u32> {
     let bucket = if bits == 0 { 0 } else { (key >> (64 - u32::from(bits))) as usize };
     let (start, end) = (*prefix.get(bucket)? as usize, *prefix.get(bucket + 1)? as usize);
-    let offset = keys.get(start..end)?.iter().position(|other| *other >= key)?;
-    (keys[start + offset] == key).then_some((start + offset) as u32)
+    // A binary search, because keys chosen by an adversary may all share one prefix.
+    let offset = keys.get(start..end)?.binary_search(&key).ok()?;
+    Some((start + offset) as u32)
 }
 
 /// A section's elements. The range was cut with the right size and an aligned start, so the cast cannot fail; were it
@@ -345,6 +365,12 @@ impl Cut {
         DecodeError::invalid(self.place, self.at)
     }
 
+    /// Zeros up to the next multiple of 8.
+    fn padding(&mut self, bytes: &AlignedBytes) -> Result<(), DecodeError> {
+        let zeros = self.array::<u8>(self.at.next_multiple_of(8) - self.at)?;
+        if view::<u8>(bytes, &zeros).iter().all(|byte| *byte == 0) { Ok(()) } else { Err(self.invalid()) }
+    }
+
     fn rest<T>(&mut self) -> Result<Range<usize>, DecodeError> {
         let left = self.end - self.at;
         if left.is_multiple_of(size_of::<T>()) { self.array::<T>(left / size_of::<T>()) } else { Err(self.invalid()) }
@@ -380,21 +406,18 @@ fn field_ranges(
         FieldType::Time => FieldRanges::Time(cut.array::<i64>(items)?),
         FieldType::String => {
             let codes = cut.array::<u32>(items)?;
-            if items % 2 == 1 {
-                cut.array::<u32>(1)?;
-            }
+            cut.padding(bytes)?;
             let dictionary = cut.rest::<u64>()?;
-            let values = dictionary.len() / 8;
-            if view::<u32>(bytes, &codes).iter().any(|code| *code as usize > values) {
+            let values: &[u64] = view(bytes, &dictionary);
+            let ascending = values.first() != Some(&0) && values.windows(2).all(|pair| pair[0] < pair[1]);
+            if !ascending || view::<u32>(bytes, &codes).iter().any(|code| *code as usize > values.len()) {
                 return Err(cut.invalid());
             }
             FieldRanges::String { codes, dictionary }
         }
         FieldType::Tokens => {
             let starts = cut.array::<u32>(items + 1)?;
-            if items % 2 == 0 {
-                cut.array::<u32>(1)?;
-            }
+            cut.padding(bytes)?;
             let keys = cut.rest::<u64>()?;
             let (offsets, tokens): (&[u32], &[u64]) = (view(bytes, &starts), view(bytes, &keys));
             let partition = offsets.first() == Some(&0)

@@ -12,7 +12,7 @@
 //!
 //! | tag | payload |
 //! |---|---|
-//! | 1 profile | entries ascending by field id: `field u64, last u32, type u32, value u64` |
+//! | 1 profile | entries ascending by field id: `field u64, last u32, type u32 (0 number: f32 bits and 4 zeros, 1 string: key, 2 time: i64 ms), value u64` |
 //! | 2 table, any number | `id u64, rows u32, columns u16, cells u16`, then `column id u64, width u32` each; `total_last u32, total f32[cells]`; `key u32[rows]` strictly ascending; `last u32[rows]`; `value f32[cells][rows]` |
 //! | 3 history | newest first: `event u32, last u32, item u64` |
 //! | 16 and above | reserved (caps, lifetime sketch); readers keep them verbatim |
@@ -207,8 +207,7 @@ fn validate_sections(bytes: &[u8]) -> Result<(), DecodeError> {
         let order = match &section {
             SectionView::Profile(profile) => {
                 let ascending = (1..profile.len()).all(|at| profile.get(at - 1).field < profile.get(at).field);
-                let typed =
-                    profile.0.chunks_exact(ProfileView::ENTRY).all(|entry| entry[12] <= 2 && entry[13..16] == [0; 3]);
+                let typed = profile.0.chunks_exact(ProfileView::ENTRY).all(ProfileView::entry_is_valid);
                 if !ascending || !typed || profile.len() > MAX_PROFILE {
                     return Err(reader.invalid());
                 }
@@ -293,12 +292,16 @@ impl<'a> TableView<'a> {
     fn validate(&self) -> Result<(), DecodeError> {
         let invalid = DecodeError::invalid("user state table", 0);
         let cells = self.total.len();
+        // The size first: it bounds the quadratic search for duplicates.
+        if cells > MAX_CELLS || self.columns.len() / 12 > MAX_CELLS {
+            return Err(invalid);
+        }
         let widths = self.columns().map(|(_, width)| width as u64).sum::<u64>();
         let unique = self
             .columns()
             .enumerate()
             .all(|(at, (id, width))| width > 0 && self.columns().take(at).all(|(earlier, _)| earlier != id));
-        if cells > MAX_CELLS || self.columns.len() / 12 > MAX_CELLS || widths != cells as u64 || !unique {
+        if widths != cells as u64 || !unique {
             return Err(invalid);
         }
         let mut keys = self.keys.iter();
@@ -316,6 +319,16 @@ impl<'a> TableView<'a> {
 
 impl ProfileView<'_> {
     const ENTRY: usize = 24;
+
+    /// Whether the type is known and nothing hides in the bytes that it does not use.
+    fn entry_is_valid(entry: &[u8]) -> bool {
+        let (ty, number_tail) = (&entry[12..16], &entry[20..24]);
+        match ty {
+            [0, 0, 0, 0] => number_tail == [0; 4],
+            [1 | 2, 0, 0, 0] => true,
+            _ => false,
+        }
+    }
 
     /// Number of entries.
     #[must_use]
