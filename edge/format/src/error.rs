@@ -168,7 +168,8 @@ impl DecodeError {
         self.place
     }
 
-    /// Offset in bytes from the start of the buffer that was parsed, where it is known; else 0.
+    /// Where in the place, where it is known, else 0: an offset in bytes, or the position of a list's element (a field,
+    /// a table, a feature, a tree's node).
     #[must_use]
     pub const fn offset(&self) -> usize {
         self.offset
@@ -206,34 +207,90 @@ impl DecodeError {
     }
 }
 
+impl DecodeErrorKind {
+    /// The kind behind a code and the two numbers that crossed the guest ABI: the inverse of [`DecodeError::code`] and
+    /// [`DecodeError::numbers`]. `None` for a code without a kind, or a number that its kind cannot hold.
+    #[must_use]
+    pub fn from_numbers(code: ErrorCode, (first, second): (u64, u64)) -> Option<Self> {
+        Some(match code {
+            ErrorCode::Truncated => Self::Truncated { needed: first, found: second },
+            ErrorCode::BadMagic => Self::BadMagic,
+            ErrorCode::UnsupportedVersion => {
+                Self::UnsupportedVersion { newest: first.try_into().ok()?, found: second.try_into().ok()? }
+            }
+            ErrorCode::WrongKind => {
+                Self::WrongKind { expected: first.try_into().ok()?, found: second.try_into().ok()? }
+            }
+            ErrorCode::ChecksumMismatch => Self::ChecksumMismatch,
+            ErrorCode::TooLarge => Self::TooLarge { limit: first, found: second },
+            ErrorCode::Invalid => Self::Invalid,
+            ErrorCode::MissingSection => Self::MissingSection { tag: first.try_into().ok()? },
+            ErrorCode::UnknownSection => Self::UnknownSection { tag: first.try_into().ok()? },
+            ErrorCode::BadMetadata => Self::BadMetadata,
+            ErrorCode::IdMismatch => Self::IdMismatch,
+            ErrorCode::NotLoaded => return None,
+        })
+    }
+}
+
+impl fmt::Display for DecodeErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Truncated { needed, found } => {
+                write!(f, "truncated, {needed} bytes are needed and {found} are there")
+            }
+            Self::BadMagic => f.write_str("these bytes are of another format"),
+            Self::UnsupportedVersion { newest, found } => {
+                write!(f, "version {found} is not supported, the newest known here is {newest}")
+            }
+            Self::WrongKind { expected, found } => {
+                write!(f, "a container of kind {found}, where kind {expected} is needed")
+            }
+            Self::ChecksumMismatch => f.write_str("the checksum does not match, the bytes are damaged"),
+            Self::TooLarge { limit, found } => write!(f, "{found} is above the limit of {limit}"),
+            Self::Invalid => f.write_str("not a valid value"),
+            Self::MissingSection { tag } => write!(f, "section {tag:#x} is missing"),
+            Self::UnknownSection { tag } => {
+                write!(f, "section {tag:#x} is required and unknown here; it needs a newer engine")
+            }
+            Self::BadMetadata => f.write_str("the metadata does not decode"),
+            Self::IdMismatch => f.write_str("the content does not hash to its id"),
+        }
+    }
+}
+
 impl fmt::Display for DecodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let place = self.place;
-        match self.kind {
-            DecodeErrorKind::Truncated { needed, found } => {
-                write!(f, "{place}: truncated, {needed} bytes are needed and {found} are there")?;
-            }
-            DecodeErrorKind::BadMagic => write!(f, "{place}: these bytes are of another format")?,
-            DecodeErrorKind::UnsupportedVersion { newest, found } => {
-                write!(f, "{place}: version {found} is not supported, the newest known here is {newest}")?;
-            }
-            DecodeErrorKind::WrongKind { expected, found } => {
-                write!(f, "{place}: a container of kind {found}, where kind {expected} is needed")?;
-            }
-            DecodeErrorKind::ChecksumMismatch => {
-                write!(f, "{place}: the checksum does not match, the bytes are damaged")?
-            }
-            DecodeErrorKind::TooLarge { limit, found } => write!(f, "{place}: {found} is above the limit of {limit}")?,
-            DecodeErrorKind::Invalid => write!(f, "{place}: not a valid value")?,
-            DecodeErrorKind::MissingSection { tag } => write!(f, "{place}: section {tag:#x} is missing")?,
-            DecodeErrorKind::UnknownSection { tag } => {
-                write!(f, "{place}: section {tag:#x} is required and unknown here; it needs a newer engine")?;
-            }
-            DecodeErrorKind::BadMetadata => write!(f, "{place}: the metadata does not decode")?,
-            DecodeErrorKind::IdMismatch => write!(f, "{place}: the content does not hash to its id")?,
-        }
-        if self.offset != 0 { write!(f, " (at byte {})", self.offset) } else { Ok(()) }
+        write!(f, "{}: {}", self.place, self.kind)?;
+        if self.offset != 0 { write!(f, " (at {})", self.offset) } else { Ok(()) }
     }
 }
 
 impl core::error::Error for DecodeError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kind_survives_the_guest_abi() {
+        let kinds = [
+            DecodeErrorKind::Truncated { needed: u64::MAX, found: 3 },
+            DecodeErrorKind::BadMagic,
+            DecodeErrorKind::UnsupportedVersion { newest: 1, found: u16::MAX },
+            DecodeErrorKind::WrongKind { expected: 1, found: 2 },
+            DecodeErrorKind::ChecksumMismatch,
+            DecodeErrorKind::TooLarge { limit: 4, found: u64::MAX },
+            DecodeErrorKind::Invalid,
+            DecodeErrorKind::MissingSection { tag: 2 },
+            DecodeErrorKind::UnknownSection { tag: u32::MAX },
+            DecodeErrorKind::BadMetadata,
+            DecodeErrorKind::IdMismatch,
+        ];
+        for kind in kinds {
+            let error = DecodeError::new(kind, "place", 0);
+            assert_eq!(DecodeErrorKind::from_numbers(error.code(), error.numbers()), Some(kind));
+        }
+        assert_eq!(DecodeErrorKind::from_numbers(ErrorCode::WrongKind, (1 << 16, 0)), None);
+    }
+}
