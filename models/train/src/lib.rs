@@ -8,3 +8,4 @@
 pub mod bootstrap;
 pub mod dataset;
 pub mod metric;
+pub mod report;
