@@ -1,0 +1,296 @@
+//! The engine: what is loaded, the buffers that decisions reuse, and the decision itself.
+
+use alloc::vec::Vec;
+
+use selvedge_format::container::{ContentId, Kind};
+use selvedge_format::decision::{DecisionParts, DecisionStatus, FallbackReason};
+use selvedge_format::request::RequestView;
+use selvedge_format::shared::SharedState;
+use selvedge_format::state::StateView;
+use selvedge_format::{AlignedBytes, DecodeError};
+
+use crate::Limits;
+use crate::explain::Reasons;
+use crate::feature::{self, Columns};
+use crate::model::ModelScratch;
+use crate::rank::Slate;
+use crate::snapshot::{Binding, Snapshot};
+
+/// Most contributions per slot that a request may ask for.
+const MAX_REASONS: u32 = 16;
+
+/// A bundle, a shared state, and the buffers to decide with them.
+///
+/// One engine serves one decision at a time; it is cheap to have one per thread.
+#[derive(Debug)]
+pub struct Engine {
+    limits: Limits,
+    snapshot: Option<Snapshot>,
+    shared: Option<SharedState>,
+    binding: Binding,
+    scratch: Scratch,
+    last_error: Option<DecodeError>,
+}
+
+/// Reused from decision to decision: after the largest request there is no more allocation.
+#[derive(Debug, Default)]
+struct Scratch {
+    columns: Columns,
+    matrix: Vec<f32>,
+    model: ModelScratch,
+    scores: Vec<f32>,
+    slate: Slate,
+    slate_scores: Vec<f32>,
+    propensities: Vec<f32>,
+    reasons: Reasons,
+    out: Vec<u8>,
+}
+
+/// What a load put in place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loaded {
+    /// A bundle with this id.
+    Bundle(ContentId),
+    /// A shared state with this id.
+    SharedState(ContentId),
+}
+
+/// Feature values, one column per feature.
+#[derive(Clone, Copy, Debug)]
+pub struct FeatureMatrix<'a> {
+    /// Columns, each of [`feature::stride`] rows.
+    pub values: &'a [f32],
+    /// Number of candidates: rows of a column that count.
+    pub candidates: usize,
+}
+
+impl<'a> FeatureMatrix<'a> {
+    /// Number of features.
+    #[must_use]
+    pub fn features(&self) -> usize {
+        self.values.len().checked_div(feature::stride(self.candidates)).unwrap_or(0)
+    }
+
+    /// Values of one feature, by candidate.
+    #[must_use]
+    pub fn column(&self, feature: usize) -> &'a [f32] {
+        let start = feature * feature::stride(self.candidates);
+        &self.values[start..start + self.candidates]
+    }
+}
+
+impl Engine {
+    /// An engine with nothing loaded: every decision keeps the input order.
+    #[must_use]
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            snapshot: None,
+            shared: None,
+            binding: Binding::default(),
+            scratch: Scratch::default(),
+            last_error: None,
+        }
+    }
+
+    /// Loads a bundle or a shared state, whichever the bytes are.
+    ///
+    /// # Errors
+    /// The bytes are refused; what was loaded before stays.
+    pub fn load(&mut self, bytes: AlignedBytes) -> Result<Loaded, DecodeError> {
+        let loaded = self.try_load(bytes);
+        self.last_error = loaded.err();
+        loaded
+    }
+
+    fn try_load(&mut self, bytes: AlignedBytes) -> Result<Loaded, DecodeError> {
+        // The kind decides only which reader is asked; each checks it again.
+        let is_shared = bytes.get(10..12) == Some((Kind::SharedState as u16).to_le_bytes().as_slice());
+        let loaded = if is_shared {
+            if bytes.len() > self.limits.bundle_bytes {
+                return Err(DecodeError::too_large(
+                    "shared state bytes",
+                    self.limits.bundle_bytes as u64,
+                    bytes.len() as u64,
+                ));
+            }
+            let shared = SharedState::load(bytes)?;
+            Loaded::SharedState(*self.shared.insert(shared).id())
+        } else {
+            let snapshot = Snapshot::load(&bytes, &self.limits)?;
+            Loaded::Bundle(*self.snapshot.insert(snapshot).id())
+        };
+        if let Some(snapshot) = &self.snapshot {
+            self.binding = Binding::new(&snapshot.program, self.shared.as_ref());
+        }
+        Ok(loaded)
+    }
+
+    /// The bundle in place.
+    #[must_use]
+    pub const fn snapshot(&self) -> Option<&Snapshot> {
+        self.snapshot.as_ref()
+    }
+
+    /// The shared state in place.
+    #[must_use]
+    pub const fn shared(&self) -> Option<&SharedState> {
+        self.shared.as_ref()
+    }
+
+    /// Why the last load, request or state was refused, if it was.
+    #[must_use]
+    pub const fn last_error(&self) -> Option<&DecodeError> {
+        self.last_error.as_ref()
+    }
+
+    /// Decides a request; returns the decision's bytes. Total: what cannot be ranked keeps its order.
+    pub fn decide(&mut self, request: &[u8]) -> &[u8] {
+        self.last_error = None;
+        let view = match RequestView::parse(request, self.limits.request()) {
+            Ok(view) => view,
+            Err(error) => {
+                let reason =
+                    if self.snapshot.is_some() { FallbackReason::InvalidRequest } else { FallbackReason::NotLoaded };
+                self.last_error = Some(error);
+                return self.fall_back(None, reason, 0);
+            }
+        };
+        match self.rank(&view) {
+            Ok(cost) => self.write(Some(&view), DecisionStatus::Personalized, cost),
+            Err((reason, cost)) => self.fall_back(Some(&view), reason, cost),
+        }
+    }
+
+    /// Computes the features of a request without deciding: for training, parity tests and diagnosis.
+    ///
+    /// # Errors
+    /// The request or its state is refused, or nothing is loaded.
+    pub fn features(&mut self, request: &[u8]) -> Result<FeatureMatrix<'_>, DecodeError> {
+        let view = self.diagnose(request, Self::run_features)?;
+        Ok(FeatureMatrix { values: &self.scratch.matrix, candidates: view })
+    }
+
+    /// Computes the scores of a request without making a slate: for diagnosis.
+    ///
+    /// # Errors
+    /// The request or its state is refused, or nothing is loaded.
+    pub fn score(&mut self, request: &[u8]) -> Result<&[f32], DecodeError> {
+        let candidates = self.diagnose(request, Self::run_model)?;
+        Ok(&self.scratch.scores[..candidates])
+    }
+
+    fn diagnose(
+        &mut self,
+        request: &[u8],
+        run: impl FnOnce(&mut Self, &RequestView<'_>) -> Result<u64, (FallbackReason, u64)>,
+    ) -> Result<usize, DecodeError> {
+        self.last_error = None;
+        let view =
+            RequestView::parse(request, self.limits.request()).inspect_err(|error| self.last_error = Some(*error))?;
+        match run(self, &view) {
+            Ok(_) => Ok(view.candidates),
+            Err(_) => {
+                let refused = DecodeError::invalid("request that cannot be ranked", 0);
+                Err(*self.last_error.get_or_insert(refused))
+            }
+        }
+    }
+
+    /// Features, scores and slate; the cost, or why not.
+    fn rank(&mut self, request: &RequestView<'_>) -> Result<u64, (FallbackReason, u64)> {
+        let cost = self.run_model(request)?;
+        let Some(snapshot) = &self.snapshot else { return Err((FallbackReason::NotLoaded, cost)) };
+        let scratch = &mut self.scratch;
+        scratch.slate.fill(&snapshot.policy, &scratch.columns, request, &scratch.scores);
+        let reasons = request.reasons.min(MAX_REASONS) as usize;
+        if reasons > 0 {
+            let stride = feature::stride(request.candidates);
+            scratch.reasons.explain(&snapshot.model, &scratch.matrix, stride, &scratch.slate.slots, reasons);
+        } else {
+            scratch.reasons.clear();
+        }
+        scratch.slate_scores.clear();
+        scratch.slate_scores.extend(scratch.slate.slots.iter().map(|slot| scratch.scores[*slot as usize]));
+        scratch.propensities.clear();
+        scratch.propensities.resize(scratch.slate.slots.len(), 1.0);
+        Ok(cost)
+    }
+
+    fn run_model(&mut self, request: &RequestView<'_>) -> Result<u64, (FallbackReason, u64)> {
+        let cost = self.run_features(request)?;
+        let Some(snapshot) = &self.snapshot else { return Err((FallbackReason::NotLoaded, cost)) };
+        let stride = feature::stride(request.candidates);
+        let scratch = &mut self.scratch;
+        scratch.scores.clear();
+        scratch.scores.resize(stride, 0.0);
+        snapshot.model.scores(&scratch.matrix, stride, &mut scratch.model, &mut scratch.scores);
+        Ok(cost)
+    }
+
+    fn run_features(&mut self, request: &RequestView<'_>) -> Result<u64, (FallbackReason, u64)> {
+        let Some(snapshot) = &self.snapshot else { return Err((FallbackReason::NotLoaded, 0)) };
+        let candidates = request.candidates as u64;
+        let cost = candidates.saturating_mul(snapshot.cost);
+        if request.candidates == 0 {
+            return Err((FallbackReason::NoCandidates, cost));
+        }
+        if request.candidates > self.limits.candidates {
+            return Err((FallbackReason::TooManyCandidates, cost));
+        }
+        if cost > self.limits.cost {
+            return Err((FallbackReason::CostLimit, cost));
+        }
+        let shared = self.shared.as_ref();
+        let state = StateView::parse(request.state);
+        let resolved = state.map_err(|error| (FallbackReason::InvalidState, error)).and_then(|state| {
+            let resolved = self.scratch.columns.resolve(snapshot, shared, &self.binding, request, &state);
+            resolved.map_err(|error| (FallbackReason::InvalidRequest, error))
+        });
+        if let Err((reason, error)) = resolved {
+            self.last_error = Some(error);
+            return Err((reason, cost));
+        }
+        feature::run(&snapshot.program, shared, &mut self.scratch.columns, &mut self.scratch.matrix);
+        Ok(cost)
+    }
+
+    fn fall_back(&mut self, request: Option<&RequestView<'_>>, reason: FallbackReason, cost: u64) -> &[u8] {
+        let size = match (request, &self.snapshot) {
+            (Some(request), Some(snapshot)) => Slate::size(&snapshot.policy, request),
+            (Some(request), None) => request.candidates.min(request.slate_size as usize),
+            (None, _) => 0,
+        };
+        self.scratch.slate.keep_order(size);
+        self.scratch.reasons.clear();
+        for (buffer, value) in [(&mut self.scratch.slate_scores, f32::NAN), (&mut self.scratch.propensities, 1.0)] {
+            buffer.clear();
+            buffer.resize(size, value);
+        }
+        self.write(request, DecisionStatus::Fallback(reason), cost)
+    }
+
+    fn write(&mut self, request: Option<&RequestView<'_>>, status: DecisionStatus, cost: u64) -> &[u8] {
+        let scratch = &mut self.scratch;
+        let slots = scratch.slate.slots.len();
+        let parts = DecisionParts {
+            request_id: request.map_or([0; 16], |request| request.request_id),
+            bundle_id: self.snapshot.as_ref().map_or([0; 32], |snapshot| snapshot.id),
+            shared_id: self.shared.as_ref().map_or([0; 32], |shared| *shared.id()),
+            status,
+            candidates: request.map_or(0, |request| request.candidates as u32),
+            contributions: scratch.reasons.features.len().checked_div(slots).unwrap_or(0) as u32,
+            cost,
+            error: self.last_error.map_or(0, |error| error.code() as u16),
+            base: scratch.reasons.base,
+            slots: &scratch.slate.slots,
+            scores: &scratch.slate_scores,
+            propensities: &scratch.propensities,
+            rules: &scratch.slate.rules,
+            reason_features: &scratch.reasons.features,
+            reason_effects: &scratch.reasons.effects,
+        };
+        parts.write(&mut scratch.out);
+        &scratch.out
+    }
+}

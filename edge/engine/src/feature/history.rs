@@ -1,0 +1,32 @@
+//! The user's last events, one by one.
+
+use selvedge_format::program::By;
+use selvedge_format::shared::SharedState;
+
+use super::Columns;
+
+/// `interacted_with`: how many of the user's last events of a kind, within a time, were on items that share the
+/// candidate's key. Metarank's extractor of the same name.
+pub(super) fn interacted_with(
+    columns: &mut Columns,
+    shared: Option<&SharedState>,
+    event: u64,
+    by: By,
+    (within_s, last): (u32, u16),
+    out: &mut [f32],
+) {
+    columns.gather(shared, event, by, within_s, last);
+    columns.gathered.sort_unstable();
+    let gathered = columns.gathered.as_slice();
+    let keys = match by {
+        By::All => None,
+        By::Item => Some(columns.items()),
+        By::Field(field) => Some(columns.keys(field)),
+    };
+    let Some(keys) = keys else { return out.fill(gathered.len() as f32) };
+    for (out, key) in out.iter_mut().zip(keys) {
+        let first = gathered.partition_point(|other| other < key);
+        let count = gathered[first..].iter().take_while(|other| *other == key).count();
+        *out = if *key == 0 { 0.0 } else { count as f32 };
+    }
+}

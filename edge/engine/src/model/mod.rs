@@ -1,0 +1,94 @@
+//! Models: from a feature matrix to a score per candidate, and from a candidate to the reasons for its score.
+
+mod linear;
+mod trees;
+
+use alloc::vec::Vec;
+
+use selvedge_format::DecodeError;
+use selvedge_format::model::{LinearWeights, Link, ModelKindV1, ModelV1, TreeNodes};
+
+use crate::math;
+
+pub use linear::Linear;
+pub use trees::Trees;
+
+/// A validated model over a fixed number of features.
+#[derive(Debug)]
+pub struct Model {
+    form: Form,
+    link: Link,
+}
+
+#[derive(Debug)]
+enum Form {
+    Linear(Linear),
+    Trees(Trees),
+}
+
+/// Buffers that a model needs besides its input and output.
+#[derive(Debug, Default)]
+pub struct ModelScratch {
+    bins: Vec<i8>,
+}
+
+impl Model {
+    /// Validates a model's weights for `features` features and lowers it for evaluation.
+    ///
+    /// # Errors
+    /// The weights are not those of such a model.
+    pub fn load(declared: &ModelV1, weights: &[u8], features: usize) -> Result<Self, DecodeError> {
+        let form = match declared.kind {
+            ModelKindV1::Linear { bias } => Form::Linear(Linear::new(bias, LinearWeights::parse(weights, features)?)),
+            ModelKindV1::Trees { base } => Form::Trees(Trees::new(base, &TreeNodes::parse(weights, features)?)?),
+        };
+        Ok(Self { form, link: declared.link })
+    }
+
+    /// Raw scores, before the link: `matrix` holds columns of `stride` values, `scores` has `stride` places.
+    ///
+    /// `stride` must be a multiple of [`crate::feature::LANES`].
+    pub fn raw_scores(&self, matrix: &[f32], stride: usize, scratch: &mut ModelScratch, scores: &mut [f32]) {
+        match &self.form {
+            Form::Linear(linear) => linear.scores(matrix, stride, scores),
+            Form::Trees(trees) => trees.scores(matrix, stride, &mut scratch.bins, scores),
+        }
+    }
+
+    /// Scores after the link.
+    pub fn scores(&self, matrix: &[f32], stride: usize, scratch: &mut ModelScratch, scores: &mut [f32]) {
+        self.raw_scores(matrix, stride, scratch, scores);
+        if self.link == Link::Logistic {
+            for score in scores {
+                *score = math::sigmoid(*score);
+            }
+        }
+    }
+
+    /// Adds to `effects`, one per feature, what each contributed to the raw score of `row`; returns the raw score that
+    /// a candidate of which nothing is known would have.
+    pub fn contributions(&self, matrix: &[f32], stride: usize, row: usize, effects: &mut [f32]) -> f32 {
+        match &self.form {
+            Form::Linear(linear) => linear.contributions(matrix, stride, row, effects),
+            Form::Trees(trees) => trees.contributions(matrix, stride, row, effects),
+        }
+    }
+
+    /// Cost units per candidate.
+    #[must_use]
+    pub fn cost(&self) -> u64 {
+        match &self.form {
+            Form::Linear(linear) => linear.cost(),
+            Form::Trees(trees) => trees.cost(),
+        }
+    }
+
+    /// Kind, as it is shown.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self.form {
+            Form::Linear(_) => "linear",
+            Form::Trees(_) => "trees",
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! From scores to a slate: hard rules first, then relevance and diversity.
+//!
+//! Slots are filled from the top. A pinned candidate takes its slot. Every other slot takes the best candidate that the
+//! rules allow there: by score, or by maximal marginal relevance where the policy asks for diversity. Equal scores keep
+//! the order of the request. Rules are hard: where no candidate may stand, the slate ends.
+//!
+//! Precedence: the request's exclusions, then its pins, then the bundle's rules. The second of two candidates with the
+//! same id never enters.
+
+use alloc::vec::Vec;
+
+use selvedge_format::decision::rule;
+use selvedge_format::policy::{AtMostV1, DiversityV1, MAX_SLATE, PolicyV1};
+use selvedge_format::request::RequestView;
+
+use crate::feature::Columns;
+
+/// No candidate.
+const NONE: u32 = u32::MAX;
+
+/// A slate under construction, and the buffers that it needs.
+#[derive(Debug, Default)]
+pub struct Slate {
+    /// Candidates, best first.
+    pub slots: Vec<u32>,
+    /// Bits of [`rule`] by slot.
+    pub rules: Vec<u32>,
+    /// Eligible candidates, best first.
+    order: Vec<u32>,
+    sort_keys: Vec<u64>,
+    is_eligible: Vec<bool>,
+    /// Pinned candidate by slot.
+    pins: Vec<u32>,
+    /// Open-addressed set of candidates by id.
+    seen: Vec<u32>,
+    /// By position in `order`: relevance in 0..1, largest similarity to the slots so far.
+    relevance: Vec<f32>,
+    similarity: Vec<f32>,
+}
+
+impl Slate {
+    /// Number of slots that a request gets.
+    #[must_use]
+    pub fn size(policy: &PolicyV1, request: &RequestView<'_>) -> usize {
+        let wanted = if request.slate_size == 0 { policy.slate_size } else { request.slate_size };
+        (wanted.min(MAX_SLATE) as usize).min(request.candidates)
+    }
+
+    /// The first candidates in the order of the request.
+    pub(crate) fn keep_order(&mut self, size: usize) {
+        self.slots.clear();
+        self.slots.extend(0..size as u32);
+        self.rules.clear();
+        self.rules.resize(size, 0);
+    }
+
+    /// Fills the slate. `scores` has one value per candidate; NaN ranks last.
+    pub(crate) fn fill(&mut self, policy: &PolicyV1, columns: &Columns, request: &RequestView<'_>, scores: &[f32]) {
+        let size = Self::size(policy, request);
+        self.find_eligible(policy, columns, request);
+        self.place_pins(request, size);
+        self.sort(scores);
+        match &policy.diversity {
+            Some(diversity) => self.prepare_relevance(diversity, scores),
+            None => self.relevance.clear(),
+        }
+        self.slots.clear();
+        self.rules.clear();
+        for slot in 0..size {
+            let (candidate, rules) = match self.pins[slot] {
+                NONE => match self.best(policy, columns, slot) {
+                    Some(best) => best,
+                    // A hole above a pin would shift the pin: what follows cannot be placed where it was asked for.
+                    None => break,
+                },
+                pinned => (pinned, rule::PINNED),
+            };
+            self.slots.push(candidate);
+            self.rules.push(rules);
+            if let Some(diversity) = &policy.diversity {
+                self.note_similarity(diversity, columns, candidate);
+            }
+        }
+    }
+
+    fn find_eligible(&mut self, policy: &PolicyV1, columns: &Columns, request: &RequestView<'_>) {
+        let items = columns.items();
+        self.is_eligible.clear();
+        self.is_eligible.resize(items.len(), true);
+        for candidate in request.exclude.iter() {
+            self.is_eligible[candidate as usize] = false;
+        }
+        // A set twice the size of the request; ids are hashes already.
+        let mask = (items.len() * 2).next_power_of_two() - 1;
+        self.seen.clear();
+        self.seen.resize(mask + 1, NONE);
+        for (candidate, item) in items.iter().enumerate() {
+            let mut at = *item as usize & mask;
+            while self.seen[at] != NONE && items[self.seen[at] as usize] != *item {
+                at = (at + 1) & mask;
+            }
+            if self.seen[at] == NONE {
+                self.seen[at] = candidate as u32;
+            } else {
+                self.is_eligible[candidate] = false;
+            }
+        }
+        self.place_rules(policy, columns);
+    }
+
+    /// Exclusions by value. They come after the request's own, and a pin overrides them: see [`Self::place_pins`].
+    fn place_rules(&mut self, policy: &PolicyV1, columns: &Columns) {
+        self.order.clear();
+        for candidate in 0..self.is_eligible.len() {
+            let excluded = policy.exclude.iter().any(|rule| columns.keys(rule.field)[candidate] == rule.value);
+            if self.is_eligible[candidate] && !excluded {
+                self.order.push(candidate as u32);
+            }
+        }
+    }
+
+    fn place_pins(&mut self, request: &RequestView<'_>, size: usize) {
+        self.pins.clear();
+        self.pins.resize(size, NONE);
+        for pin in 0..request.pins.len() / 2 {
+            let (candidate, slot) = (request.pins.get(2 * pin), request.pins.get(2 * pin + 1) as usize);
+            let is_free = slot < size && self.pins[slot] == NONE && self.is_eligible[candidate as usize];
+            if is_free {
+                self.pins[slot] = candidate;
+                // Not eligible for another slot, nor for another pin.
+                self.is_eligible[candidate as usize] = false;
+            }
+        }
+        let is_eligible = &self.is_eligible;
+        self.order.retain(|candidate| is_eligible[*candidate as usize]);
+    }
+
+    /// Best score first, then the order of the request.
+    fn sort(&mut self, scores: &[f32]) {
+        self.sort_keys.clear();
+        let key =
+            |candidate: &u32| u64::from(!ascending_bits(scores[*candidate as usize])) << 32 | u64::from(*candidate);
+        self.sort_keys.extend(self.order.iter().map(key));
+        self.sort_keys.sort_unstable();
+        for (candidate, key) in self.order.iter_mut().zip(&self.sort_keys) {
+            *candidate = *key as u32;
+        }
+    }
+
+    /// The candidate for `slot`, taken out of the order, and the rules that had a say.
+    fn best(&mut self, policy: &PolicyV1, columns: &Columns, slot: usize) -> Option<(u32, u32)> {
+        let mut best: Option<(usize, f32)> = None;
+        let mut rules = 0;
+        let mut passed_over = false;
+        for (at, candidate) in self.order.iter().enumerate() {
+            if *candidate == NONE {
+                continue;
+            }
+            if !policy.at_most.iter().all(|rule| self.allows(rule, columns, slot, *candidate)) {
+                rules |= rule::AT_MOST;
+                continue;
+            }
+            let Some(diversity) = &policy.diversity else {
+                best = Some((at, 0.0));
+                break;
+            };
+            let worth = diversity.lambda * self.relevance[at] - (1.0 - diversity.lambda) * self.similarity[at];
+            match best {
+                None => best = Some((at, worth)),
+                Some((_, other)) if worth > other => {
+                    best = Some((at, worth));
+                    passed_over = true;
+                }
+                Some(_) => {}
+            }
+        }
+        let (at, _) = best?;
+        if passed_over {
+            rules |= rule::DIVERSITY;
+        }
+        Some((core::mem::replace(&mut self.order[at], NONE), rules))
+    }
+
+    /// Whether every window of slots that contains `slot` stays within the cap if `candidate` stands there.
+    fn allows(&self, rule: &AtMostV1, columns: &Columns, slot: usize, candidate: u32) -> bool {
+        let keys = columns.keys(rule.field);
+        let key = keys[candidate as usize];
+        if key == 0 {
+            return true;
+        }
+        let size = self.pins.len();
+        let window = if rule.window == 0 { size } else { (rule.window as usize).min(size) };
+        let in_slot = |slot: usize| self.slots.get(slot).copied().unwrap_or(self.pins[slot]);
+        let is_equal = |slot: usize| {
+            Some(in_slot(slot)).filter(|other| *other != NONE).is_some_and(|other| keys[other as usize] == key)
+        };
+        let first = (slot + 1).saturating_sub(window);
+        (first..=slot.min(size - window)).all(|start| {
+            let equal = (start..start + window).filter(|other| *other != slot && is_equal(*other)).count();
+            equal < rule.count as usize
+        })
+    }
+
+    fn prepare_relevance(&mut self, diversity: &DiversityV1, scores: &[f32]) {
+        debug_assert!(!diversity.fields.is_empty());
+        let score = |candidate: Option<&u32>| candidate.map_or(0.0, |candidate| scores[*candidate as usize]);
+        let ranked = self.order.iter().filter(|candidate| !scores[**candidate as usize].is_nan());
+        let (best, worst) = (score(self.order.first()), score(ranked.last()));
+        let span = best - worst;
+        self.relevance.clear();
+        self.relevance.extend(self.order.iter().map(|candidate| {
+            let relevance = (scores[*candidate as usize] - worst) / span;
+            if relevance.is_nan() { 0.0 } else { relevance }
+        }));
+        self.similarity.clear();
+        self.similarity.resize(self.order.len(), 0.0);
+    }
+
+    fn note_similarity(&mut self, diversity: &DiversityV1, columns: &Columns, placed: u32) {
+        for (candidate, largest) in self.order.iter().zip(&mut self.similarity) {
+            if *candidate == NONE {
+                continue;
+            }
+            let mut similarity = 0.0;
+            for (field, weight) in &diversity.fields {
+                let keys = columns.keys(*field);
+                let (a, b) = (keys[*candidate as usize], keys[placed as usize]);
+                similarity += if a == b && a != 0 { *weight } else { 0.0 };
+            }
+            if similarity > *largest {
+                *largest = similarity;
+            }
+        }
+    }
+}
+
+/// Bits that order like the number: NaN first, then from the smallest to the largest.
+fn ascending_bits(score: f32) -> u32 {
+    if score.is_nan() {
+        return 0;
+    }
+    // Adding 0 turns -0 into 0, so that equal scores have equal bits.
+    let bits = (score + 0.0).to_bits();
+    if bits >> 31 == 1 { !bits } else { bits | 1 << 31 }
+}

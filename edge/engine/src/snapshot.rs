@@ -1,0 +1,131 @@
+//! A bundle after validation. All failure happens here.
+
+use alloc::vec::Vec;
+
+use selvedge_format::container::{Container, ContentId, Kind};
+use selvedge_format::policy::PolicyV1;
+use selvedge_format::program::{By, FieldType, OpV1, ProgramV1};
+use selvedge_format::shared::SharedState;
+use selvedge_format::{AlignedBytes, DecodeError, meta, model, policy, program};
+
+use crate::Limits;
+use crate::model::Model;
+
+/// A validated bundle, ready to decide.
+#[derive(Debug)]
+pub struct Snapshot {
+    pub(crate) id: ContentId,
+    pub(crate) program: ProgramV1,
+    pub(crate) policy: PolicyV1,
+    pub(crate) model: Model,
+    /// Position of each field among the fields of its type.
+    pub(crate) slots: Vec<usize>,
+    /// Cost units per candidate.
+    pub(crate) cost: u64,
+}
+
+impl Snapshot {
+    /// Validates a bundle.
+    ///
+    /// # Errors
+    /// The bytes are not a bundle, are damaged, are larger than the limit, or name anything that is not there.
+    pub fn load(bytes: &AlignedBytes, limits: &Limits) -> Result<Self, DecodeError> {
+        if bytes.len() > limits.bundle_bytes {
+            return Err(DecodeError::too_large("bundle bytes", limits.bundle_bytes as u64, bytes.len() as u64));
+        }
+        let container = Container::parse(bytes, Kind::Bundle)?;
+        let section =
+            |tag, version, place| container.require(tag, version, place).map(|section| &bytes[section.range.clone()]);
+        let program = ProgramV1::decode(section(program::TAG, program::VERSION, "feature program")?)?;
+        let policy = PolicyV1::decode(section(policy::TAG, policy::VERSION, "slate policy")?, &program)?;
+        let models = model::ModelsV1::decode(section(model::TAG, model::VERSION, "model directory")?)?;
+        container.refuse_unknown(|tag| {
+            matches!(tag, meta::TAG | program::TAG | policy::TAG | model::TAG)
+                || (model::WEIGHTS_TAG..model::WEIGHTS_TAG + models.models.len() as u32).contains(&tag)
+        })?;
+        // The directory has exactly one stage; `ModelsV1::decode` has checked it.
+        let stage = models.stages.first().map_or(0, |stage| stage.model);
+        let declared = models.models.get(usize::from(stage)).ok_or(DecodeError::invalid("model stages", 0))?;
+        let tag = model::WEIGHTS_TAG + u32::from(stage);
+        let weights = section(tag, model::WEIGHTS_VERSION, "model weights")?;
+        let model = Model::load(declared, weights, program.features.len())?;
+        let cost = program.features.len() as u64 + model.cost();
+        Ok(Self { id: *container.id(), slots: slots(&program), program, policy, model, cost })
+    }
+
+    /// Content address of the bundle.
+    #[must_use]
+    pub const fn id(&self) -> &ContentId {
+        &self.id
+    }
+
+    /// Its feature program.
+    #[must_use]
+    pub const fn program(&self) -> &ProgramV1 {
+        &self.program
+    }
+
+    /// Its slate policy.
+    #[must_use]
+    pub const fn policy(&self) -> &PolicyV1 {
+        &self.policy
+    }
+
+    /// Its model.
+    #[must_use]
+    pub const fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// Number of fields of a type.
+    pub(crate) fn count(&self, ty: FieldType) -> usize {
+        self.program.fields.iter().filter(|field| field.ty == ty).count()
+    }
+
+    pub(crate) fn uses_history(&self) -> bool {
+        self.program
+            .features
+            .iter()
+            .any(|feature| matches!(feature.op, OpV1::InteractedWith { .. } | OpV1::TokenOverlap { .. }))
+    }
+}
+
+fn slots(program: &ProgramV1) -> Vec<usize> {
+    let fields = &program.fields;
+    (0..fields.len()).map(|at| fields[..at].iter().filter(|field| field.ty == fields[at].ty).count()).collect()
+}
+
+/// Where a program's fields and global counters are in a shared state.
+#[derive(Debug, Default)]
+pub(crate) struct Binding {
+    /// By field of the program.
+    pub(crate) fields: Vec<Option<usize>>,
+    /// By global table of the program: the table, and the position of each of its columns.
+    pub(crate) tables: Vec<Option<(usize, Vec<Option<usize>>)>>,
+}
+
+impl Binding {
+    pub(crate) fn new(program: &ProgramV1, shared: Option<&SharedState>) -> Self {
+        let field = |id, ty| {
+            let shared = shared?;
+            let position = shared.field_position(id)?;
+            (shared.meta().fields[position].1 == ty).then_some(position)
+        };
+        let table = |id, columns: &[program::ColumnV1]| {
+            let shared = shared?;
+            let position = shared.table_position(id)?;
+            let there = &shared.meta().tables[position].columns;
+            let columns = columns.iter().map(|column| there.iter().position(|(id, _)| *id == column.id)).collect();
+            Some((position, columns))
+        };
+        Self {
+            fields: program.fields.iter().map(|declared| field(declared.id, declared.ty)).collect(),
+            tables: program.global_tables.iter().map(|declared| table(declared.id, &declared.columns)).collect(),
+        }
+    }
+}
+
+/// Whether a key is the same for all candidates.
+pub(crate) const fn is_constant(by: By) -> bool {
+    matches!(by, By::All)
+}

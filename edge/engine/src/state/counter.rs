@@ -1,0 +1,55 @@
+//! One counter: how an event is added, and what it is worth later.
+
+use selvedge_format::program::Decay;
+
+use crate::math;
+
+/// Adds `amount` at `time` to a counter whose cells are valid as of `last`; afterwards they are as of the later one.
+pub(super) fn add(decay: Decay, cells: &mut [f32], last: u32, time: u32, amount: f32) {
+    match decay {
+        Decay::Lifetime => cells[0] = bounded(cells[0] + amount),
+        Decay::HalfLife { half_life_s } => {
+            let (old, new) = if time >= last {
+                (cells[0] * math::decay(time - last, half_life_s), amount)
+            } else {
+                (cells[0], amount * math::decay(last - time, half_life_s))
+            };
+            cells[0] = bounded(old + new);
+        }
+        Decay::Window { bucket_s, buckets } => {
+            let (newest, bucket) = (last / bucket_s, time / bucket_s);
+            let buckets = u32::from(buckets);
+            for passed in newest.saturating_add(1)..=bucket.min(newest.saturating_add(buckets)) {
+                cells[(passed % buckets) as usize] = 0.0;
+            }
+            // A jump past the whole window clears all of it, whichever buckets the loop began with.
+            if bucket > newest.saturating_add(buckets) {
+                cells.fill(0.0);
+            }
+            if bucket.saturating_add(buckets) > newest {
+                let cell = &mut cells[(bucket % buckets) as usize];
+                *cell = bounded(*cell + amount);
+            }
+        }
+    }
+}
+
+/// Value at `now` of a counter whose cells are valid as of `last`.
+pub(crate) fn value_at(decay: Decay, cell: impl Fn(usize) -> f32, last: u32, now: u32) -> f32 {
+    match decay {
+        Decay::Lifetime => cell(0),
+        Decay::HalfLife { half_life_s } => cell(0) * math::decay(now.saturating_sub(last), half_life_s),
+        Decay::Window { bucket_s, buckets } => {
+            let (newest, now) = (last / bucket_s, (now / bucket_s).max(last / bucket_s));
+            let buckets = u32::from(buckets);
+            // From the oldest bucket that still counts to the newest that was written.
+            let oldest = (now + 1).saturating_sub(buckets);
+            (oldest..=newest).fold(0.0, |sum, bucket| sum + cell((bucket % buckets) as usize))
+        }
+    }
+}
+
+/// Hostile amounts must not make a state that its own decoder refuses.
+fn bounded(value: f32) -> f32 {
+    value.clamp(f32::MIN, f32::MAX)
+}
