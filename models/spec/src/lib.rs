@@ -7,11 +7,17 @@
 //! The crate knows the grammar and nothing else: no bytes, no arithmetic, no files. It depends on no other crate of the
 //! workspace.
 
+mod document;
+mod error;
 mod feature;
 mod model;
+mod reader;
+mod reference;
 mod seconds;
+mod suggest;
 mod vocabulary;
 
+pub use error::{Problem, ProblemKind, SpecError};
 pub use feature::{
     By, Counter, CounterKind, EventKind, Feature, FeatureKind, FeatureSpec, Field, FieldRef, OverlapWith,
     StringEncoding, TableSettings, Transform,
@@ -19,7 +25,9 @@ pub use feature::{
 pub use model::{
     AtMost, Diversity, Exclude, Learner, LinearTraining, ModelSpec, SimilarityTerm, SlateSpec, TreeTraining,
 };
+pub use reference::reference_markdown;
 pub use seconds::Seconds;
 pub use vocabulary::{
-    CombineOp, CounterScope, FieldScope, FieldType, LocalTimePart, Measure, Objective, OverlapMetric, TimeUnit, Word,
+    CombineOp, CounterScope, FieldScope, FieldType, LearnerKind, LocalTimePart, Measure, Objective, OverlapMetric,
+    TimeUnit, Word,
 };

@@ -7,6 +7,10 @@ use std::fmt;
 
 /// An enum whose variants are spelled as fixed words in TOML.
 pub trait Word: Copy + Eq + 'static {
+    /// What one of the words is, such as `unit`.
+    const NOUN: &'static str;
+    /// What several of them are.
+    const PLURAL: &'static str;
     /// Every variant, in the order the reference lists them.
     const ALL: &'static [Self];
 
@@ -20,12 +24,14 @@ pub trait Word: Copy + Eq + 'static {
 }
 
 macro_rules! words {
-    ($($(#[$doc:meta])* pub enum $name:ident { $($(#[$vdoc:meta])* $variant:ident = $word:literal,)+ })+) => {$(
+    ($($(#[$doc:meta])* pub enum $name:ident: $noun:literal, $plural:literal { $($(#[$vdoc:meta])* $variant:ident = $word:literal,)+ })+) => {$(
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum $name { $($(#[$vdoc])* $variant,)+ }
 
         impl Word for $name {
+            const NOUN: &'static str = $noun;
+            const PLURAL: &'static str = $plural;
             const ALL: &'static [Self] = &[$(Self::$variant,)+];
 
             fn as_str(self) -> &'static str {
@@ -43,7 +49,7 @@ macro_rules! words {
 
 words! {
     /// Whose property a declared field is.
-    pub enum FieldScope {
+    pub enum FieldScope: "scope of fields", "scopes of fields" {
         /// The candidate being ranked; its fields travel in the shared snapshot or with the request.
         Item = "item",
         /// The user the slate is for.
@@ -53,7 +59,7 @@ words! {
     }
 
     /// The type of a field's value.
-    pub enum FieldType {
+    pub enum FieldType: "type of field", "types of field" {
         /// One `f32`.
         Number = "number",
         /// One categorical value, known to the edge only by its hash.
@@ -65,7 +71,7 @@ words! {
     }
 
     /// Whose events a counter counts.
-    pub enum CounterScope {
+    pub enum CounterScope: "scope of counters", "scopes of counters" {
         /// The user of the request; kept in the user's own state.
         User = "user",
         /// All users; kept in the shared snapshot and as old as its last refresh.
@@ -73,7 +79,7 @@ words! {
     }
 
     /// What one event adds to a counter.
-    pub enum Measure {
+    pub enum Measure: "measure", "measures" {
         /// One.
         Count = "count",
         /// The event's value, an `f32` that is 1 unless the event says otherwise.
@@ -81,7 +87,7 @@ words! {
     }
 
     /// The unit in which a span of time becomes a number.
-    pub enum TimeUnit {
+    pub enum TimeUnit: "unit", "units" {
         /// 1 s.
         Second = "s",
         /// 60 s.
@@ -95,7 +101,7 @@ words! {
     }
 
     /// A part of the request's local date and time.
-    pub enum LocalTimePart {
+    pub enum LocalTimePart: "part of local time", "parts of local time" {
         /// 0..=1439.
         MinuteOfDay = "minute_of_day",
         /// 0..=23.
@@ -109,7 +115,7 @@ words! {
     }
 
     /// How two sets of tokens A (the field) and B (what it is compared with) become a number.
-    pub enum OverlapMetric {
+    pub enum OverlapMetric: "overlap metric", "overlap metrics" {
         /// |A ∩ B| / |A ∪ B|.
         Jaccard = "jaccard",
         /// |A ∩ B| / |A|: how much of the field the other set covers.
@@ -117,7 +123,7 @@ words! {
     }
 
     /// Arithmetic over the final values of earlier features.
-    pub enum CombineOp {
+    pub enum CombineOp: "operation", "operations" {
         /// `a / b`; missing when `b` is 0.
         Ratio = "ratio",
         /// `a * b`.
@@ -130,8 +136,16 @@ words! {
         Max = "max",
     }
 
+    /// The kinds of model.
+    pub enum LearnerKind: "kind of model", "kinds of model" {
+        /// Gradient-boosted regression trees.
+        Trees = "trees",
+        /// A weighted sum of the features.
+        Linear = "linear",
+    }
+
     /// What a model is trained to do.
-    pub enum Objective {
+    pub enum Objective: "objective", "objectives" {
         /// LambdaMART: gradients weighted by the change in NDCG when two candidates of a query swap.
         LambdaRank = "lambdarank",
         /// The probability that a candidate is relevant, each row on its own.

@@ -3,7 +3,18 @@
 //! This is the whole contract between the text and what is made of it. It knows names, types and parameters; it refuses to
 //! know bytes, hashes, slots or how anything is computed: lowering is the compiler's work, arithmetic the engine's.
 
+mod counter;
+mod declared;
+mod kind;
+mod parse;
+mod transform;
+
+use std::fmt;
+
 use miette::SourceSpan;
+
+pub(crate) use kind::{KINDS, Kind, Parameter};
+pub(crate) use transform::TRANSFORMS;
 
 use crate::seconds::Seconds;
 use crate::vocabulary::{
@@ -276,6 +287,24 @@ pub enum FeatureKind {
         /// Left and right: indices into [`FeatureSpec::features`], each smaller than the feature's own.
         inputs: [usize; 2],
     },
+}
+
+/// Writes the reference as a declaration does: `item.price`.
+impl fmt::Display for FieldRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.scope, self.name)
+    }
+}
+
+/// Writes the key as a declaration does.
+impl fmt::Display for By {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::All => "all",
+            Self::Item => "item",
+            Self::Field(field) => field,
+        })
+    }
 }
 
 impl FeatureSpec {

@@ -3,9 +3,13 @@
 //! Parsing checks everything that the file alone can tell. Names of fields are checked by [`ModelSpec::check`] once the
 //! features the model is trained on have been read.
 
+mod check;
+mod parse;
+
 use miette::SourceSpan;
 
-use crate::vocabulary::Objective;
+use crate::error::Source;
+use crate::vocabulary::{LearnerKind, Objective};
 
 /// A whole `model.toml`.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,10 +20,12 @@ pub struct ModelSpec {
     pub features: String,
     /// What the model is trained to do.
     pub objective: Objective,
-    /// The kind of model and how it is trained.
+    /// Which kind of model, and how it is trained.
     pub learner: Learner,
     /// From scores to slate.
     pub slate: SlateSpec,
+    /// Kept so that [`ModelSpec::check`] can point into it.
+    source: Source,
 }
 
 /// The kind of model, with the hyper-parameters that this kind understands.
@@ -30,6 +36,16 @@ pub enum Learner {
     Trees(TreeTraining),
     /// A weighted sum of the features, each standardised.
     Linear(LinearTraining),
+}
+
+impl Learner {
+    /// Which kind of model.
+    pub fn kind(&self) -> LearnerKind {
+        match self {
+            Self::Trees(_) => LearnerKind::Trees,
+            Self::Linear(_) => LearnerKind::Linear,
+        }
+    }
 }
 
 /// Hyper-parameters of boosted trees, under XGBoost's names and meanings.

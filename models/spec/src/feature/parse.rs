@@ -1,0 +1,216 @@
+//! From the text of `features.toml` to a [`FeatureSpec`]: first what is declared, then what refers to it.
+
+use super::declared::{Declared, DeclaredField, Parameters};
+use super::kind::{KINDS, Kind};
+use super::{EventKind, Feature, FeatureSpec, Field, TableSettings, Transform};
+use crate::document;
+use crate::error::{Problem, ProblemKind, Problems, Source, SpecError};
+use crate::reader::{Name, Table, Value, printable, refuse_duplicates};
+use crate::seconds::Seconds;
+use crate::suggest;
+use crate::vocabulary::{CounterScope, FieldScope, Word};
+
+/// One day: how often catalogues change.
+const DEFAULT_REFRESH: Seconds = Seconds(86_400);
+/// Enough to see a user's last few visits.
+const DEFAULT_HISTORY: u16 = 64;
+/// Names of item fields that would read as something else after `by`.
+const RESERVED: [&str; 2] = ["item", "all"];
+
+impl FeatureSpec {
+    /// Reads the text of a `features.toml`; `name` is what messages call it.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, in the order of the text.
+    ///
+    /// ```
+    /// use selvedge_spec::{FeatureKind, FeatureSpec};
+    /// let spec = FeatureSpec::parse("features.toml", r#"
+    ///     version = 1
+    ///     [fields.item]
+    ///     price = "number"
+    ///     [[feature]]
+    ///     name = "log_price"
+    ///     kind = "number"
+    ///     field = "item.price"
+    ///     transform = ["log1p"]
+    /// "#)?;
+    /// assert!(matches!(&spec.features[0].kind, FeatureKind::Number { field } if field.name == "price"));
+    /// # Ok::<(), selvedge_spec::SpecError>(())
+    /// ```
+    pub fn parse(name: &str, text: &str) -> Result<Self, SpecError> {
+        document::parse(Source::new(name, text), Self::read)
+    }
+
+    fn read(root: Table<'_>, problems: &Problems) -> Option<Self> {
+        document::version(&root);
+        let fields = root.section("fields").map(|table| fields(table, problems)).unwrap_or_default();
+        let events = root.section("events").map(|table| events(&table, problems)).unwrap_or_default();
+        let shared_refresh = root.section("shared").map_or(Some(DEFAULT_REFRESH), refresh);
+        let history_events = root.section("history").map_or(Some(DEFAULT_HISTORY), history);
+        let counters = root.sections("counters", "[[counters]]");
+        let mut entries = root.sections("feature", "this feature");
+        if entries.is_empty() {
+            root.required("feature");
+        }
+        limit(&root, "feature", entries.len(), Self::MAX_FEATURES);
+        let declared = Declared {
+            fields,
+            events: events.iter().map(|event| event.name.clone()).collect(),
+            history_events,
+            features: entries.iter_mut().map(feature_name).collect(),
+        };
+        let names = declared.features.iter().flatten();
+        refuse_duplicates("feature", names.map(|name| (name.text.as_str(), name.span)), problems);
+
+        let tables: Vec<_> =
+            counters.into_iter().map(|entry| table_settings(Parameters::new(entry, &declared, 0))).collect();
+        let features: Vec<_> = entries
+            .into_iter()
+            .enumerate()
+            .map(|(index, table)| feature(Parameters::new(table, &declared, index), declared.features[index].as_ref()))
+            .collect();
+        refuse_repeated_tables(tables.iter().flatten(), problems);
+        root.finish();
+        let fields = declared.fields.iter().map(field).collect::<Option<_>>();
+        Some(Self {
+            fields: fields?,
+            events,
+            shared_refresh: shared_refresh?,
+            history_events: history_events?,
+            tables: tables.into_iter().collect::<Option<_>>()?,
+            features: features.into_iter().collect::<Option<_>>()?,
+        })
+    }
+}
+
+fn limit(table: &Table<'_>, key: &'static str, found: usize, most: usize) {
+    if found > most
+        && let Some(value) = table.optional(key)
+    {
+        value.out_of_range::<()>(format_args!("at most {most} entries, not {found}"));
+    }
+}
+
+fn fields(table: Table<'_>, problems: &Problems) -> Vec<DeclaredField> {
+    let mut fields = Vec::new();
+    for &scope in FieldScope::ALL {
+        let Some(of_scope) = table.section(scope.as_str()) else { continue };
+        let named = of_scope.named();
+        limit(&table, scope.as_str(), named.len(), FeatureSpec::MAX_FIELDS);
+        for (name, value) in named {
+            name.check(problems);
+            refuse_reserved(scope, &name, problems);
+            fields.push(DeclaredField { scope, name, ty: value.word() });
+        }
+    }
+    table.finish();
+    fields
+}
+
+fn refuse_reserved(scope: FieldScope, name: &Name, problems: &Problems) {
+    if scope == FieldScope::Item && RESERVED.contains(&name.text.as_str()) {
+        let message = format!("an item field cannot be called `{}`", name.text);
+        problems.report(
+            Problem::new(ProblemKind::BadName, name.span, message, "reserved")
+                .help("`by` gives this word another meaning"),
+        );
+    }
+}
+
+fn field(declared: &DeclaredField) -> Option<Field> {
+    let DeclaredField { scope, name, ty } = declared;
+    Some(Field { name: name.text.clone(), scope: *scope, ty: (*ty)?, span: name.span })
+}
+
+fn events(table: &Table<'_>, problems: &Problems) -> Vec<EventKind> {
+    let named = table.named();
+    if named.len() > FeatureSpec::MAX_EVENTS {
+        let message = format!("there are {} kinds of event, at most {} may be", named.len(), FeatureSpec::MAX_EVENTS);
+        problems.report(Problem::new(ProblemKind::OutOfRange, table.span(), message, "too many"));
+    }
+    named.into_iter().map(|(name, value)| event(name, value, problems)).collect()
+}
+
+/// An event whose settings could not be read is still declared.
+fn event(name: Name, value: Value<'_>, problems: &Problems) -> EventKind {
+    name.check(problems);
+    let mut doc = None;
+    if let Some(settings) = value.table(format!("event `{}`", name.text)) {
+        doc = settings.optional("doc").and_then(Value::text);
+        settings.finish();
+    }
+    EventKind { name: name.text, doc: doc.unwrap_or_default().to_owned(), span: name.span }
+}
+
+fn refresh(table: Table<'_>) -> Option<Seconds> {
+    let refresh = table.optional_or("refresh", DEFAULT_REFRESH, Value::duration);
+    table.finish();
+    refresh
+}
+
+fn history(table: Table<'_>) -> Option<u16> {
+    let events = table.optional_or("events", DEFAULT_HISTORY, |value| value.integer(0..=FeatureSpec::MAX_HISTORY));
+    table.finish();
+    events
+}
+
+fn table_settings(entry: Parameters<'_>) -> Option<TableSettings> {
+    let scope = entry.required("scope");
+    let event = entry.event("event");
+    let by = entry.by_key("by", "counters over `all` have one key, so there is nothing to set");
+    let capacity = entry.required("capacity").and_then(|value| value.integer(1..=FeatureSpec::MAX_CAPACITY));
+    let span = entry.span();
+    entry.finish();
+    let scope = scope?;
+    if scope.word::<CounterScope>()? == CounterScope::Global {
+        let problem =
+            Problem::new(ProblemKind::Conflict, scope.span, "global counters have no settings", "not \"user\"");
+        scope.report(problem.help("they hold every key; only the tables in a user's state are bounded"));
+        return None;
+    }
+    Some(TableSettings { event: event?, by: by?, capacity: capacity?, span })
+}
+
+fn refuse_repeated_tables<'t>(tables: impl Iterator<Item = &'t TableSettings>, problems: &Problems) {
+    let named: Vec<_> = tables.map(|table| (format!("{} by {}", table.event, table.by), table.span)).collect();
+    refuse_duplicates("the table of", named.iter().map(|(name, span)| (name.as_str(), *span)), problems);
+}
+
+/// The feature's name, which from now on is what messages call the feature.
+fn feature_name(table: &mut Table<'_>) -> Option<Name> {
+    let name = table.required("name").and_then(Value::name)?;
+    table.rename(format!("feature `{}`", printable(&name.text)), name.span);
+    Some(name)
+}
+
+fn feature(parameters: Parameters<'_>, name: Option<&Name>) -> Option<Feature> {
+    let doc = parameters.optional_or("doc", "", Value::text);
+    let default = parameters.optional("default").map(Value::single_or_nan);
+    let transforms = parameters.optional_or("transform", Vec::new(), transforms);
+    let kind = parameters.required("kind").and_then(known_kind)?;
+    let computed = (kind.parse)(&parameters);
+    parameters.finish();
+    let name = name?;
+    Some(Feature {
+        name: name.text.clone(),
+        doc: doc?.to_owned(),
+        default: default.unwrap_or(Some(kind.default))?,
+        transforms: transforms?,
+        kind: computed?,
+        span: name.span,
+    })
+}
+
+fn transforms(value: Value<'_>) -> Option<Vec<Transform>> {
+    let read: Vec<_> = value.list_of(0..=FeatureSpec::MAX_TRANSFORMS)?.into_iter().map(Transform::read).collect();
+    read.into_iter().collect()
+}
+
+fn known_kind(value: Value<'_>) -> Option<&'static Kind> {
+    let text = value.text()?;
+    KINDS.iter().find(|kind| kind.name == text).or_else(|| {
+        let known: Vec<_> = KINDS.iter().map(|kind| kind.name).collect();
+        value.unknown(ProblemKind::UnknownKind, "kind", text, suggest::help(text, "kinds", &known))
+    })
+}

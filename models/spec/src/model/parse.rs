@@ -1,0 +1,224 @@
+//! From the text of `model.toml` to a [`ModelSpec`].
+
+use super::{AtMost, Diversity, Exclude, Learner, LinearTraining, ModelSpec, SimilarityTerm, SlateSpec, TreeTraining};
+use crate::document;
+use crate::error::{Problems, Source, SpecError};
+use crate::reader::{FRACTION, NON_NEGATIVE, POSITIVE, Table, UNIT, Value};
+use crate::vocabulary::{LearnerKind, Objective};
+
+/// The largest slate, and so the largest limit within one.
+const MAX_SLATE: u16 = 1_000;
+const DEFAULT_SLATE: u16 = 20;
+/// Fields that may make two items alike.
+const MAX_SIMILARITY_TERMS: usize = 8;
+
+impl ModelSpec {
+    /// Reads the text of a `model.toml`; `name` is what messages call it.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, in the order of the text.
+    ///
+    /// ```
+    /// use selvedge_spec::{Learner, ModelSpec};
+    /// let model = ModelSpec::parse("model.toml", r#"
+    ///     version = 1
+    ///     [model]
+    ///     name = "flyer"
+    ///     kind = "trees"
+    ///     objective = "lambdarank"
+    ///     features = "features.toml"
+    ///     [train]
+    ///     rounds = 120
+    /// "#)?;
+    /// assert!(matches!(&model.learner, Learner::Trees(training) if training.rounds == 120));
+    /// # Ok::<(), selvedge_spec::SpecError>(())
+    /// ```
+    pub fn parse(name: &str, text: &str) -> Result<Self, SpecError> {
+        let source = Source::new(name, text);
+        document::parse(source.clone(), |root, problems| read(root, problems, source))
+    }
+}
+
+fn read(root: Table<'_>, problems: &Problems, source: Source) -> Option<ModelSpec> {
+    document::version(&root);
+    let model = root.required_section("model");
+    let train = root.section("train");
+    let slate = root.section("slate");
+    root.finish();
+    let identity = model.and_then(identity);
+    let learner = match (&identity, train) {
+        (Some(identity), Some(train)) => learner(identity.kind, train),
+        (Some(identity), None) => Some(identity.kind.defaults()),
+        (None, _) => None,
+    };
+    let slate = slate.map_or_else(|| Some(SlateSpec::default()), |table| read_slate(table, problems));
+    let Identity { name, objective, features, .. } = identity?;
+    Some(ModelSpec { name, features, objective, learner: learner?, slate: slate?, source })
+}
+
+/// What `[model]` says.
+struct Identity {
+    name: String,
+    kind: LearnerKind,
+    objective: Objective,
+    features: String,
+}
+
+fn identity(table: Table<'_>) -> Option<Identity> {
+    let name = table.required("name").and_then(Value::name);
+    let kind = table.required("kind").and_then(Value::word);
+    let objective = table.required("objective").and_then(Value::word);
+    let features = table.required("features").and_then(Value::text);
+    table.finish();
+    Some(Identity { name: name?.text, kind: kind?, objective: objective?, features: features?.to_owned() })
+}
+
+impl LearnerKind {
+    fn defaults(self) -> Learner {
+        match self {
+            Self::Trees => Learner::Trees(TreeTraining::default()),
+            Self::Linear => Learner::Linear(LinearTraining::default()),
+        }
+    }
+}
+
+fn learner(kind: LearnerKind, table: Table<'_>) -> Option<Learner> {
+    let learner = match kind {
+        LearnerKind::Trees => trees(&table).map(Learner::Trees),
+        LearnerKind::Linear => linear(&table).map(Learner::Linear),
+    };
+    table.finish();
+    learner
+}
+
+fn trees(table: &Table<'_>) -> Option<TreeTraining> {
+    let default = TreeTraining::default();
+    let number = |key, default, bounds| table.optional_or(key, default, |value| value.number(bounds));
+    let rounds = table.optional_or("rounds", default.rounds, |value| value.integer(1..=2_000));
+    let max_depth = table.optional_or("max_depth", default.max_depth, |value| value.integer(1..=12));
+    let eta = number("eta", default.eta, FRACTION);
+    let min_child_weight = number("min_child_weight", default.min_child_weight, NON_NEGATIVE);
+    let gamma = number("gamma", default.gamma, NON_NEGATIVE);
+    let lambda = number("lambda", default.lambda, NON_NEGATIVE);
+    let alpha = number("alpha", default.alpha, NON_NEGATIVE);
+    let subsample = number("subsample", default.subsample, FRACTION);
+    let colsample = number("colsample", default.colsample, FRACTION);
+    let max_bin = table.optional_or("max_bin", default.max_bin, |value| value.integer(2..=1_024));
+    let pairs = table.optional_or("pairs", default.pairs, |value| value.integer(1..=1_000));
+    let seed = table.optional_or("seed", default.seed, |value| value.integer(0..=u64::MAX));
+    Some(TreeTraining {
+        rounds: rounds?,
+        max_depth: max_depth?,
+        eta: eta?,
+        min_child_weight: min_child_weight?,
+        gamma: gamma?,
+        lambda: lambda?,
+        alpha: alpha?,
+        subsample: subsample?,
+        colsample: colsample?,
+        max_bin: max_bin?,
+        pairs: pairs?,
+        seed: seed?,
+    })
+}
+
+fn linear(table: &Table<'_>) -> Option<LinearTraining> {
+    let default = LinearTraining::default();
+    let rounds = table.optional_or("rounds", default.rounds, |value| value.integer(1..=10_000));
+    let eta = table.optional_or("eta", default.eta, |value| value.number(FRACTION));
+    let lambda = table.optional_or("lambda", default.lambda, |value| value.number(NON_NEGATIVE));
+    let seed = table.optional_or("seed", default.seed, |value| value.integer(0..=u64::MAX));
+    Some(LinearTraining { rounds: rounds?, eta: eta?, lambda: lambda?, seed: seed? })
+}
+
+fn read_slate(table: Table<'_>, problems: &Problems) -> Option<SlateSpec> {
+    let size = table.optional_or("size", DEFAULT_SLATE, |value| value.integer(1..=MAX_SLATE));
+    let at_most: Vec<_> = table.sections("at_most", "[[slate.at_most]]").into_iter().map(at_most).collect();
+    let exclude: Vec<_> = table.sections("exclude", "[[slate.exclude]]").into_iter().map(exclude).collect();
+    let diversity = table.section("diversity").map(|table| diversity(table, problems));
+    table.finish();
+    Some(SlateSpec {
+        size: size?,
+        at_most: at_most.into_iter().collect::<Option<_>>()?,
+        exclude: exclude.into_iter().collect::<Option<_>>()?,
+        diversity: diversity.map_or(Some(None), |read| read.map(Some))?,
+    })
+}
+
+fn at_most(table: Table<'_>) -> Option<AtMost> {
+    let field = table.required("field").and_then(Value::name);
+    let max = table.required("max").and_then(|value| value.integer(1..=MAX_SLATE));
+    let window = table.optional("window");
+    let places = window.map_or(Some(0), |value| value.integer(0..=MAX_SLATE));
+    table.finish();
+    let (field, max, places) = (field?, max?, places?);
+    if let Some(value) = window
+        && (1..=max).contains(&places)
+    {
+        return value
+            .out_of_range(format_args!("0 for the whole slate, or above `max`: {max} of any {places} is no limit"));
+    }
+    Some(AtMost { field: field.text, max, window: places, span: field.span })
+}
+
+fn exclude(table: Table<'_>) -> Option<Exclude> {
+    let field = table.required("field").and_then(Value::name);
+    let value = table.required("value").and_then(Value::text);
+    table.finish();
+    let field = field?;
+    Some(Exclude { field: field.text, value: value?.to_owned(), span: field.span })
+}
+
+fn diversity(table: Table<'_>, problems: &Problems) -> Option<Diversity> {
+    let lambda = table.required("lambda").and_then(|value| value.single(UNIT));
+    let similarity = table.required("similarity").and_then(|value| similarity(value, problems));
+    table.finish();
+    Some(Diversity { lambda: lambda?, similarity: similarity? })
+}
+
+fn similarity(value: Value<'_>, problems: &Problems) -> Option<Vec<SimilarityTerm>> {
+    let terms = value.table("`similarity`".to_owned())?.named();
+    if !(1..=MAX_SIMILARITY_TERMS).contains(&terms.len()) {
+        return value.out_of_range(format_args!("a table of 1 to {MAX_SIMILARITY_TERMS} fields with their weights"));
+    }
+    let read: Vec<_> = terms
+        .into_iter()
+        .map(|(name, weight)| {
+            name.check(problems);
+            Some(SimilarityTerm { weight: weight.single(POSITIVE)?, field: name.text, span: name.span })
+        })
+        .collect();
+    read.into_iter().collect()
+}
+
+/// XGBoost's own, but for `rounds`, which it has none for, and `eta`, which is its usual choice with that many.
+impl Default for TreeTraining {
+    fn default() -> Self {
+        Self {
+            rounds: 200,
+            max_depth: 6,
+            eta: 0.1,
+            min_child_weight: 1.0,
+            gamma: 0.0,
+            lambda: 1.0,
+            alpha: 0.0,
+            subsample: 1.0,
+            colsample: 1.0,
+            max_bin: 256,
+            pairs: 32,
+            seed: 0,
+        }
+    }
+}
+
+impl Default for LinearTraining {
+    fn default() -> Self {
+        Self { rounds: 200, eta: 0.1, lambda: 1e-4, seed: 0 }
+    }
+}
+
+impl Default for SlateSpec {
+    fn default() -> Self {
+        Self { size: DEFAULT_SLATE, at_most: Vec::new(), exclude: Vec::new(), diversity: None }
+    }
+}

@@ -1,0 +1,104 @@
+//! What valid declarations become.
+
+use selvedge_spec::{
+    By, Counter, CounterKind, CounterScope, FeatureKind, FeatureSpec, Learner, Measure, ModelSpec, OverlapWith,
+    Transform,
+};
+
+fn parse(body: &str) -> FeatureSpec {
+    let declared = "version = 1\n[fields.item]\nprice = \"number\"\nbrand = \"string\"\nname = \"tokens\"\n\
+                    [events]\nview = {}\npurchase = { doc = \"a line of a basket\" }\n";
+    FeatureSpec::parse("features.toml", &format!("{declared}{body}")).expect("the declaration is valid")
+}
+
+#[test]
+fn what_is_left_out_takes_the_documented_defaults() {
+    let spec = parse("[[feature]]\nname = \"a\"\nkind = \"interacted_with\"\nevent = \"view\"\nby = \"brand\"\n");
+    assert_eq!(spec.shared_refresh.get(), 86_400);
+    assert_eq!(spec.history_events, 64);
+    assert!(spec.tables.is_empty());
+    let feature = &spec.features[0];
+    assert_eq!((feature.default, feature.doc.as_str()), (0.0, ""));
+    assert!(feature.transforms.is_empty());
+    let by = By::Field("brand".to_owned());
+    assert_eq!(feature.kind, FeatureKind::InteractedWith { event: "view".to_owned(), by, within: None, last: 64 });
+}
+
+#[test]
+fn a_declared_default_and_transforms_are_kept_in_order() {
+    let spec = parse(
+        "[[feature]]\nname = \"a\"\nkind = \"position\"\ndefault = \"nan\"\n\
+         transform = [{ shift = 1 }, \"log1p\", { clip = [0, 2.5] }, { scale = -0.5 }]\n",
+    );
+    assert!(spec.features[0].default.is_nan());
+    let expected =
+        [Transform::Shift(1.0), Transform::Log1p, Transform::Clip { lo: 0.0, hi: 2.5 }, Transform::Scale(-0.5)];
+    assert_eq!(spec.features[0].transforms, expected);
+}
+
+#[test]
+fn order_is_the_order_of_the_text_and_spans_point_at_names() {
+    let body = "[[feature]]\nname = \"z\"\nkind = \"position\"\n[[feature]]\nname = \"a\"\nkind = \"candidates\"\n";
+    let text = format!("version = 1\n[events]\nz = {{}}\na = {{}}\n{body}");
+    let spec = FeatureSpec::parse("features.toml", &text).expect("valid");
+    let at = |span: miette::SourceSpan| &text[span.offset()..span.offset() + span.len()];
+    let events: Vec<_> = spec.events.iter().map(|event| (event.name.as_str(), at(event.span))).collect();
+    assert_eq!(events, [("z", "z"), ("a", "a")]);
+    let features: Vec<_> = spec.features.iter().map(|feature| (feature.name.as_str(), at(feature.span))).collect();
+    assert_eq!(features, [("z", "\"z\""), ("a", "\"a\"")]);
+}
+
+#[test]
+fn both_counters_of_a_rate_share_scope_key_and_forgetting() {
+    let spec = parse(
+        "[[feature]]\nname = \"a\"\nkind = \"rate\"\nscope = \"global\"\nby = \"item\"\nwindow = \"28d\"\nbuckets = 4\n\
+         numerator = { event = \"purchase\", measure = \"value\" }\ndenominator = { event = \"view\" }\nweight = 20\nprior = 0.05\n",
+    );
+    let FeatureKind::Rate { numerator, denominator, weight, prior } = &spec.features[0].kind else {
+        panic!("not a rate")
+    };
+    let CounterKind::Window { window, buckets } = numerator.kind else { panic!("not a window") };
+    assert_eq!((window.millis(), buckets), (28 * 86_400_000, 4));
+    let expected = Counter { event: "view".to_owned(), measure: Measure::Count, ..numerator.clone() };
+    assert_eq!(*denominator, expected);
+    assert_eq!((numerator.scope, numerator.measure), (CounterScope::Global, Measure::Value));
+    assert_eq!((*weight, *prior), (20.0, 0.05));
+}
+
+#[test]
+fn overlap_with_the_history_takes_the_whole_ring_unless_told() {
+    let spec = parse(
+        "[history]\nevents = 16\n[[feature]]\nname = \"a\"\nkind = \"token_overlap\"\nfield = \"item.name\"\n\
+         with = \"history\"\nevent = \"view\"\n",
+    );
+    let FeatureKind::TokenOverlap { with, .. } = &spec.features[0].kind else { panic!("not an overlap") };
+    assert_eq!(*with, OverlapWith::History { event: "view".to_owned(), last: 16 });
+}
+
+#[test]
+fn a_model_says_what_is_trained_and_what_the_slate_obeys() {
+    let text = r#"version = 1
+[model]
+name = "flyer"
+kind = "linear"
+objective = "logistic"
+features = "features.toml"
+[train]
+lambda = 0.01
+[slate]
+size = 10
+[[slate.at_most]]
+field = "brand"
+max = 3
+window = 5
+[slate.diversity]
+lambda = 0.9
+similarity = { brand = 1.0 }
+"#;
+    let model = ModelSpec::parse("model.toml", text).expect("valid");
+    let Learner::Linear(training) = &model.learner else { panic!("not linear") };
+    assert_eq!((training.lambda, training.seed), (0.01, 0));
+    assert_eq!((model.slate.size, model.slate.at_most[0].window, model.slate.exclude.len()), (10, 5, 0));
+    let features = parse("[[feature]]\nname = \"a\"\nkind = \"position\"\n");
+    model.check(&features).expect("brand is a string field of the item");
+}
