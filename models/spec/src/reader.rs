@@ -1,8 +1,8 @@
 //! Reading tables and values of TOML, with a report for everything that does not fit.
 //!
-//! Every method that returns `None` has reported why, so callers only pass the `None` on. A reader asks for **all** of its
-//! keys before it gives up with `?`: that is how one run finds every mistake, and how [`Table::finish`] knows which keys
-//! exist.
+//! Every method that returns `None` has reported why (a missing key when its table is finished), so callers only pass the
+//! `None` on. A reader asks for **all** of its keys before it gives up with `?`: that is how one run finds every mistake,
+//! and how [`Table::finish`] knows which keys exist. For the same reason lists are gathered with [`all`].
 
 use std::cell::RefCell;
 use std::fmt::Display;
@@ -41,12 +41,14 @@ pub(crate) struct Table<'a> {
     span: SourceSpan,
     entries: &'a DeTable<'a>,
     asked: RefCell<Vec<&'static str>>,
+    /// Keys asked for in vain. Whether each is an omission or a typing mistake is known when the table has been read.
+    missing: RefCell<Vec<&'static str>>,
     problems: &'a Problems,
 }
 
 impl<'a> Table<'a> {
     pub(crate) fn new(what: String, span: SourceSpan, entries: &'a DeTable<'a>, problems: &'a Problems) -> Self {
-        Self { what, span, entries, asked: RefCell::default(), problems }
+        Self { what, span, entries, asked: RefCell::default(), missing: RefCell::default(), problems }
     }
 
     /// Once the table's name is known, messages use it.
@@ -77,16 +79,11 @@ impl<'a> Table<'a> {
         Some(Value { key, span: value.span().into(), node: value.get_ref(), problems: self.problems })
     }
 
-    /// The value of `key`; reports when there is none.
+    /// The value of `key`; [`Table::finish`] reports when there is none.
     pub(crate) fn required(&self, key: &'static str) -> Option<Value<'a>> {
         let value = self.optional(key);
         if value.is_none() {
-            self.report(Problem::new(
-                ProblemKind::MissingKey,
-                self.span,
-                format!("{} needs `{key}`", self.what),
-                format!("`{key}` is missing"),
-            ));
+            self.missing.borrow_mut().push(key);
         }
         value
     }
@@ -139,17 +136,29 @@ impl<'a> Table<'a> {
         entries
     }
 
-    /// Reports every key that was never asked for.
+    /// Reports every key that was never asked for, and every required one that is missing. A key that is nearly a missing
+    /// one is reported once, as unknown.
     pub(crate) fn finish(self) {
-        let asked = self.asked.into_inner();
+        let asked = self.asked.borrow();
         for (key, _) in self.entries.iter().filter(|(key, _)| !asked.contains(&key.get_ref().as_ref())) {
-            let problem = Problem::new(
-                ProblemKind::UnknownKey,
-                key.span().into(),
-                format!("{} has no key `{}`", self.what, printable(key.get_ref())),
-                "unknown key",
-            );
-            self.problems.report(problem.help(suggest::help(key.get_ref(), "keys here", &asked)));
+            let text = key.get_ref();
+            if let Some(meant) = suggest::nearest(text, asked.iter().copied()) {
+                self.missing.borrow_mut().retain(|missing| *missing != meant);
+            }
+            let message = format!("{} has no key `{}`", self.what, printable(text));
+            let problem = Problem::new(ProblemKind::UnknownKey, key.span().into(), message, "unknown key");
+            self.report(problem.help(suggest::help(text, "keys here", &asked)));
+        }
+        drop(asked);
+        self.abandon();
+    }
+
+    /// Reports the required keys that are missing, when what other keys there may be cannot be known.
+    pub(crate) fn abandon(self) {
+        for key in self.missing.take() {
+            let message = format!("{} needs `{key}`", self.what);
+            let label = format!("`{key}` is missing");
+            self.report(Problem::new(ProblemKind::MissingKey, self.span, message, label));
         }
     }
 
@@ -235,6 +244,16 @@ impl<'a> Value<'a> {
         self.as_text().or_else(|| self.wrong_type("a string"))
     }
 
+    /// A string that is not empty: at the edge an empty one counts as missing, so naming it would match nothing.
+    pub(crate) fn present_text(self) -> Option<&'a str> {
+        let text = self.text()?;
+        if text.is_empty() {
+            self.out_of_range("a string that is not empty: an empty one counts as missing")
+        } else {
+            Some(text)
+        }
+    }
+
     pub(crate) fn name(self) -> Option<Name> {
         let name = Name { text: self.text()?.to_owned(), span: self.span };
         name.check(self.problems);
@@ -306,13 +325,10 @@ impl<'a> Value<'a> {
                 Problem::new(
                     ProblemKind::BadDuration,
                     self.span,
-                    format!("`{}` is not a span of time", printable(text)),
-                    "not a span of time",
+                    format!("`{}` is not a span of time from 1s to {}", printable(text), Seconds::MAX),
+                    "not such a span",
                 )
-                .help(format!(
-                    "write a whole number above 0 and a unit, s, m, h, d or w, at most {} in all: \"12h\", \"30d\"",
-                    Seconds::MAX
-                )),
+                .help("write a whole number and one of the units s, m, h, d and w: \"12h\", \"30d\""),
             );
             None
         })
@@ -355,6 +371,12 @@ impl<'a> Value<'a> {
     }
 }
 
+/// All the values, if each could be read. Unlike collecting an iterator of options, it reads on after the first `None`.
+pub(crate) fn all<T>(read: impl IntoIterator<Item = Option<T>>) -> Option<Vec<T>> {
+    let values: Vec<_> = read.into_iter().collect();
+    values.into_iter().collect()
+}
+
 /// Reports each name that an earlier one repeats.
 pub(crate) fn refuse_duplicates<'n>(
     what: &str,
@@ -371,7 +393,7 @@ pub(crate) fn refuse_duplicates<'n>(
                 Problem::new(
                     ProblemKind::Duplicate,
                     span,
-                    format!("{what} `{}` is there twice", printable(name)),
+                    format!("{what} `{}` appears twice", printable(name)),
                     "second time",
                 )
                 .beside(*earlier.get(), "first time"),

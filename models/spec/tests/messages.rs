@@ -57,6 +57,7 @@ macro_rules! messages {
 
 messages! {
     empty_file: file("");
+    no_features: file("version = 1\nfeature = []\n");
     bad_syntax: file("version = 1\n[fields.item\nprice = \"number\"\n");
     duplicate_key: file("version = 1\nversion = 1\n");
     other_version: file("version = 2\n[[feature]]\nname = \"a\"\nkind = \"position\"\n");
@@ -93,6 +94,7 @@ messages! {
     rate_with_mistakes_inside: feature("kind = \"rate\"\nscope = \"user\"\nby = \"item\"\nnumerator = { evnt = \"view\" }\ndenominator = { event = \"view\", measure = \"sum\" }\nlifetime = true\nweight = -1\nprior = 0.1");
     string_both_ways: feature("kind = \"string\"\nfield = \"item.department\"\nvalues = [\"a\"]\nbuckets = 8");
     string_neither_way: feature("kind = \"string\"\nfield = \"item.department\"");
+    string_value_empty: feature("kind = \"string\"\nfield = \"item.department\"\nvalues = [\"\"]");
     string_value_twice: feature("kind = \"string\"\nfield = \"item.department\"\nvalues = [\"a\", \"b\", \"a\"]");
     too_many_hash_buckets: feature("kind = \"string\"\nfield = \"item.department\"\nbuckets = 16777217");
     last_beyond_history: feature("kind = \"interacted_with\"\nevent = \"view\"\nby = \"item\"\nlast = 65");

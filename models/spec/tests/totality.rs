@@ -34,6 +34,7 @@ fn every_kind() -> String {
 }
 
 fn show(error: &SpecError) {
+    assert!(!error.problems().is_empty(), "refused without a reason");
     let mut text = String::new();
     GraphicalReportHandler::new_themed(GraphicalTheme::unicode_nocolor())
         .render_report(&mut text, error)
@@ -41,9 +42,8 @@ fn show(error: &SpecError) {
 }
 
 fn parse_both(text: &str) {
-    for error in [FeatureSpec::parse("features.toml", text).err(), ModelSpec::parse("model.toml", text).err()] {
-        error.as_ref().map_or((), show);
-    }
+    FeatureSpec::parse("features.toml", text).as_ref().map_or_else(show, |_| ());
+    ModelSpec::parse("model.toml", text).as_ref().map_or_else(show, |_| ());
 }
 
 /// Cuts `text` at a boundary of characters near `at`.

@@ -2,7 +2,7 @@
 
 use selvedge_spec::{
     By, Counter, CounterKind, CounterScope, FeatureKind, FeatureSpec, Learner, Measure, ModelSpec, OverlapWith,
-    Transform,
+    ProblemKind, Transform,
 };
 
 fn parse(body: &str) -> FeatureSpec {
@@ -101,4 +101,32 @@ similarity = { brand = 1.0 }
     assert_eq!((model.slate.size, model.slate.at_most[0].window, model.slate.exclude.len()), (10, 5, 0));
     let features = parse("[[feature]]\nname = \"a\"\nkind = \"position\"\n");
     model.check(&features).expect("brand is a string field of the item");
+}
+
+/// The kinds of problem found in `text`.
+fn problems(text: &str) -> Vec<ProblemKind> {
+    let error = FeatureSpec::parse("features.toml", text).expect_err("beyond a limit");
+    error.problems().iter().map(|problem| problem.kind()).collect()
+}
+
+/// `count` lines made from the numbers 0.. .
+fn lines(count: usize, line: impl Fn(usize) -> String) -> String {
+    (0..count).map(line).collect()
+}
+
+#[test]
+fn limits_hold_on_both_sides() {
+    let one = "[[feature]]\nname = \"a\"\nkind = \"position\"\n";
+    let fields =
+        |count| format!("version = 1\n{one}[fields.user]\n{}", lines(count, |n| format!("f{n} = \"number\"\n")));
+    let events = |count| format!("version = 1\n{one}[events]\n{}", lines(count, |n| format!("e{n} = {{}}\n")));
+    let features = |count| {
+        format!("version = 1\n{}", lines(count, |n| format!("[[feature]]\nname = \"f{n}\"\nkind = \"position\"\n")))
+    };
+    FeatureSpec::parse("features.toml", &fields(FeatureSpec::MAX_FIELDS)).expect("as many fields as may be");
+    FeatureSpec::parse("features.toml", &events(FeatureSpec::MAX_EVENTS)).expect("as many events as may be");
+    FeatureSpec::parse("features.toml", &features(FeatureSpec::MAX_FEATURES)).expect("as many features as may be");
+    assert_eq!(problems(&fields(FeatureSpec::MAX_FIELDS + 1)), [ProblemKind::OutOfRange]);
+    assert_eq!(problems(&events(FeatureSpec::MAX_EVENTS + 1)), [ProblemKind::OutOfRange]);
+    assert_eq!(problems(&features(FeatureSpec::MAX_FEATURES + 1)), [ProblemKind::OutOfRange]);
 }

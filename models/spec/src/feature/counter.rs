@@ -89,12 +89,10 @@ pub(crate) fn any(parameters: &Parameters<'_>) -> Option<CounterKind> {
             None
         }
         _ => {
-            let given: Vec<_> = [half_life, window, lifetime].into_iter().flatten().collect();
+            let given = [half_life, window, lifetime].into_iter().flatten();
             let message = format!("{} says more than once how it forgets", parameters.what());
-            let problem = Problem::new(ProblemKind::Conflict, given[0].span, message, "this");
-            parameters.report(
-                given[1..].iter().fold(problem, |problem, value| problem.beside(value.span, "and this")).help(ONE_OF),
-            );
+            let problem = Problem::new(ProblemKind::Conflict, parameters.span(), message, "forgets how?");
+            parameters.report(given.fold(problem, |problem, way| problem.beside(way.span, "one way")).help(ONE_OF));
             None
         }
     }
@@ -124,9 +122,9 @@ fn window_of(
     }
     let message = format!("a window of {length} does not divide into {buckets} buckets of whole seconds");
     let problem = Problem::new(ProblemKind::OutOfRange, window.span, message, "not divisible");
-    parameters.report(problem.help(format!(
-        "the nearest shorter window that does is \"{}\"",
-        Seconds(length.get() - length.get() % u32::from(buckets))
-    )));
+    // The nearest shorter window, unless that is none at all.
+    let steps = u32::from(buckets);
+    let fitting = Seconds((length.get() - length.get() % steps).max(steps));
+    parameters.report(problem.help(format!("a window of \"{fitting}\" does")));
     None
 }

@@ -4,8 +4,6 @@
 
 use std::ops::Deref;
 
-use miette::SourceSpan;
-
 use super::{By, FeatureSpec, FieldRef};
 use crate::error::{Problem, ProblemKind};
 use crate::reader::{Name, Table, Value, printable};
@@ -164,6 +162,10 @@ impl<'a> Parameters<'a> {
         self.table.finish();
     }
 
+    pub(crate) fn abandon(self) {
+        self.table.abandon();
+    }
+
     /// A reference to a field of type `wanted`.
     pub(crate) fn field(&self, key: &'static str, wanted: FieldType) -> Option<FieldRef> {
         self.required(key).and_then(|value| self.declared.field(value, wanted))
@@ -221,20 +223,15 @@ impl<'a> Parameters<'a> {
 
     /// How many recent events to look at: `last`, or all that the history holds.
     pub(crate) fn last(&self) -> Option<u16> {
-        let value = self.optional("last");
-        self.resolve_last(value, self.span())
-    }
-
-    /// Resolves a given or absent `last`; `span` is where to point when there is no history.
-    pub(crate) fn resolve_last(&self, value: Option<Value<'_>>, span: SourceSpan) -> Option<u16> {
+        let last = self.optional("last");
         let held = self.declared.history_events?;
         if held == 0 {
             let message = format!("{} looks at recent events, of which none are kept", self.what());
-            let problem = Problem::new(ProblemKind::Conflict, span, message, "needs a history");
+            let problem = Problem::new(ProblemKind::Conflict, self.span(), message, "needs a history");
             self.report(problem.help(format!("set `events` of [history] to 1..={}", FeatureSpec::MAX_HISTORY)));
             return None;
         }
-        value.map_or(Some(held), |value| value.integer(1..=held))
+        last.map_or(Some(held), |last| last.integer(1..=held))
     }
 
     pub(crate) fn buckets(&self, key: &'static str) -> Option<u32> {

@@ -5,7 +5,7 @@ use super::kind::{KINDS, Kind};
 use super::{EventKind, Feature, FeatureSpec, Field, TableSettings, Transform};
 use crate::document;
 use crate::error::{Problem, ProblemKind, Problems, Source, SpecError};
-use crate::reader::{Name, Table, Value, printable, refuse_duplicates};
+use crate::reader::{Name, Table, Value, all, printable, refuse_duplicates};
 use crate::seconds::Seconds;
 use crate::suggest;
 use crate::vocabulary::{CounterScope, FieldScope, Word};
@@ -49,11 +49,9 @@ impl FeatureSpec {
         let shared_refresh = root.section("shared").map_or(Some(DEFAULT_REFRESH), refresh);
         let history_events = root.section("history").map_or(Some(DEFAULT_HISTORY), history);
         let counters = root.sections("counters", "[[counters]]");
-        let mut entries = root.sections("feature", "this feature");
-        if entries.is_empty() {
-            root.required("feature");
-        }
-        limit(&root, "feature", entries.len(), Self::MAX_FEATURES);
+        let entries = root.required("feature").and_then(|value| value.list_of(1..=Self::MAX_FEATURES));
+        let entries = entries.unwrap_or_default().into_iter();
+        let mut entries: Vec<_> = entries.filter_map(|entry| entry.table("this feature".to_owned())).collect();
         let declared = Declared {
             fields,
             events: events.iter().map(|event| event.name.clone()).collect(),
@@ -63,13 +61,10 @@ impl FeatureSpec {
         let names = declared.features.iter().flatten();
         refuse_duplicates("feature", names.map(|name| (name.text.as_str(), name.span)), problems);
 
-        let tables: Vec<_> =
-            counters.into_iter().map(|entry| table_settings(Parameters::new(entry, &declared, 0))).collect();
-        let features: Vec<_> = entries
-            .into_iter()
-            .enumerate()
-            .map(|(index, table)| feature(Parameters::new(table, &declared, index), declared.features[index].as_ref()))
-            .collect();
+        let tables = all(counters.into_iter().map(|entry| table_settings(Parameters::new(entry, &declared, 0))));
+        let entries = entries.into_iter().zip(&declared.features).enumerate();
+        let features =
+            all(entries.map(|(index, (table, name))| feature(Parameters::new(table, &declared, index), name.as_ref())));
         refuse_repeated_tables(tables.iter().flatten(), problems);
         root.finish();
         let fields = declared.fields.iter().map(field).collect::<Option<_>>();
@@ -78,8 +73,8 @@ impl FeatureSpec {
             events,
             shared_refresh: shared_refresh?,
             history_events: history_events?,
-            tables: tables.into_iter().collect::<Option<_>>()?,
-            features: features.into_iter().collect::<Option<_>>()?,
+            tables: tables?,
+            features: features?,
         })
     }
 }
@@ -188,7 +183,10 @@ fn feature(parameters: Parameters<'_>, name: Option<&Name>) -> Option<Feature> {
     let doc = parameters.optional_or("doc", "", Value::text);
     let default = parameters.optional("default").map(Value::single_or_nan);
     let transforms = parameters.optional_or("transform", Vec::new(), transforms);
-    let kind = parameters.required("kind").and_then(known_kind)?;
+    let Some(kind) = parameters.required("kind").and_then(known_kind) else {
+        parameters.abandon();
+        return None;
+    };
     let computed = (kind.parse)(&parameters);
     parameters.finish();
     let name = name?;
@@ -203,8 +201,7 @@ fn feature(parameters: Parameters<'_>, name: Option<&Name>) -> Option<Feature> {
 }
 
 fn transforms(value: Value<'_>) -> Option<Vec<Transform>> {
-    let read: Vec<_> = value.list_of(0..=FeatureSpec::MAX_TRANSFORMS)?.into_iter().map(Transform::read).collect();
-    read.into_iter().collect()
+    all(value.list_of(0..=FeatureSpec::MAX_TRANSFORMS)?.into_iter().map(Transform::read))
 }
 
 fn known_kind(value: Value<'_>) -> Option<&'static Kind> {

@@ -1,8 +1,8 @@
 //! Transforms: one line of [`TRANSFORMS`] each.
 
 use super::Transform;
-use crate::error::ProblemKind;
-use crate::reader::{FINITE, Table, Value};
+use crate::error::{Problem, ProblemKind};
+use crate::reader::{FINITE, Table, Value, all};
 use crate::suggest;
 
 /// A transform as the text knows it.
@@ -65,8 +65,8 @@ impl Transform {
             Arguments::None(_) => misuse(entry, form),
             Arguments::One(make) => Some(make(argument.single(FINITE)?)),
             Arguments::Range(make) => {
-                let bounds: Vec<_> = argument.list_of(2..=2)?.into_iter().map(|bound| bound.single(FINITE)).collect();
-                let (lo, hi) = (bounds[0]?, bounds[1]?);
+                let bounds = all(argument.list_of(2..=2)?.into_iter().map(|bound| bound.single(FINITE)))?;
+                let (lo, hi) = (bounds[0], bounds[1]);
                 if lo <= hi { Some(make(lo, hi)) } else { argument.out_of_range("[lo, hi] with lo no larger than hi") }
             }
         }
@@ -84,10 +84,13 @@ fn form(value: Value<'_>, name: &str) -> Option<&'static Form> {
 fn only_entry<'a>(table: &Table<'a>, entry: Value<'a>) -> Option<(&'static Form, Value<'a>)> {
     match table.named().as_slice() {
         [(name, argument)] => Some((form(entry, &name.text)?, *argument)),
-        _ => entry.out_of_range("one transform per entry"),
+        _ => entry.out_of_range("a list with one transform in each entry"),
     }
 }
 
 fn misuse<T>(entry: Value<'_>, form: &Form) -> Option<T> {
-    entry.out_of_range(format_args!("a list of transforms as they are written: {}", form.usage))
+    let message = format!("`{}` is not written like this", form.name);
+    let problem = Problem::new(ProblemKind::WrongType, entry.span, message, "other arguments");
+    entry.report(problem.help(format!("write {}", form.usage)));
+    None
 }

@@ -3,7 +3,7 @@
 use super::{AtMost, Diversity, Exclude, Learner, LinearTraining, ModelSpec, SimilarityTerm, SlateSpec, TreeTraining};
 use crate::document;
 use crate::error::{Problems, Source, SpecError};
-use crate::reader::{FRACTION, NON_NEGATIVE, POSITIVE, Table, UNIT, Value};
+use crate::reader::{FRACTION, NON_NEGATIVE, POSITIVE, Table, UNIT, Value, all};
 use crate::vocabulary::{LearnerKind, Objective};
 
 /// The largest slate, and so the largest limit within one.
@@ -133,14 +133,14 @@ fn linear(table: &Table<'_>) -> Option<LinearTraining> {
 
 fn read_slate(table: Table<'_>, problems: &Problems) -> Option<SlateSpec> {
     let size = table.optional_or("size", DEFAULT_SLATE, |value| value.integer(1..=MAX_SLATE));
-    let at_most: Vec<_> = table.sections("at_most", "[[slate.at_most]]").into_iter().map(at_most).collect();
-    let exclude: Vec<_> = table.sections("exclude", "[[slate.exclude]]").into_iter().map(exclude).collect();
+    let at_most = all(table.sections("at_most", "[[slate.at_most]]").into_iter().map(at_most));
+    let exclude = all(table.sections("exclude", "[[slate.exclude]]").into_iter().map(exclude));
     let diversity = table.section("diversity").map(|table| diversity(table, problems));
     table.finish();
     Some(SlateSpec {
         size: size?,
-        at_most: at_most.into_iter().collect::<Option<_>>()?,
-        exclude: exclude.into_iter().collect::<Option<_>>()?,
+        at_most: at_most?,
+        exclude: exclude?,
         diversity: diversity.map_or(Some(None), |read| read.map(Some))?,
     })
 }
@@ -163,7 +163,7 @@ fn at_most(table: Table<'_>) -> Option<AtMost> {
 
 fn exclude(table: Table<'_>) -> Option<Exclude> {
     let field = table.required("field").and_then(Value::name);
-    let value = table.required("value").and_then(Value::text);
+    let value = table.required("value").and_then(Value::present_text);
     table.finish();
     let field = field?;
     Some(Exclude { field: field.text, value: value?.to_owned(), span: field.span })
@@ -181,14 +181,10 @@ fn similarity(value: Value<'_>, problems: &Problems) -> Option<Vec<SimilarityTer
     if !(1..=MAX_SIMILARITY_TERMS).contains(&terms.len()) {
         return value.out_of_range(format_args!("a table of 1 to {MAX_SIMILARITY_TERMS} fields with their weights"));
     }
-    let read: Vec<_> = terms
-        .into_iter()
-        .map(|(name, weight)| {
-            name.check(problems);
-            Some(SimilarityTerm { weight: weight.single(POSITIVE)?, field: name.text, span: name.span })
-        })
-        .collect();
-    read.into_iter().collect()
+    all(terms.into_iter().map(|(name, weight)| {
+        name.check(problems);
+        Some(SimilarityTerm { weight: weight.single(POSITIVE)?, field: name.text, span: name.span })
+    }))
 }
 
 /// XGBoost's own, but for `rounds`, which it has none for, and `eta`, which is its usual choice with that many.

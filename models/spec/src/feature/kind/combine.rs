@@ -3,7 +3,7 @@
 use super::{Kind, Parameter};
 use crate::feature::FeatureKind;
 use crate::feature::declared::Parameters;
-use crate::reader::Value;
+use crate::reader::{Value, all};
 
 pub(super) const KIND: Kind = Kind {
     name: "combine",
@@ -25,6 +25,6 @@ fn parse(parameters: &Parameters<'_>) -> Option<FeatureKind> {
 }
 
 fn inputs(parameters: &Parameters<'_>, value: Value<'_>) -> Option<[usize; 2]> {
-    let read: Vec<_> = value.list_of(2..=2)?.into_iter().map(|entry| parameters.resolve_feature(entry)).collect();
-    read.into_iter().collect::<Option<Vec<_>>>()?.try_into().ok()
+    let inputs = value.list_of(2..=2)?;
+    all(inputs.into_iter().map(|entry| parameters.resolve_feature(entry)))?.try_into().ok()
 }

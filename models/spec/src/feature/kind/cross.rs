@@ -3,7 +3,7 @@
 use super::{Kind, Parameter};
 use crate::feature::declared::Parameters;
 use crate::feature::{FeatureKind, FieldRef};
-use crate::reader::{Value, refuse_duplicates};
+use crate::reader::{Value, all, refuse_duplicates};
 use crate::vocabulary::FieldType;
 
 pub(super) const KIND: Kind = Kind {
@@ -27,8 +27,8 @@ fn parse(parameters: &Parameters<'_>) -> Option<FeatureKind> {
 
 fn fields(parameters: &Parameters<'_>, value: Value<'_>) -> Option<Vec<FieldRef>> {
     let entries = value.list_of(2..=8)?;
-    let read: Vec<_> = entries.iter().map(|entry| parameters.resolve(*entry, FieldType::String)).collect();
+    let fields = all(entries.iter().map(|entry| parameters.resolve(*entry, FieldType::String)));
     let texts = entries.iter().filter_map(|entry| Some((entry.as_text()?, entry.span)));
     refuse_duplicates("field", texts, parameters.problems());
-    read.into_iter().collect()
+    fields
 }

@@ -7,7 +7,7 @@ use crate::feature::counter::{counter, decayed};
 pub(super) const KIND: Kind = Kind {
     name: "decayed_count",
     doc: "A sum over the events under the candidate's key, each weighing `2^(-age / half_life)`.",
-    missing: Some("the candidate has no key; a key without events has the value 0"),
+    missing: Some("the candidate has no key (a key without events has the value 0)"),
     default: 0.0,
     parameters: &[
         SCOPE,

@@ -4,7 +4,7 @@ use super::{Kind, Parameter};
 use crate::error::{Problem, ProblemKind};
 use crate::feature::declared::Parameters;
 use crate::feature::{FeatureKind, FeatureSpec, StringEncoding};
-use crate::reader::{Value, refuse_duplicates};
+use crate::reader::{Value, all, refuse_duplicates};
 use crate::vocabulary::FieldType;
 
 /// The longest list of values: beyond it a hash serves better.
@@ -52,8 +52,7 @@ fn encoding(parameters: &Parameters<'_>) -> Option<StringEncoding> {
 
 fn list(parameters: &Parameters<'_>, values: Value<'_>) -> Option<Vec<String>> {
     let entries = values.list_of(1..=MAX_VALUES)?;
-    let texts: Vec<_> =
-        entries.iter().map(|entry| entry.text()).collect::<Vec<_>>().into_iter().collect::<Option<_>>()?;
+    let texts = all(entries.iter().map(|entry| entry.present_text()))?;
     refuse_duplicates(
         "value",
         texts.iter().copied().zip(entries.iter().map(|entry| entry.span)),

@@ -12,8 +12,9 @@ const HISTORY: &str = "history";
 
 pub(super) const KIND: Kind = Kind {
     name: "token_overlap",
-    doc: "How much the words of an item (the set A) have in common with those of the context, or of the items of the user's \
-          most recent events (the set B): |A and B| / |A or B| for `jaccard`, |A and B| / |A| for `containment`.",
+    doc: "How much the words of an item have in common with those of the context, or with those of the items of the user's \
+          most recent events. Both are sets; the size of their intersection is divided by that of their union for \
+          `jaccard`, by that of the item's own set for `containment`.",
     missing: Some("either set is empty"),
     default: 0.0,
     parameters: &[
@@ -44,7 +45,7 @@ fn other_side(parameters: &Parameters<'_>) -> Option<OverlapWith> {
     let with = parameters.required("with")?;
     if with.as_text() == Some(HISTORY) {
         let event = parameters.event("event");
-        let last = parameters.resolve_last(last, with.span);
+        let last = parameters.last();
         return Some(OverlapWith::History { event: event?, last: last? });
     }
     let field = parameters.resolve_of(with, FieldScope::Context, FieldType::Tokens);

@@ -7,7 +7,7 @@ use crate::feature::counter::{counter, window};
 pub(super) const KIND: Kind = Kind {
     name: "window_count",
     doc: "A sum over the events under the candidate's key in the last `window`, whose edge moves in steps of `window / buckets`.",
-    missing: Some("the candidate has no key; a key without events has the value 0"),
+    missing: Some("the candidate has no key (a key without events has the value 0)"),
     default: 0.0,
     parameters: &[
         SCOPE,
