@@ -8,4 +8,5 @@
 pub mod bootstrap;
 pub mod dataset;
 pub mod metric;
+pub mod replay;
 pub mod report;

@@ -7,6 +7,8 @@
 //! are bounded: above the capacity, the row with the least first counter (ties: least key) goes.
 
 mod counter;
+#[cfg(feature = "host")]
+mod global;
 
 use alloc::vec;
 use alloc::vec::Vec;
@@ -19,6 +21,8 @@ use selvedge_format::state::{
 use selvedge_format::{DecodeError, key32};
 
 pub(crate) use counter::value_at;
+#[cfg(feature = "host")]
+pub use global::GlobalCounters;
 
 /// Something that a user did.
 #[derive(Clone, Copy, Debug, PartialEq)]
