@@ -1,1 +1,171 @@
-//! Placeholder opened by the workspace skeleton.
+//! The guest: the decision engine as a WebAssembly module that imports nothing.
+//!
+//! Any host that can run core WebAssembly can run it: there is no WASI, no JavaScript and no clock to provide. This
+//! file holds what the module does, in safe Rust that tests natively; [`abi`] gives it its exported names. Neither knows
+//! what a decision is: they move bytes between the host and [`Engine`].
+//!
+//! The host owns the conversation. It asks for a [buffer](buffers::Buffers), writes into it, and names it in a call; the
+//! guest never follows an address that it did not hand out itself, so a confused host gets an error and not a memory
+//! fault. Answers stay where they are, in the guest, and are read before the next call.
+//!
+//! `docs/format/abi.md` is the normative page.
+#![cfg_attr(target_arch = "wasm32", no_std)]
+
+extern crate alloc;
+
+#[cfg(target_arch = "wasm32")]
+mod abi;
+pub mod buffers;
+
+use alloc::vec::Vec;
+
+use selvedge_engine::{Engine, Limits};
+use selvedge_format::DecodeError;
+use selvedge_format::decision::canonical;
+
+use crate::buffers::{Address, Buffers};
+
+/// Version of the calls and of what they carry.
+pub const ABI_VERSION: u32 = 1;
+
+/// Place named by errors about an address and length that are no buffer of this guest.
+const FOREIGN_BUFFER: DecodeError = DecodeError::invalid("guest buffer", 0);
+
+/// An engine, and the buffers that its host and it pass to each other.
+pub struct Guest {
+    engine: Engine,
+    buffers: Buffers,
+    answer: Vec<u8>,
+    /// The last call named a buffer that is none.
+    foreign_buffer: bool,
+}
+
+impl Default for Guest {
+    fn default() -> Self {
+        Self {
+            engine: Engine::new(Limits::default()),
+            buffers: Buffers::default(),
+            answer: Vec::new(),
+            foreign_buffer: false,
+        }
+    }
+}
+
+impl Guest {
+    /// A zeroed buffer of `len` bytes for the host to write into. `None` if `len` is above [`buffers::MAX_LEN`] or
+    /// memory is short.
+    pub fn alloc(&mut self, len: usize) -> Option<Address> {
+        self.buffers.alloc(len)
+    }
+
+    /// Gives a buffer back. What is no buffer stays as it is.
+    pub fn free(&mut self, address: Address, len: usize) {
+        drop(self.buffers.take(address, len));
+    }
+
+    /// Loads the bundle or shared state in the buffer, which becomes the engine's. Returns 0, or the number of the
+    /// [`ErrorCode`](selvedge_format::ErrorCode); on refusal the engine keeps what it had.
+    pub fn load(&mut self, address: Address, len: usize) -> u32 {
+        let bytes = self.buffers.take(address, len);
+        self.foreign_buffer = bytes.is_none();
+        let loaded = bytes.ok_or(FOREIGN_BUFFER).and_then(|bytes| self.engine.load(bytes));
+        loaded.map_or_else(|refusal| refusal.code() as u32, |_| 0)
+    }
+
+    /// The decision on the request in the buffer; empty only if there is no such buffer.
+    pub fn decide(&mut self, address: Address, len: usize) -> &[u8] {
+        let request = self.buffers.get(address, len);
+        self.foreign_buffer = request.is_none();
+        request.map_or(&[], |request| self.engine.decide(request))
+    }
+
+    /// The feature matrix of the request in the buffer: `candidates u32, features u32`, then
+    /// `f32[features][candidates]`. Empty if the request is refused.
+    pub fn features(&mut self, address: Address, len: usize) -> &[u8] {
+        self.answer.clear();
+        let request = self.buffers.get(address, len);
+        self.foreign_buffer = request.is_none();
+        if let Some(Ok(matrix)) = request.map(|request| self.engine.features(request)) {
+            self.answer.extend_from_slice(&(matrix.candidates as u32).to_le_bytes());
+            self.answer.extend_from_slice(&(matrix.features() as u32).to_le_bytes());
+            for feature in 0..matrix.features() {
+                self.answer.extend(matrix.column(feature).iter().flat_map(|value| canonical(*value)));
+            }
+        }
+        &self.answer
+    }
+
+    /// The last stage's score of each candidate, `f32[candidates]`. Empty if the request is refused.
+    pub fn score(&mut self, address: Address, len: usize) -> &[u8] {
+        self.answer.clear();
+        let request = self.buffers.get(address, len);
+        self.foreign_buffer = request.is_none();
+        if let Some(Ok(scores)) = request.map(|request| self.engine.score(request)) {
+            self.answer.extend(scores.iter().flat_map(|score| canonical(*score)));
+        }
+        &self.answer
+    }
+
+    /// Why the last call refused what it was given: `code u16, zero u16, offset u32, first u64, second u64, place
+    /// UTF-8`; empty if it did not. The numbers are those of [`DecodeError::numbers`].
+    pub fn last_error(&mut self) -> &[u8] {
+        self.answer.clear();
+        let refusal = if self.foreign_buffer { Some(&FOREIGN_BUFFER) } else { self.engine.last_error() };
+        if let Some(refusal) = refusal {
+            let (first, second) = refusal.numbers();
+            self.answer.extend_from_slice(&(refusal.code() as u16).to_le_bytes());
+            self.answer.extend_from_slice(&[0; 2]);
+            self.answer.extend_from_slice(&(refusal.offset() as u32).to_le_bytes());
+            self.answer.extend_from_slice(&first.to_le_bytes());
+            self.answer.extend_from_slice(&second.to_le_bytes());
+            self.answer.extend_from_slice(refusal.place().as_bytes());
+        }
+        &self.answer
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use selvedge_format::ErrorCode;
+    use selvedge_format::container::{ContainerBuilder, Kind};
+    use selvedge_format::decision::DecisionView;
+
+    use super::*;
+
+    fn last_code(guest: &mut Guest) -> Option<ErrorCode> {
+        let (code, _) = guest.last_error().split_first_chunk()?;
+        ErrorCode::from_number(u16::from_le_bytes(*code))
+    }
+
+    #[test]
+    fn a_buffer_that_was_not_handed_out_is_an_error_and_not_a_fault() {
+        let mut guest = Guest::default();
+        let address = guest.alloc(8).expect("there is memory");
+        for (address, len) in [(0, 0), (address, 9), (address + 16, 4)] {
+            assert_eq!(guest.load(address, len), ErrorCode::Invalid as u32);
+            assert!(guest.decide(address, len).is_empty());
+            assert!(guest.features(address, len).is_empty());
+            assert!(guest.score(address, len).is_empty());
+            assert_eq!(last_code(&mut guest), Some(ErrorCode::Invalid));
+        }
+    }
+
+    #[test]
+    fn loading_takes_the_buffer_even_when_it_refuses_the_bytes() {
+        let mut guest = Guest::default();
+        let bytes = ContainerBuilder::new(Kind::Bundle).build();
+        let address = guest.alloc(bytes.len()).expect("there is memory");
+        assert_eq!(guest.load(address, bytes.len()), ErrorCode::Truncated as u32);
+        assert!(guest.decide(address, bytes.len()).is_empty(), "the buffer is gone");
+    }
+
+    #[test]
+    fn a_decision_is_made_whatever_the_buffer_holds() {
+        let mut guest = Guest::default();
+        let address = guest.alloc(100).expect("there is memory");
+        for len in 0..=100 {
+            let decision = DecisionView::parse(guest.decide(address, len)).expect("a valid decision");
+            assert_eq!(decision.status.names(), ("fallback", Some("not-loaded")));
+        }
+    }
+}
