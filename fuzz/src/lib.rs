@@ -1,6 +1,10 @@
-//! What the fuzz targets share: a way past the checksum.
+//! What the fuzz targets share: a way past the checksum, an engine that works, and samples to mutate.
 
+pub mod sample;
+
+use selvedge_engine::{Engine, Limits};
 use selvedge_format::AlignedBytes;
+use selvedge_format::decision::DecisionView;
 
 const LENGTH: usize = 16;
 const CHECKSUM: usize = 24;
@@ -20,4 +24,26 @@ pub fn sealed(data: &[u8]) -> AlignedBytes {
         container[CHECKSUM..CHECKED_FROM].copy_from_slice(&checksum.to_le_bytes());
     }
     bytes
+}
+
+/// An engine with the sample bundle and shared state.
+#[must_use]
+pub fn engine() -> Engine {
+    let mut engine = Engine::new(Limits::default());
+    for sample in [sample::bundle(), sample::shared_state()] {
+        engine.load(AlignedBytes::copy_of(&sample)).expect("the samples are valid");
+    }
+    engine
+}
+
+/// Decides `request` and checks what must hold of every decision, however the request looks.
+pub fn decide(engine: &mut Engine, request: &[u8]) {
+    let decision = engine.decide(request);
+    let view = DecisionView::parse(decision).expect("a decision is valid by its own reader");
+    let mut slots: Vec<u32> = view.slots.iter().collect();
+    slots.sort_unstable();
+    slots.dedup();
+    assert_eq!(slots.len(), view.slots.len(), "no candidate is shown twice");
+    let first = decision.to_vec();
+    assert_eq!(engine.decide(request), first, "the same request gives the same bytes");
 }

@@ -24,6 +24,9 @@ pub(crate) fn run(workspace: &Path, target: Option<&str>, seconds: u64) -> Resul
     if targets.is_empty() {
         bail!("there is no fuzz target of that name\nhint: one of {}", list.replace('\n', ", "));
     }
+    let mut seed = process::cargo();
+    seed.current_dir(workspace).args(["run", "--quiet", "--manifest-path", "fuzz/Cargo.toml", "--example", "seed"]);
+    process::run(&mut seed, "the samples of fuzz/src/sample.rs must be valid")?;
     for name in targets {
         say::note(format_args!("fuzzing {name} for {seconds} s"));
         let mut fuzz = CARGO_FUZZ.command(workspace)?;

@@ -1,0 +1,176 @@
+//! A bundle, a shared state, a user state and a request that use every part of their formats: the point from which
+//! mutation starts, and the fixed half of targets that need two inputs.
+
+use selvedge_engine::state::{Event, ItemKeys, UserState};
+use selvedge_format::container::{ContainerBuilder, Kind};
+use selvedge_format::key;
+use selvedge_format::model::{self, LEAF, Link, ModelKindV1, ModelV1, ModelsV1, StageV1, TreeNode, TreeNodes};
+use selvedge_format::policy::{self, AtMostV1, DiversityV1, ExcludeV1, PolicyV1};
+use selvedge_format::program::{
+    self, By, ColumnV1, CombineOp, CounterRef, Decay, FeatureV1, FieldType, FieldV1, Measure, OpV1, Overlap, ProgramV1,
+    Scope, TableRef, TableV1, TimePart, TokensOf, TransformV1, column_id, field_id, table_id,
+};
+use selvedge_format::shared::{FieldValues, SharedParts, TableParts};
+use selvedge_wire::{RequestBuilder, Values};
+
+const NOW_MS: i64 = 1_700_000_000_000;
+const ITEMS: [&str; 5] = ["apple", "bread", "cheese", "dates", "eggs"];
+const EVENT: &[u8] = b"purchase";
+
+/// Positions in [`fields`].
+const PRICE: u16 = 0;
+const BRAND: u16 = 1;
+const WORDS: u16 = 2;
+const SINCE: u16 = 3;
+const QUERY: u16 = 4;
+
+fn fields() -> Vec<FieldV1> {
+    let field = |scope, name, ty| FieldV1 { id: field_id(scope, name), scope, ty };
+    vec![
+        field(Scope::Item, "price", FieldType::Number),
+        field(Scope::Item, "brand", FieldType::String),
+        field(Scope::Item, "words", FieldType::Tokens),
+        field(Scope::Item, "since", FieldType::Time),
+        field(Scope::Context, "query", FieldType::Tokens),
+    ]
+}
+
+/// One counter of each kind.
+fn columns() -> Vec<ColumnV1> {
+    let decays =
+        [Decay::HalfLife { half_life_s: 86_400 }, Decay::Window { bucket_s: 604_800, buckets: 4 }, Decay::Lifetime];
+    let column = |measure, decay| ColumnV1 { id: column_id(measure, decay), measure, decay };
+    decays.into_iter().map(|decay| column(Measure::Value, decay)).collect()
+}
+
+fn table(scope: &str, by: By, name: &str) -> TableV1 {
+    TableV1 { id: table_id(scope, "purchase", name), event: key(EVENT), by, capacity: 8, columns: columns() }
+}
+
+/// One feature of each kind, and each transform.
+fn program() -> ProgramV1 {
+    let counter = |column| CounterRef { table: TableRef::User(0), column };
+    let shared = |column| CounterRef { table: TableRef::Global(0), column };
+    let event = key(EVENT);
+    let mut values = vec![(key(b"north"), 0), (key(b"south"), 1)];
+    values.sort_unstable();
+    let ops = [
+        OpV1::Number { field: PRICE },
+        OpV1::Category { field: BRAND, values },
+        OpV1::Bucket { fields: vec![BRAND, BRAND], buckets: 16 },
+        OpV1::TimeDifference { field: SINCE, unit_s: 86_400 },
+        OpV1::Recency { table: TableRef::User(1), unit_s: 3_600 },
+        OpV1::LocalTime { part: TimePart::Weekday },
+        OpV1::Position,
+        OpV1::Candidates,
+        OpV1::InteractedWith { event, by: By::Field(BRAND), within_s: 604_800, last: 16 },
+        OpV1::Counter(counter(1)),
+        OpV1::Share(shared(0)),
+        OpV1::Rate { numerator: counter(2), denominator: shared(2), weight: 5.0, prior: 0.1 },
+        OpV1::TokenOverlap { field: WORDS, with: TokensOf::Context { field: QUERY }, metric: Overlap::Jaccard },
+        OpV1::TokenOverlap { field: WORDS, with: TokensOf::History { event, last: 8 }, metric: Overlap::Containment },
+        OpV1::Combine { op: CombineOp::Ratio, left: 0, right: 9 },
+    ];
+    let transforms = vec![
+        TransformV1::Shift(1.0),
+        TransformV1::Scale(0.5),
+        TransformV1::Abs,
+        TransformV1::Log1p,
+        TransformV1::Sqrt,
+        TransformV1::Square,
+        TransformV1::Neg,
+        TransformV1::Clip(-10.0, 10.0),
+    ];
+    let feature = |op| FeatureV1 { op, default: f32::NAN, transforms: transforms.clone() };
+    ProgramV1 {
+        fields: fields(),
+        user_tables: vec![table("user", By::Item, "item"), table("user", By::Field(BRAND), "item.brand")],
+        global_tables: vec![table("global", By::Item, "item")],
+        history_events: 16,
+        features: ops.into_iter().map(feature).collect(),
+    }
+}
+
+/// A bundle with trees.
+#[must_use]
+pub fn bundle() -> Vec<u8> {
+    let policy = PolicyV1 {
+        slate_size: 3,
+        exclude: vec![ExcludeV1 { field: BRAND, value: key(b"east") }],
+        at_most: vec![AtMostV1 { field: BRAND, count: 2, window: 3 }],
+        diversity: Some(DiversityV1 { lambda: 0.9, fields: vec![(BRAND, 1.0)] }),
+    };
+    let models = ModelsV1 {
+        models: vec![ModelV1 { kind: ModelKindV1::Trees { base: 0.5 }, link: Link::Logistic }],
+        stages: vec![StageV1 { model: 0, keep: 0 }],
+    };
+    let node = |value, feature, flags| TreeNode { value, mean: 0.0, feature, flags };
+    let tree = |feature| vec![node(1.0, feature, 1), node(-0.5, LEAF, 0), node(0.5, LEAF, 0)];
+    let trees: Vec<Vec<TreeNode>> = (0..program().features.len() as u16).map(tree).collect();
+    ContainerBuilder::new(Kind::Bundle)
+        .required(program::TAG, program::VERSION, program().encode())
+        .required(policy::TAG, policy::VERSION, policy.encode())
+        .required(model::TAG, model::VERSION, models.encode())
+        .required(model::WEIGHTS_TAG, model::WEIGHTS_VERSION, TreeNodes::encode(&trees))
+        .build()
+}
+
+/// A shared state with every type of field and a counter table.
+#[must_use]
+pub fn shared_state() -> Vec<u8> {
+    let mut items: Vec<u64> = ITEMS.iter().map(|item| key(item.as_bytes())).collect();
+    items.sort_unstable();
+    let count = items.len();
+    let declared = fields();
+    let id = |position: u16| declared[usize::from(position)].id;
+    let counters = TableParts {
+        id: table_id("global", "purchase", "item"),
+        columns: columns().iter().map(|column| (column.id, column.decay)).collect(),
+        keys: items.clone(),
+        last: vec![1_699_999_000; count],
+        values: vec![vec![2.0; count]; columns().len()],
+        total_last: 1_699_999_000,
+        totals: vec![10.0; columns().len()],
+    };
+    let parts = SharedParts {
+        as_of_ms: NOW_MS,
+        items,
+        fields: vec![
+            (id(PRICE), FieldValues::Number(vec![1.5; count])),
+            (id(BRAND), FieldValues::String(vec![key(b"north"); count])),
+            (id(WORDS), FieldValues::Tokens(vec![vec![key(b"fresh"), key(b"red")]; count])),
+            (id(SINCE), FieldValues::Time(vec![NOW_MS - 1_000_000; count])),
+        ],
+        tables: vec![counters],
+    };
+    parts.encode()
+}
+
+/// The state of a user who bought every item on two devices.
+#[must_use]
+pub fn user_state() -> Vec<u8> {
+    let program = program();
+    let mut state = UserState::new();
+    for (index, item) in ITEMS.iter().enumerate() {
+        let time_ms = NOW_MS - 86_400_000 * (index as i64 + 1);
+        let event = Event { event: key(EVENT), time_ms, item: key(item.as_bytes()), value: 2.5 };
+        state.apply(index as u64 % 2, &program, &ItemKeys::new(&program, None), &event).expect("two devices fit");
+    }
+    state.encode()
+}
+
+/// A request with every block, for the candidates of [`shared_state`].
+#[must_use]
+pub fn request(state: &[u8]) -> Vec<u8> {
+    let words: &[&str] = &["fresh", "green"];
+    RequestBuilder::new([7; 16], NOW_MS, ITEMS)
+        .state(state)
+        .pin(1, 0)
+        .exclude(2)
+        .column(Scope::Item, "price", Values::Numbers(&[1.0, 2.0, f32::NAN, -1.0, 1e30]))
+        .column(Scope::Item, "brand", Values::Strings(&["north", "south", "", "east", "north"]))
+        .column(Scope::Item, "words", Values::Tokens(&[words, &[], words, &["red"], &[]]))
+        .column(Scope::Item, "since", Values::Times(&[0, NOW_MS, i64::MIN, 1, 2]))
+        .column(Scope::Context, "query", Values::Tokens(&[words]))
+        .build()
+}
