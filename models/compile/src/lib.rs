@@ -1,1 +1,31 @@
-//! Placeholder opened by the workspace skeleton.
+//! Declarations and a trained model in, a bundle out.
+//!
+//! ```text
+//! features.toml -> FeatureSpec --+-- lower ---> program, names
+//! model.toml ---> ModelSpec -----+-- lower ---> slate policy
+//! trained model file -- import --+-- bind ----> directory, weights
+//!                                `-- verify --> every score of the engine equals the reference, bit for bit
+//! ```
+//!
+//! This is the one place where names become numbers and where another library's model becomes ours. It refuses to
+//! guess: a model it cannot reproduce exactly, a feature it cannot find, a rule it cannot express each end in a
+//! [`CompileError`] that says what, where, and what to do. It reads no files and trains nothing.
+//!
+//! Translating once into a small run-time form, so that the edge ships no importer, is tract's and lleaves' idea.
+
+mod bind;
+mod bundle;
+mod error;
+mod import;
+
+mod lower;
+mod model;
+mod verify;
+
+pub use bundle::{CompileReport, CompiledBundle, FeatureUse, SectionSize, compile};
+pub use error::{CompileError, CompileErrorKind};
+pub use import::{MAX_MODEL_BYTES, import};
+
+pub use lower::{lower_policy, lower_program};
+pub use model::{LinearModel, TrainedModel, TreeEnsemble};
+pub use verify::Parity;

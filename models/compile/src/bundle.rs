@@ -1,0 +1,151 @@
+//! From declarations and a model to the bytes of a bundle.
+
+use selvedge_format::container::{Container, ContainerBuilder, ContentId, Kind};
+use selvedge_format::meta::MetaV1;
+use selvedge_format::model::{ModelsV1, StageV1};
+use selvedge_format::{meta, model, policy, program};
+use selvedge_spec::{FeatureSpec, ModelSpec};
+use serde::Serialize;
+
+use crate::bind::{Bound, bind};
+use crate::error::{CompileError, CompileErrorKind};
+use crate::lower::{feature_names, lower_policy, lower_program};
+use crate::model::TrainedModel;
+use crate::verify::{Parity, verify};
+
+/// A bundle that an engine has loaded and scored with.
+#[derive(Clone, Debug)]
+pub struct CompiledBundle {
+    /// The container. Equal inputs give equal bytes.
+    pub bytes: Vec<u8>,
+    /// SHA-256 of the content.
+    pub id: ContentId,
+    /// What was made of the model.
+    pub report: CompileReport,
+}
+
+/// What became of a model.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct CompileReport {
+    /// Who trained the model: program and version.
+    pub trainer: String,
+    /// Size of the bundle in bytes.
+    pub bytes: usize,
+    /// Its sections, in order.
+    pub sections: Vec<SectionSize>,
+    /// What the model makes of each feature, in the order of the declaration.
+    pub features: Vec<FeatureUse>,
+    /// The comparison of scores.
+    pub parity: Parity,
+}
+
+/// A section of a container.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SectionSize {
+    /// What it holds.
+    pub name: String,
+    /// Its tag.
+    pub tag: u32,
+    /// Version of its layout.
+    pub version: u16,
+    /// Whether a reader that does not know it must refuse the container.
+    pub required: bool,
+    /// Size in bytes, without padding.
+    pub bytes: usize,
+}
+
+/// What a model makes of a feature. One with no splits and no weight costs its computation and changes nothing.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct FeatureUse {
+    /// Name, as declared.
+    pub name: String,
+    /// Number of splits on it; 0 in a linear model.
+    pub splits: usize,
+    /// Training loss that those splits saved, as the trainer reports it.
+    pub gain: f64,
+    /// Its weight in a linear model; 0 in trees.
+    pub weight: f32,
+}
+
+/// Compiles a bundle and proves that an engine scores with it exactly as the trained model does.
+///
+/// # Errors
+/// The model uses a feature that is not declared; a declaration does not fit the limits of a bundle; a slate rule names
+/// an unknown field; or, a bug, the scores differ.
+pub fn compile(
+    features: &FeatureSpec,
+    model: &ModelSpec,
+    trained: &TrainedModel,
+) -> Result<CompiledBundle, CompileError> {
+    let bound = bind(trained, features)?;
+    let program = lower_program(features)?;
+    let policy = lower_policy(model, features)?;
+    let names = MetaV1 {
+        name: model.name.clone(),
+        producer: format!("selvedge {} ({})", env!("CARGO_PKG_VERSION"), trained.trainer()),
+        fields: features.fields.iter().map(|field| format!("{}.{}", field.scope, field.name)).collect(),
+        features: feature_names(features, &program),
+        events: features.events.iter().map(|event| event.name.clone()).collect(),
+        shared_refresh_s: features.shared_refresh.get(),
+    };
+    let directory = ModelsV1 { models: vec![bound.declared()], stages: vec![StageV1 { model: 0, keep: 0 }] };
+    let bytes = ContainerBuilder::new(Kind::Bundle)
+        .optional(meta::TAG, meta::VERSION, names.encode())
+        .required(program::TAG, program::VERSION, program.encode())
+        .required(model::TAG, model::VERSION, directory.encode())
+        .required(policy::TAG, policy::VERSION, policy.encode())
+        .required(model::WEIGHTS_TAG, model::WEIGHTS_VERSION, bound.weights())
+        .build();
+    let container = Container::parse(&bytes, Kind::Bundle)
+        .map_err(|error| CompileError::new(CompileErrorKind::BadContainer, "bundle", error.to_string(), REPORT))?;
+    let parity = verify(&bytes, &bound, features.features.len())?;
+    let report = CompileReport {
+        trainer: trained.trainer().to_owned(),
+        bytes: bytes.len(),
+        sections: sections(&container),
+        features: uses(&bound, features),
+        parity,
+    };
+    Ok(CompiledBundle { id: *container.id(), bytes, report })
+}
+
+const REPORT: &str = "this is a bug in Selvedge: please report it with the declarations and the model";
+
+/// Sizes of a bundle's sections.
+pub(crate) fn sections(container: &Container) -> Vec<SectionSize> {
+    let size = |section: &selvedge_format::container::Section| SectionSize {
+        name: section_name(section.tag),
+        tag: section.tag,
+        version: section.version,
+        required: section.flags & selvedge_format::container::FLAG_REQUIRED != 0,
+        bytes: section.range.len(),
+    };
+    container.sections().iter().map(size).collect()
+}
+
+fn section_name(tag: u32) -> String {
+    match tag {
+        meta::TAG => "names".to_owned(),
+        program::TAG => "feature program".to_owned(),
+        model::TAG => "model directory".to_owned(),
+        policy::TAG => "slate policy".to_owned(),
+        model::WEIGHTS_TAG.. => format!("weights of model {}", tag - model::WEIGHTS_TAG),
+        _ => "unknown".to_owned(),
+    }
+}
+
+fn uses(bound: &Bound, spec: &FeatureSpec) -> Vec<FeatureUse> {
+    let unused =
+        |feature: &selvedge_spec::Feature| FeatureUse { name: feature.name.clone(), splits: 0, gain: 0.0, weight: 0.0 };
+    let mut uses: Vec<FeatureUse> = spec.features.iter().map(unused).collect();
+    match bound {
+        Bound::Linear { weight, .. } => uses.iter_mut().zip(weight).for_each(|(entry, weight)| entry.weight = *weight),
+        Bound::Trees(ensemble) => {
+            uses.iter_mut().zip(&ensemble.gains).for_each(|(entry, gain)| entry.gain = *gain);
+            for node in ensemble.splits() {
+                uses[usize::from(node.feature)].splits += 1;
+            }
+        }
+    }
+    uses
+}

@@ -1,0 +1,112 @@
+//! The proof that nothing was lost: the engine loads the bundle and its scores are compared, bit for bit, with a plain
+//! evaluation of the trained model, over inputs that hit every threshold and the values at its side.
+//!
+//! Both sides are pure functions of a row, so agreement over the values that separate all cells of every tree's grid is
+//! worth more than agreement over any number of typical rows.
+
+use selvedge_engine::feature::LANES;
+use selvedge_engine::model::ModelScratch;
+use selvedge_engine::{Limits, Snapshot};
+use selvedge_format::AlignedBytes;
+use serde::Serialize;
+
+use crate::bind::Bound;
+use crate::error::{CompileError, CompileErrorKind};
+
+/// How many scores were compared; they were equal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Parity {
+    /// Rows of features that were scored by the engine and by the reference.
+    pub rows: usize,
+    /// Thresholds that a row hit exactly, and missed by one step to either side.
+    pub thresholds: usize,
+}
+
+/// Rows compared at least and at most; the values of a feature take turns, so a row shows one of each feature.
+const MIN_ROWS: usize = 1024;
+const MAX_ROWS: usize = 1 << 15;
+/// Bounds rows times trees, and with it the time.
+const MAX_WALKS: usize = 1 << 28;
+/// Values that no training set holds and a request may.
+const SPECIAL: [f32; 12] = [
+    f32::NAN,
+    f32::INFINITY,
+    f32::NEG_INFINITY,
+    0.0,
+    -0.0,
+    1.0,
+    f32::MIN_POSITIVE,
+    f32::from_bits(1),
+    -f32::from_bits(1),
+    f32::MAX,
+    f32::MIN,
+    1e-30,
+];
+
+/// Loads `bytes` as every edge does and compares scores.
+pub(crate) fn verify(bytes: &[u8], bound: &Bound, features: usize) -> Result<Parity, CompileError> {
+    let snapshot = Snapshot::load(&AlignedBytes::copy_of(bytes), &Limits::default()).map_err(|error| {
+        let help = "an edge with the default limits would refuse this bundle: make the model smaller";
+        CompileError::new(CompileErrorKind::Limit, "bundle", error.to_string(), help)
+    })?;
+    let mut random = SplitMix(0x5e1f_ed9e);
+    let mut columns: Vec<Column> = (0..features).map(|feature| Column::new(&bound.thresholds(feature))).collect();
+    let thresholds = columns.iter().map(|column| column.thresholds).sum();
+    let longest = columns.iter().map(|column| column.values.len()).max().unwrap_or(0);
+    let most = (MAX_WALKS / bound.terms().max(1)).clamp(LANES, MAX_ROWS);
+    let rows = longest.max(MIN_ROWS).min(most).next_multiple_of(LANES);
+
+    let matrix: Vec<f32> = columns.iter_mut().flat_map(|column| column.fill(rows, &mut random)).collect();
+    let (mut scores, mut scratch) = (vec![0.0; rows], ModelScratch::default());
+    snapshot.model().raw_scores(&matrix, rows, &mut scratch, &mut scores);
+    for (at, score) in scores.iter().enumerate() {
+        let row: Vec<f32> = (0..features).map(|feature| matrix[feature * rows + at]).collect();
+        let expected = bound.raw_score(&row);
+        // A sum of infinities is NaN on both sides, and which NaN is nobody's promise.
+        if score.to_bits() != expected.to_bits() && !(score.is_nan() && expected.is_nan()) {
+            let message =
+                format!("the engine scores {score} where the model scores {expected}, for the features {row:?}");
+            let help = "this is a bug in Selvedge: please report it with the model file";
+            return Err(CompileError::new(CompileErrorKind::Parity, "bundle", message, help));
+        }
+    }
+    Ok(Parity { rows, thresholds })
+}
+
+/// Values of one feature worth trying.
+struct Column {
+    values: Vec<f32>,
+    thresholds: usize,
+}
+
+impl Column {
+    fn new(thresholds: &[f32]) -> Self {
+        let around = thresholds.iter().flat_map(|value| [*value, value.next_down(), value.next_up()]);
+        Self { values: around.chain(SPECIAL).collect(), thresholds: thresholds.len() }
+    }
+
+    /// `rows` values: all of them in a random order, then again in another.
+    fn fill(&mut self, rows: usize, random: &mut SplitMix) -> Vec<f32> {
+        let mut filled = Vec::with_capacity(rows + self.values.len());
+        while filled.len() < rows {
+            for at in (1..self.values.len()).rev() {
+                self.values.swap(at, random.below(at + 1));
+            }
+            filled.extend_from_slice(&self.values);
+        }
+        filled.truncate(rows);
+        filled
+    }
+}
+
+/// SplitMix64 (Steele, Lea and Flood, 2014): the same rows for the same model, on every machine.
+struct SplitMix(u64);
+
+impl SplitMix {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((mixed ^ (mixed >> 31)) % bound as u64) as usize
+    }
+}

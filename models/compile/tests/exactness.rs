@@ -1,0 +1,83 @@
+//! Imported models score as XGBoost does, bit for bit, in the reference walk and in the engine.
+
+mod declared;
+
+use selvedge_compile::{TrainedModel, compile, import};
+use selvedge_engine::feature::LANES;
+use selvedge_engine::model::ModelScratch;
+use selvedge_engine::{Limits, Snapshot};
+use selvedge_format::AlignedBytes;
+
+/// Inputs and XGBoost's raw scores of them, as `fixtures/export.py` lays them out.
+struct Cases {
+    features: usize,
+    inputs: Vec<f32>,
+    margins: Vec<f32>,
+}
+
+impl Cases {
+    fn parse(bytes: &[u8]) -> Self {
+        let word = |at: usize| <[u8; 4]>::try_from(&bytes[4 * at..4 * at + 4]).expect("four bytes");
+        let (rows, features) = (u32::from_le_bytes(word(0)) as usize, u32::from_le_bytes(word(1)) as usize);
+        assert_eq!(bytes.len(), 4 * (2 + rows * (features + 1)));
+        let floats = |start: usize, len: usize| (start..start + len).map(|at| f32::from_le_bytes(word(at))).collect();
+        Self { features, inputs: floats(2, rows * features), margins: floats(2 + rows * features, rows) }
+    }
+}
+
+fn check(model: &[u8], cases: &[u8]) {
+    let cases = Cases::parse(cases);
+    let trained = import(model).expect("a model that XGBoost wrote");
+    let TrainedModel::Trees(ensemble) = &trained else { panic!("not trees") };
+    for (row, expected) in cases.inputs.chunks_exact(cases.features).zip(&cases.margins) {
+        assert_eq!(ensemble.raw_score(row).to_bits(), expected.to_bits(), "{row:?}");
+    }
+
+    let declared = |index: usize| ensemble.names().map_or(format!("f{index}"), |names| names[index].clone());
+    // Declared in another order than the model's, where names can tell.
+    let mut order: Vec<usize> = (0..cases.features).collect();
+    if ensemble.names().is_some() {
+        order.reverse();
+    }
+    let names: Vec<_> = order.iter().map(|index| declared(*index)).collect();
+    let bundle = compile(&declared::features(&names), &declared::model(""), &trained).expect("a bundle");
+    assert!(bundle.report.parity.rows >= 1024);
+
+    let snapshot = Snapshot::load(&AlignedBytes::copy_of(&bundle.bytes), &Limits::default()).expect("loads");
+    let rows = cases.margins.len();
+    let stride = rows.next_multiple_of(LANES);
+    let mut matrix = vec![0.0; stride * cases.features];
+    for (row, inputs) in cases.inputs.chunks_exact(cases.features).enumerate() {
+        for (column, index) in order.iter().enumerate() {
+            matrix[column * stride + row] = inputs[*index];
+        }
+    }
+    let mut scores = vec![0.0; stride];
+    snapshot.model().raw_scores(&matrix, stride, &mut ModelScratch::default(), &mut scores);
+    for (score, expected) in scores.iter().zip(&cases.margins) {
+        assert_eq!(score.to_bits(), expected.to_bits());
+    }
+}
+
+macro_rules! fixtures {
+    ($($test:ident: $name:literal,)+) => {$(
+        #[test]
+        fn $test() {
+            check(
+                include_bytes!(concat!("../fixtures/", $name, ".json")),
+                include_bytes!(concat!("../fixtures/", $name, ".cases")),
+            );
+        }
+    )+};
+}
+
+fixtures! {
+    binary_with_a_base_score_and_names: "binary",
+    stumps_of_raw_logits: "stumps",
+    regression_eight_levels_deep: "squared",
+    logistic_regression_grown_leaf_by_leaf: "leafwise",
+    ranking_by_ndcg: "ndcg",
+    ranking_by_map_with_parallel_trees: "map",
+    ranking_by_pairs_in_version_1_7: "pairwise_1_7",
+    pruned_trees_in_version_1_7: "pruned_1_7",
+}
