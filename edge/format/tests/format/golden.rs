@@ -1,0 +1,142 @@
+//! Golden files: the bytes of every released version stay readable, and the writer of today writes them to the byte.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use selvedge_format::container::{self, verify_id};
+use selvedge_format::{decision, record, request, state};
+
+use crate::content::{Bundle, Content, Decision, Log, Request, Shared, State, text};
+use crate::sample;
+
+/// Versions that were released, oldest first. A version is added when its golden file is, and never removed.
+const RELEASED: [(&str, &[u16]); 6] = [
+    (Bundle::NAME, &[1]),
+    (Shared::NAME, &[1]),
+    (State::NAME, &[1]),
+    (Request::NAME, &[1]),
+    (Decision::NAME, &[1]),
+    (Log::NAME, &[1]),
+];
+
+/// Versions that are written today.
+const CURRENT: [(&str, u16); 6] = [
+    (Bundle::NAME, container::VERSION),
+    (Shared::NAME, container::VERSION),
+    (State::NAME, state::VERSION),
+    (Request::NAME, request::KIND.version),
+    (Decision::NAME, decision::KIND.version),
+    (Log::NAME, record::VERSION),
+];
+
+fn directory() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
+}
+
+fn path(name: &str, version: u16) -> PathBuf {
+    directory().join(format!("v{version}/{name}.bin"))
+}
+
+/// The golden bytes of the current version of a format.
+pub(crate) fn current<C: Content>() -> Vec<u8> {
+    let (_, version) = CURRENT.into_iter().find(|(name, _)| *name == C::NAME).unwrap();
+    let path = path(C::NAME, version);
+    fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn is_written_to_the_byte<C: Content>(content: &C) {
+    let written = content.encode();
+    if std::env::var_os("SELVEDGE_BLESS").is_some() {
+        let (_, version) = CURRENT.into_iter().find(|(name, _)| *name == C::NAME).unwrap();
+        let path = path(C::NAME, version);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, &written).unwrap();
+    }
+    let golden = current::<C>();
+    let differs = golden.iter().zip(&written).position(|(golden, written)| golden != written);
+    assert!(
+        golden == written,
+        "{}: {} golden bytes, {} written, the first difference is at {differs:?}. A released layout never changes: \
+         add a version. Before a release, bless with SELVEDGE_BLESS=1",
+        C::NAME,
+        golden.len(),
+        written.len(),
+    );
+    let read = C::decode(&golden).unwrap_or_else(|error| panic!("{}: {error}", C::NAME));
+    assert_eq!(text(&read), text(content), "{}: the golden file is read as something else", C::NAME);
+}
+
+#[test]
+fn the_golden_bundle_is_what_is_written_and_read() {
+    is_written_to_the_byte::<Bundle>(&sample::bundle());
+    verify_id(&current::<Bundle>()).unwrap();
+}
+
+#[test]
+fn the_golden_shared_state_is_what_is_written_and_read() {
+    is_written_to_the_byte::<Shared>(&sample::shared());
+    verify_id(&current::<Shared>()).unwrap();
+}
+
+#[test]
+fn the_golden_user_state_is_what_is_written_and_read() {
+    is_written_to_the_byte::<State>(&sample::state());
+}
+
+#[test]
+fn the_golden_request_is_what_is_written_and_read() {
+    is_written_to_the_byte::<Request>(&sample::request());
+}
+
+#[test]
+fn the_golden_decision_is_what_is_written_and_read() {
+    is_written_to_the_byte::<Decision>(&sample::decision());
+}
+
+#[test]
+fn the_golden_record_is_what_is_written_and_read() {
+    is_written_to_the_byte::<Log>(&sample::log());
+}
+
+#[test]
+fn every_released_version_has_a_golden_file_that_is_read() {
+    fn is_read<C: Content>(version: u16) {
+        let path = path(C::NAME, version);
+        let bytes = fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        if let Err(error) = C::decode(&bytes) {
+            panic!("{}: {error}", path.display());
+        }
+    }
+    for (name, versions) in RELEASED {
+        for version in versions {
+            match name {
+                Bundle::NAME => is_read::<Bundle>(*version),
+                Shared::NAME => is_read::<Shared>(*version),
+                State::NAME => is_read::<State>(*version),
+                Request::NAME => is_read::<Request>(*version),
+                Decision::NAME => is_read::<Decision>(*version),
+                Log::NAME => is_read::<Log>(*version),
+                _ => panic!("{name}: no reader in this test"),
+            }
+        }
+    }
+}
+
+#[test]
+fn the_version_that_is_written_is_the_newest_released() {
+    let newest = RELEASED.map(|(name, versions)| (name, *versions.last().unwrap()));
+    assert_eq!(newest, CURRENT);
+}
+
+#[test]
+fn no_golden_file_is_out_of_use() {
+    let used: BTreeSet<_> =
+        RELEASED.iter().flat_map(|(name, versions)| versions.iter().map(|version| path(name, *version))).collect();
+    let there: BTreeSet<_> = fs::read_dir(directory())
+        .unwrap()
+        .flat_map(|version| fs::read_dir(version.unwrap().path()).unwrap())
+        .map(|file| file.unwrap().path())
+        .collect();
+    assert_eq!(there, used);
+}

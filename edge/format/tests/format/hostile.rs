@@ -1,0 +1,442 @@
+//! Attacks by name. Each builds bytes whose lengths and checksums are true, and breaks one rule.
+
+use selvedge_format::container::{self, Container, ContainerBuilder, Kind};
+use selvedge_format::message::{BlockHeader, FLAG_REQUIRED, MAX_BLOCKS, MessageView, MessageWriter};
+use selvedge_format::meta::MetaV1;
+use selvedge_format::model::{LEAF, MAX_DEPTH, MAX_LEAVES, ModelsV1, StageV1, TreeNode, TreeNodes};
+use selvedge_format::program::{
+    ColumnV1, CounterRef, Decay, MAX_BUCKETS, MAX_COLUMNS, MAX_FEATURES, MAX_FIELDS, Measure, OpV1, ProgramV1, TableRef,
+};
+use selvedge_format::shared::{FieldValues, SharedParts, TableParts};
+use selvedge_format::state::{HistoryEntry, MAX_PARTS, ProfileEntry, ProfileValue};
+use selvedge_format::{DecodeError, DecodeErrorKind, ErrorCode, decision, key, request};
+
+use crate::content::{Bundle, Content, Decision, Log, Part, Request, RequestColumn, Section, Shared, State, Values};
+use crate::golden::current;
+use crate::sample;
+
+fn code<T>(result: Result<T, DecodeError>) -> Option<ErrorCode> {
+    result.err().map(|error| error.code())
+}
+
+fn every_bit_flip(bytes: &[u8], mut see: impl FnMut(&[u8], usize)) {
+    let mut bytes = bytes.to_vec();
+    for bit in 0..bytes.len() * 8 {
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        see(&bytes, bit);
+        bytes[bit / 8] ^= 1 << (bit % 8);
+    }
+}
+
+#[test]
+fn a_container_refuses_every_single_bit_flip() {
+    for (golden, kind) in [(current::<Bundle>(), Kind::Bundle), (current::<Shared>(), Kind::SharedState)] {
+        Container::parse(&golden, kind).unwrap();
+        every_bit_flip(&golden, |bytes, bit| assert!(Container::parse(bytes, kind).is_err(), "bit {bit}"));
+    }
+}
+
+#[test]
+fn a_record_refuses_every_single_bit_flip() {
+    every_bit_flip(&current::<Log>(), |bytes, bit| assert!(Log::decode(bytes).is_err(), "bit {bit}"));
+}
+
+#[test]
+fn the_content_address_covers_every_byte_after_the_header() {
+    let golden = current::<Bundle>();
+    every_bit_flip(&golden, |bytes, bit| {
+        assert_eq!(container::verify_id(bytes).is_ok(), bit / 8 < 32, "bit {bit}");
+    });
+}
+
+#[test]
+fn every_truncation_is_refused() {
+    fn refused<C: Content>() {
+        let golden = current::<C>();
+        for len in 1..golden.len() {
+            let mut cut = golden[..len].to_vec();
+            assert!(C::decode(&cut).is_err(), "{} cut to {len}", C::NAME);
+            C::seal(&mut cut);
+            assert!(C::decode(&cut).is_err(), "{} cut to {len}, sealed", C::NAME);
+        }
+    }
+    refused::<Bundle>();
+    refused::<Shared>();
+    refused::<State>();
+    refused::<Request>();
+    refused::<Decision>();
+    refused::<Log>();
+}
+
+#[test]
+fn a_version_from_the_future_is_named() {
+    fn refused<C: Content>(at: usize) {
+        let mut golden = current::<C>();
+        golden[at] = 2;
+        let expected = DecodeErrorKind::UnsupportedVersion { newest: 1, found: 2 };
+        assert_eq!(C::decode(&golden).err().map(|error| error.kind()), Some(expected), "{}", C::NAME);
+    }
+    refused::<Bundle>(8);
+    refused::<Shared>(8);
+    refused::<State>(4);
+    refused::<Request>(4);
+    refused::<Decision>(4);
+    refused::<Log>(4);
+}
+
+#[test]
+fn a_container_of_another_kind_is_named() {
+    let expected = DecodeErrorKind::WrongKind { expected: 1, found: 2 };
+    assert_eq!(Bundle::decode(&current::<Shared>()).err().map(|error| error.kind()), Some(expected));
+}
+
+#[test]
+fn an_unknown_section_is_refused_only_if_it_is_required() {
+    let golden = sample::shared().encode();
+    let container = Container::parse(&golden, Kind::SharedState).unwrap();
+    let copy = || {
+        container.sections().iter().fold(ContainerBuilder::new(Kind::SharedState), |builder, section| {
+            builder.required(section.tag, section.version, golden[section.range.clone()].to_vec())
+        })
+    };
+    Shared::decode(&copy().optional(0x7000_0000, 1, b"later".to_vec()).build()).unwrap();
+    let required = copy().required(0x7000_0000, 1, b"later".to_vec()).build();
+    assert_eq!(code(Shared::decode(&required)), Some(ErrorCode::UnknownSection));
+}
+
+#[test]
+fn an_unknown_block_is_refused_only_if_it_is_required() {
+    for (flags, expected) in [(0, None), (FLAG_REQUIRED, Some(ErrorCode::UnknownSection))] {
+        let golden = current::<Decision>();
+        let view = MessageView::parse(&golden, decision::KIND, |_| true).unwrap();
+        let mut out = Vec::new();
+        let mut writer = MessageWriter::new(&mut out, decision::KIND, 7, |out| out.extend_from_slice(view.fixed));
+        view.blocks().for_each(|(header, block)| writer.block(header, |out| out.extend_from_slice(block)));
+        writer.block(BlockHeader { tag: 99, flags, ..BlockHeader::default() }, |out| out.push(1));
+        assert_eq!(code(Decision::decode(&out)), expected);
+    }
+}
+
+#[test]
+fn more_blocks_than_the_limit_are_refused() {
+    let mut out = Vec::new();
+    let mut writer = MessageWriter::new(&mut out, decision::KIND, MAX_BLOCKS + 1, |out| out.resize(out.len() + 112, 0));
+    (0..=MAX_BLOCKS).for_each(|_| writer.block(BlockHeader { tag: 99, ..BlockHeader::default() }, |_| ()));
+    assert_eq!(code(MessageView::parse(&out, decision::KIND, |_| true)), Some(ErrorCode::TooLarge));
+}
+
+#[test]
+fn metadata_above_the_limit_is_refused_before_it_is_decoded() {
+    let meta = MetaV1 { name: "x".repeat(container::MAX_METADATA_LEN), ..MetaV1::default() };
+    assert_eq!(code(MetaV1::decode(&meta.encode())), Some(ErrorCode::TooLarge));
+}
+
+#[test]
+fn metadata_has_one_encoding() {
+    let golden = sample::program().encode();
+    let fields = golden[0];
+    assert!(fields < 0x80, "the first number is one byte long");
+    let mut padded = vec![fields | 0x80, 0];
+    padded.extend_from_slice(&golden[1..]);
+    assert_eq!(code(ProgramV1::decode(&padded)), Some(ErrorCode::BadMetadata));
+    let mut longer = golden;
+    longer.push(0);
+    assert_eq!(code(ProgramV1::decode(&longer)), Some(ErrorCode::BadMetadata));
+}
+
+/// Fails by never ending: comparing half a million columns with each other takes minutes.
+#[test]
+fn half_a_million_columns_are_refused_at_once() {
+    let mut program = sample::program();
+    let column = |id| ColumnV1 { id, measure: Measure::Count, decay: Decay::Lifetime };
+    program.user_tables[0].columns = (0..500_000).map(column).collect();
+    assert_eq!(code(program.validate()), Some(ErrorCode::Invalid));
+
+    let table = Section::Table {
+        id: 1,
+        columns: (0..u64::from(u16::MAX)).map(|id| (id, 1)).collect(),
+        total: (0, vec![0.0; usize::from(u16::MAX)]),
+        rows: vec![],
+    };
+    let part = Part { device: 1, sequence: 1, sections: vec![table] };
+    assert_eq!(code(State::decode(&State(vec![part]).encode())), Some(ErrorCode::Invalid));
+}
+
+#[test]
+fn every_operand_of_a_program_is_checked() {
+    let far = CounterRef { table: TableRef::User(0), column: 3 };
+    let nowhere = CounterRef { table: TableRef::Global(9), column: 0 };
+    let near = CounterRef { table: TableRef::User(0), column: 0 };
+    let bad = [
+        OpV1::Number { field: 1 },
+        OpV1::Number { field: u16::MAX },
+        OpV1::Category { field: 0, values: vec![] },
+        OpV1::Category { field: 1, values: vec![(2, 0), (1, 1)] },
+        OpV1::Category { field: 1, values: vec![(1, 0), (1, 1)] },
+        OpV1::Bucket { fields: vec![], buckets: 1 },
+        OpV1::Bucket { fields: vec![1; 9], buckets: 1 },
+        OpV1::Bucket { fields: vec![1], buckets: 0 },
+        OpV1::Bucket { fields: vec![1], buckets: (1 << 24) + 1 },
+        OpV1::TimeDifference { field: 3, unit_s: 0 },
+        OpV1::Recency { table: TableRef::User(1), unit_s: 1 },
+        OpV1::Counter(far),
+        OpV1::Share(nowhere),
+        OpV1::Rate { numerator: near, denominator: far, weight: 1.0, prior: 0.0 },
+        OpV1::Rate { numerator: near, denominator: near, weight: -1.0, prior: 0.0 },
+        OpV1::Rate { numerator: near, denominator: near, weight: 1.0, prior: f32::NAN },
+        OpV1::Combine { op: selvedge_format::program::CombineOp::Min, left: 0, right: 0 },
+    ];
+    for op in bad {
+        let mut program = sample::program();
+        program.features[0].op = op.clone();
+        assert_eq!(code(ProgramV1::decode(&program.encode())), Some(ErrorCode::Invalid), "{op:?}");
+    }
+}
+
+#[test]
+fn counts_above_the_limits_of_a_program_are_refused() {
+    let refused = |change: fn(&mut ProgramV1)| {
+        let mut program = sample::program();
+        change(&mut program);
+        assert!(ProgramV1::decode(&program.encode()).is_err());
+    };
+    refused(|program| program.features = vec![program.features[5].clone(); MAX_FEATURES + 1]);
+    refused(|program| program.fields = vec![program.fields[0]; MAX_FIELDS + 1]);
+    refused(|program| program.history_events = 257);
+    refused(|program| program.user_tables[0].capacity = 0);
+    refused(|program| program.user_tables[0].columns.clear());
+    refused(|program| program.user_tables[0].columns = vec![program.user_tables[0].columns[0]; MAX_COLUMNS + 1]);
+    refused(|program| program.user_tables[0].columns[0].decay = Decay::HalfLife { half_life_s: 0 });
+    refused(|program| program.user_tables[0].columns[0].decay = Decay::Window { bucket_s: 0, buckets: 1 });
+    refused(|program| {
+        program.user_tables[0].columns[0].decay = Decay::Window { bucket_s: 1, buckets: MAX_BUCKETS + 1 };
+    });
+    refused(|program| program.fields[1].id = program.fields[0].id);
+    refused(|program| program.global_tables[1].id = program.global_tables[0].id);
+    refused(|program| program.features[1].default = f32::INFINITY);
+}
+
+#[test]
+fn this_engine_runs_exactly_one_stage() {
+    let models = sample::bundle().models;
+    let refused = |stages| code(ModelsV1::decode(&ModelsV1 { stages, ..models.clone() }.encode()));
+    let stage = StageV1 { model: 0, keep: 0 };
+    assert_eq!(refused(vec![]), Some(ErrorCode::Invalid));
+    assert_eq!(refused(vec![stage, stage]), Some(ErrorCode::Invalid));
+    assert_eq!(refused(vec![StageV1 { model: 2, keep: 0 }]), Some(ErrorCode::Invalid));
+    assert_eq!(refused(vec![StageV1 { model: 0, keep: 5 }]), Some(ErrorCode::Invalid));
+    assert_eq!(refused(vec![stage]), None);
+}
+
+#[test]
+fn a_node_list_that_is_not_a_tree_is_refused() {
+    let inner = TreeNode { value: 0.5, mean: 0.0, feature: 0, flags: 0 };
+    let leaf = TreeNode { feature: LEAF, ..inner };
+    let parse = |tree: Vec<TreeNode>| code(TreeNodes::parse(&TreeNodes::encode(&[tree]), 1));
+    let invalid = Some(ErrorCode::Invalid);
+    assert_eq!(parse(vec![leaf]), None);
+    assert_eq!(parse(vec![inner, leaf, leaf]), None);
+    assert_eq!(parse(vec![]), invalid);
+    assert_eq!(parse(vec![inner]), invalid);
+    assert_eq!(parse(vec![leaf, inner, leaf]), invalid);
+    assert_eq!(parse(vec![inner, leaf, leaf, inner, leaf]), invalid);
+    assert_eq!(parse(vec![TreeNode { feature: 1, ..inner }, leaf, leaf]), invalid);
+    assert_eq!(parse(vec![TreeNode { value: f32::NAN, ..leaf }]), invalid);
+    assert_eq!(parse(vec![TreeNode { flags: 2, ..leaf }]), invalid);
+    // A chain to the right: one inner node and one leaf a level.
+    let chain = |depth: usize| {
+        let levels = (1..depth).flat_map(|_| [leaf, inner]);
+        [inner].into_iter().chain(levels).chain([leaf, leaf]).collect::<Vec<_>>()
+    };
+    assert_eq!(parse(chain(MAX_DEPTH)), None);
+    assert_eq!(parse(chain(MAX_DEPTH + 1)), Some(ErrorCode::TooLarge));
+    let full = |inner_nodes: usize| [vec![inner; inner_nodes], vec![leaf; inner_nodes + 1]].concat();
+    assert_eq!(parse(full(MAX_LEAVES - 1)), None);
+    assert_eq!(parse(full(2 * MAX_LEAVES - 1)), Some(ErrorCode::TooLarge));
+}
+
+/// A shared state of one item and one field.
+fn one_field(values: FieldValues) -> SharedParts {
+    SharedParts { as_of_ms: 0, items: vec![5], fields: vec![(1, values)], tables: vec![] }
+}
+
+/// Replaces the only field section of a shared state.
+fn with_field_bytes(parts: &SharedParts, bytes: Vec<u8>) -> Vec<u8> {
+    let encoded = parts.encode();
+    let container = Container::parse(&encoded, Kind::SharedState).unwrap();
+    let copy = container.sections().iter().fold(ContainerBuilder::new(Kind::SharedState), |builder, section| {
+        builder.required(section.tag, section.version, encoded[section.range.clone()].to_vec())
+    });
+    copy.required(selvedge_format::shared::FIELD_TAG, selvedge_format::shared::VERSION, bytes).build()
+}
+
+#[test]
+fn padding_and_dictionaries_of_a_shared_state_hide_nothing() {
+    let strings = one_field(FieldValues::String(vec![7]));
+    let section = |words: &[u32], keys: &[u64]| {
+        let words = words.iter().flat_map(|word| word.to_le_bytes());
+        words.chain(keys.iter().flat_map(|key| key.to_le_bytes())).collect::<Vec<u8>>()
+    };
+    let load = |parts, words: &[u32], keys: &[u64]| Shared::decode(&with_field_bytes(parts, section(words, keys)));
+    let invalid = Some(ErrorCode::Invalid);
+    assert_eq!(code(load(&strings, &[0, 0], &[7])), None);
+    assert_eq!(code(load(&strings, &[0, 1], &[7])), invalid, "padding");
+    assert_eq!(code(load(&strings, &[2, 0], &[7])), invalid, "code past the dictionary");
+    assert_eq!(code(load(&strings, &[0, 0], &[0, 7])), invalid, "a key that means missing");
+    assert_eq!(code(load(&strings, &[0, 0], &[7, 7])), invalid, "one key twice");
+    let mut tokens = one_field(FieldValues::Tokens(vec![vec![7], vec![8]]));
+    tokens.items = vec![5, 6];
+    assert_eq!(code(load(&tokens, &[0, 1, 2, 0], &[7, 8])), None);
+    assert_eq!(code(load(&tokens, &[0, 1, 2, 1], &[7, 8])), invalid, "padding");
+    assert_eq!(code(load(&tokens, &[0, 2, 1, 0], &[7, 8])), invalid, "starts that descend");
+    assert_eq!(code(load(&tokens, &[0, 2, 2, 0], &[8, 7])), invalid, "keys that descend within an item");
+}
+
+#[test]
+fn counters_of_a_shared_state_decay_in_finite_time_and_by_finite_amounts() {
+    let parts = |columns, value: f32| SharedParts {
+        tables: vec![TableParts {
+            id: 1,
+            columns,
+            keys: vec![9],
+            last: vec![0],
+            values: vec![vec![value]],
+            total_last: 0,
+            totals: vec![value],
+        }],
+        ..SharedParts::default()
+    };
+    let load = |parts: SharedParts| code(Shared::decode(&parts.encode()));
+    assert_eq!(load(parts(vec![(1, Decay::HalfLife { half_life_s: 1 })], 1.0)), None);
+    assert_eq!(load(parts(vec![(1, Decay::HalfLife { half_life_s: 0 })], 1.0)), Some(ErrorCode::Invalid));
+    assert_eq!(load(parts(vec![(1, Decay::Lifetime)], f32::NAN)), Some(ErrorCode::Invalid));
+    let mut twice = parts(vec![(1, Decay::Lifetime), (1, Decay::Lifetime)], 1.0);
+    twice.tables[0].values.push(vec![1.0]);
+    twice.tables[0].totals.push(1.0);
+    assert_eq!(load(twice), Some(ErrorCode::Invalid));
+}
+
+#[test]
+fn a_user_state_refuses_what_is_out_of_order_or_hidden() {
+    let state = |sections: Vec<Section>| State(vec![Part { device: 1, sequence: 1, sections }]);
+    let refused = |sections| code(State::decode(&state(sections).encode())) == Some(ErrorCode::Invalid);
+    let entry = |field| ProfileEntry { field, last: 0, value: ProfileValue::Number(1.0) };
+    let event = |last| HistoryEntry { last, event: 1, item: 1 };
+    let table = |keys: [u32; 2], cell| Section::Table {
+        id: 1,
+        columns: vec![(1, 1)],
+        total: (0, vec![0.0]),
+        rows: keys.map(|key| (key, 0, vec![cell])).to_vec(),
+    };
+    assert!(!refused(vec![Section::Profile(vec![entry(1), entry(2)]), table([1, 2], 0.0)]));
+    assert!(refused(vec![Section::Profile(vec![entry(2), entry(1)])]));
+    assert!(refused(vec![Section::Profile((0..257).map(entry).collect())]));
+    assert!(refused(vec![Section::History(vec![event(1), event(2)])]));
+    assert!(refused(vec![Section::History(vec![event(1); 257])]));
+    assert!(refused(vec![table([2, 2], 0.0)]));
+    assert!(refused(vec![table([1, 2], f32::NAN)]));
+    assert!(refused(vec![table([1, 2], 0.0), table([1, 2], 0.0)]));
+    assert!(refused(vec![Section::History(vec![]), Section::Profile(vec![])]));
+    assert!(refused(vec![Section::Opaque(15, vec![])]));
+
+    let part = |device| Part { device, sequence: 1, sections: vec![] };
+    assert!(State::decode(&State(vec![part(1), part(1)]).encode()).is_err());
+    let crowd = State((0..=MAX_PARTS as u64).map(part).collect());
+    assert_eq!(code(State::decode(&crowd.encode())), Some(ErrorCode::TooLarge));
+
+    let mut hidden = state(vec![Section::Profile(vec![entry(1)])]).encode();
+    *hidden.last_mut().unwrap() = 1;
+    assert_eq!(code(State::decode(&hidden)), Some(ErrorCode::Invalid), "bytes behind a number");
+}
+
+#[test]
+fn a_request_refuses_fields_out_of_range() {
+    let refused = |change: fn(&mut Request)| {
+        let mut request = sample::request();
+        change(&mut request);
+        assert_eq!(code(Request::decode(&request.encode())), Some(ErrorCode::Invalid));
+    };
+    refused(|request| request.time_ms = -1);
+    refused(|request| request.time_ms = request::MAX_TIME_MS + 1);
+    refused(|request| request.utc_offset_min = 1441);
+    refused(|request| request.pins = vec![3, 0]);
+    refused(|request| request.pins = vec![0]);
+    refused(|request| request.exclude = vec![3]);
+    refused(|request| request.columns.push(request.columns[0].clone()));
+}
+
+#[test]
+fn a_number_of_candidates_that_overflows_is_refused() {
+    let mut bytes = current::<Request>();
+    for count in [u32::MAX, u32::MAX - 1, u32::MAX / 4, 1 << 30] {
+        bytes[44..48].copy_from_slice(&count.to_le_bytes());
+        assert_eq!(code(Request::decode(&bytes)), Some(ErrorCode::Truncated));
+    }
+}
+
+#[test]
+fn columns_that_share_strings_are_refused() {
+    let mut request = sample::request();
+    let strings = |field| RequestColumn {
+        field,
+        scope: selvedge_format::program::Scope::Context,
+        values: Values::String(vec![vec![b'x'; 1000]]),
+    };
+    request.columns = (0..2).map(strings).collect();
+    let bytes = request.encode();
+    Request::decode(&bytes).unwrap();
+    // The second column is the last block: point it at the first one's strings.
+    let view = MessageView::parse(&bytes, request::KIND, |_| true).unwrap();
+    let (_, first) = view.blocks().nth(5).unwrap();
+    let mut shared = bytes.clone();
+    let at = shared.len() - first.len();
+    shared[at..].copy_from_slice(first);
+    // Without the second copy on the heap there is less than both columns name.
+    let mut short = Vec::new();
+    let shared = MessageView::parse(&shared, request::KIND, |_| true).unwrap();
+    let mut writer = MessageWriter::new(&mut short, request::KIND, 7, |out| out.extend_from_slice(shared.fixed));
+    for (header, block) in shared.blocks() {
+        let len = if header.tag == request::HEAP { block.len() - 1000 } else { block.len() };
+        writer.block(header, |out| out.extend_from_slice(&block[..len]));
+    }
+    assert_eq!(code(Request::decode(&short)), Some(ErrorCode::Invalid));
+}
+
+#[test]
+fn a_block_header_hides_nothing() {
+    for (golden, kind) in [(current::<Request>(), request::KIND), (current::<Decision>(), decision::KIND)] {
+        let view = MessageView::parse(&golden, kind, |_| true).unwrap();
+        let blocks = view.blocks().count();
+        let mut out = Vec::new();
+        let mut writer = MessageWriter::new(&mut out, kind, blocks, |out| out.extend_from_slice(view.fixed));
+        for (index, (mut header, block)) in view.blocks().enumerate() {
+            header.field ^= u64::from(index == 0);
+            writer.block(header, |out| out.extend_from_slice(block));
+        }
+        let result =
+            if kind.magic == request::KIND.magic { code(Request::decode(&out)) } else { code(Decision::decode(&out)) };
+        assert_eq!(result, Some(ErrorCode::Invalid));
+    }
+}
+
+#[test]
+fn a_decision_refuses_slots_that_are_not_candidates() {
+    let mut decision = sample::decision();
+    decision.slots[0].candidate = decision.candidates;
+    assert_eq!(code(Decision::decode(&decision.encode())), Some(ErrorCode::Invalid));
+}
+
+#[test]
+fn a_log_cut_in_the_middle_of_a_record_is_truncated() {
+    let mut log = current::<Log>();
+    log.extend_from_slice(&log.clone()[..100]);
+    assert_eq!(code(Log::decode(&log)), Some(ErrorCode::Truncated));
+}
+
+#[test]
+fn text_is_keyed_by_xxh64_with_seed_zero() {
+    // Vectors of the specification's reference implementation.
+    assert_eq!(key(b"a"), 0xd24e_c4f1_a98c_6e5b);
+    assert_eq!(key(b"abc"), 0x44bc_2cf5_ad77_0999);
+    assert_eq!(key(b""), 0, "empty text is missing");
+}

@@ -1,0 +1,320 @@
+//! One fixed content per format that uses everything the format has. The golden files hold its bytes.
+
+use selvedge_format::decision::{DecisionStatus, rule};
+use selvedge_format::key;
+use selvedge_format::meta::{FeatureName, MetaV1};
+use selvedge_format::model::{LEAF, Link, MISSING_LEFT, ModelKindV1, ModelV1, ModelsV1, StageV1, TreeNode};
+use selvedge_format::policy::{AtMostV1, DiversityV1, ExcludeV1, PolicyV1};
+use selvedge_format::program::{
+    By, ColumnV1, CombineOp, CounterRef, Decay, FeatureV1, FieldType, FieldV1, Measure, OpV1, Overlap, ProgramV1,
+    Scope, TableRef, TableV1, TimePart, TokensOf, TransformV1, column_id, field_id, table_id,
+};
+use selvedge_format::shared::{FieldValues, SharedParts, TableParts};
+use selvedge_format::state::{HistoryEntry, ProfileEntry, ProfileValue};
+
+use crate::content::{
+    Bundle, Content, Decision, Log, Part, Request, RequestColumn, Section, Shared, Slot, State, Values, Weights,
+};
+
+/// 2017-12-03T10:15:00Z.
+const NOW_MS: i64 = 1_512_296_100_000;
+const NOW_S: u32 = 1_512_296_100;
+const DAY_S: u32 = 86_400;
+
+const LIFETIME: Decay = Decay::Lifetime;
+const MONTH: Decay = Decay::HalfLife { half_life_s: 30 * DAY_S };
+const FOUR_WEEKS: Decay = Decay::Window { bucket_s: 7 * DAY_S, buckets: 4 };
+
+const PRICE: u16 = 0;
+const DEPARTMENT: u16 = 1;
+const NAME: u16 = 2;
+const ADDED: u16 = 3;
+const STORE: u16 = 4;
+const QUERY: u16 = 5;
+const FIELDS: [(Scope, &str, FieldType); 6] = [
+    (Scope::Item, "price", FieldType::Number),
+    (Scope::Item, "department", FieldType::String),
+    (Scope::Item, "name", FieldType::Tokens),
+    (Scope::Item, "added", FieldType::Time),
+    (Scope::User, "home_store", FieldType::String),
+    (Scope::Context, "query", FieldType::Tokens),
+];
+
+fn word(text: &str) -> u64 {
+    key(text.as_bytes())
+}
+
+fn column(measure: Measure, decay: Decay) -> ColumnV1 {
+    ColumnV1 { id: column_id(measure, decay), measure, decay }
+}
+
+fn table(scope: &str, by_name: &str, by: By) -> TableV1 {
+    TableV1 {
+        id: table_id(scope, "purchase", by_name),
+        event: word("purchase"),
+        by,
+        capacity: 512,
+        columns: vec![
+            column(Measure::Count, MONTH),
+            column(Measure::Value, FOUR_WEEKS),
+            column(Measure::Count, LIFETIME),
+        ],
+    }
+}
+
+fn ops() -> Vec<OpV1> {
+    let user = |column| CounterRef { table: TableRef::User(0), column };
+    let global = |column| CounterRef { table: TableRef::Global(1), column };
+    let mut ops = vec![
+        OpV1::Number { field: PRICE },
+        OpV1::Category {
+            field: DEPARTMENT,
+            values: {
+                let mut values = vec![(word("PRODUCE"), 0), (word("MEAT"), 1), (word("GROCERY"), 2)];
+                values.sort_unstable();
+                values
+            },
+        },
+        OpV1::Bucket { fields: vec![DEPARTMENT, STORE], buckets: 1 << 16 },
+        OpV1::TimeDifference { field: ADDED, unit_s: DAY_S },
+        OpV1::Recency { table: TableRef::User(0), unit_s: 3600 },
+        OpV1::Position,
+        OpV1::Candidates,
+        OpV1::InteractedWith { event: word("purchase"), by: By::Field(DEPARTMENT), within_s: 30 * DAY_S, last: 64 },
+        OpV1::Counter(user(0)),
+        OpV1::Counter(global(1)),
+        OpV1::Share(user(2)),
+        OpV1::Rate { numerator: user(0), denominator: global(0), weight: 20.0, prior: 0.05 },
+        OpV1::TokenOverlap { field: NAME, with: TokensOf::Context { field: QUERY }, metric: Overlap::Containment },
+        OpV1::TokenOverlap {
+            field: NAME,
+            with: TokensOf::History { event: word("purchase"), last: 10 },
+            metric: Overlap::Jaccard,
+        },
+    ];
+    let parts = [TimePart::MinuteOfDay, TimePart::Hour, TimePart::Weekday, TimePart::Day, TimePart::Month];
+    ops.extend(parts.map(|part| OpV1::LocalTime { part }));
+    let combinations = [CombineOp::Ratio, CombineOp::Product, CombineOp::Difference, CombineOp::Min, CombineOp::Max];
+    ops.extend(combinations.map(|op| OpV1::Combine { op, left: 0, right: 8 }));
+    ops
+}
+
+pub(crate) fn program() -> ProgramV1 {
+    let transforms = [
+        TransformV1::Log1p,
+        TransformV1::Sqrt,
+        TransformV1::Abs,
+        TransformV1::Neg,
+        TransformV1::Square,
+        TransformV1::Clip(-3.5, f32::INFINITY),
+        TransformV1::Scale(0.25),
+        TransformV1::Shift(-1.0),
+    ];
+    let feature = |(index, op)| FeatureV1 {
+        op,
+        default: if index % 2 == 0 { f32::NAN } else { -1.0 },
+        transforms: transforms.into_iter().skip(index).take(2).collect(),
+    };
+    ProgramV1 {
+        fields: FIELDS.map(|(scope, name, ty)| FieldV1 { id: field_id(scope, name), scope, ty }).to_vec(),
+        user_tables: vec![table("user", "item", By::Item)],
+        global_tables: vec![table("global", "all", By::All), table("global", "item.department", By::Field(DEPARTMENT))],
+        history_events: 64,
+        features: ops().into_iter().enumerate().map(feature).collect(),
+    }
+}
+
+pub(crate) fn bundle() -> Bundle {
+    let program = program();
+    let features = program.features.len();
+    let inner = |value, feature, flags| TreeNode { value, mean: value / 2.0, feature, flags };
+    let leaf = |value| TreeNode { value, mean: value, feature: LEAF, flags: 0 };
+    // The root's left child is a leaf, so the second inner node's children are nodes 3 and 4.
+    let trees = vec![
+        vec![inner(2.5, 0, MISSING_LEFT), leaf(-0.125), inner(0.5, 8, 0), leaf(0.0625), leaf(0.75)],
+        vec![leaf(0.03125)],
+    ];
+    let name = |index: usize| FeatureName {
+        name: format!("feature_{index}"),
+        kind: "number".into(),
+        doc: if index == 0 { "Shelf price — euro".into() } else { String::new() },
+    };
+    Bundle {
+        meta: Some(MetaV1 {
+            name: "flyer".into(),
+            producer: "selvedge 0.1.0".into(),
+            fields: vec![
+                "item.price".into(),
+                "item.department".into(),
+                "item.name".into(),
+                "item.added".into(),
+                "user.home_store".into(),
+                "context.query".into(),
+            ],
+            features: (0..features).map(name).collect(),
+            events: vec!["purchase".into()],
+            shared_refresh_s: DAY_S,
+        }),
+        models: ModelsV1 {
+            models: vec![
+                ModelV1 { kind: ModelKindV1::Linear { bias: -0.5 }, link: Link::Logistic },
+                ModelV1 { kind: ModelKindV1::Trees { base: 0.5 }, link: Link::Identity },
+            ],
+            stages: vec![StageV1 { model: 1, keep: 0 }],
+        },
+        weights: vec![
+            Weights::Linear {
+                weight: (0..features).map(|feature| feature as f32 * 0.125 - 1.0).collect(),
+                centre: (0..features).map(|feature| feature as f32).collect(),
+            },
+            Weights::Trees(trees),
+        ],
+        policy: PolicyV1 {
+            slate_size: 20,
+            exclude: vec![ExcludeV1 { field: DEPARTMENT, value: word("FUEL") }],
+            at_most: vec![AtMostV1 { field: DEPARTMENT, count: 3, window: 5 }],
+            diversity: Some(DiversityV1 { lambda: 0.875, fields: vec![(DEPARTMENT, 1.0)] }),
+        },
+        program,
+    }
+}
+
+pub(crate) fn shared() -> Shared {
+    let mut items = ["1029743", "995242", "908531", "981760", "1133018"].map(word).to_vec();
+    items.sort_unstable();
+    let table = |by: &str, keys: Vec<u64>| TableParts {
+        id: table_id("global", "purchase", by),
+        columns: [(Measure::Count, MONTH), (Measure::Value, FOUR_WEEKS), (Measure::Count, LIFETIME)]
+            .map(|(measure, decay)| (column_id(measure, decay), decay))
+            .to_vec(),
+        last: (0..keys.len() as u32).map(|row| NOW_S - row * 60).collect(),
+        values: (1..4).map(|column| (0..keys.len()).map(|row| (column * 10 + row) as f32).collect()).collect(),
+        keys,
+        total_last: NOW_S,
+        totals: vec![100.0, 200.5, 300.0],
+    };
+    let id = |field: u16| {
+        let (scope, name, _) = FIELDS[usize::from(field)];
+        field_id(scope, name)
+    };
+    let (milk, whole) = (word("milk"), word("whole"));
+    Shared(SharedParts {
+        as_of_ms: NOW_MS - 3_600_000,
+        fields: vec![
+            (id(PRICE), FieldValues::Number(vec![0.99, f32::NAN, 3.49, 12.0, 0.5])),
+            (
+                id(DEPARTMENT),
+                FieldValues::String(vec![word("PRODUCE"), 0, word("MEAT"), word("PRODUCE"), word("GROCERY")]),
+            ),
+            (
+                id(NAME),
+                FieldValues::Tokens(
+                    [vec![milk, whole], vec![], vec![milk], vec![word("bread")], vec![]]
+                        .map(|mut tokens| {
+                            tokens.sort_unstable();
+                            tokens
+                        })
+                        .to_vec(),
+                ),
+            ),
+            (id(ADDED), FieldValues::Time(vec![NOW_MS - 1, 0, i64::MIN, NOW_MS, -1])),
+        ],
+        tables: vec![table("all", vec![0]), table("item", items.clone())],
+        items,
+    })
+}
+
+pub(crate) fn state() -> State {
+    let columns = || {
+        vec![
+            (column_id(Measure::Count, MONTH), MONTH.width()),
+            (column_id(Measure::Value, FOUR_WEEKS), FOUR_WEEKS.width()),
+            (column_id(Measure::Count, LIFETIME), LIFETIME.width()),
+        ]
+    };
+    let table = |id| Section::Table {
+        id,
+        columns: columns(),
+        total: (NOW_S - 60, vec![2.5, 1.0, 0.0, 0.0, 4.5, 3.0]),
+        rows: vec![
+            (0x0102_0304, NOW_S - 3600, vec![1.5, 1.0, 0.0, 0.0, 0.0, 2.0]),
+            (0xf102_0304, NOW_S - 60, vec![1.0, 0.0, 0.0, 0.0, 4.5, 1.0]),
+        ],
+    };
+    let mut ids = ["item", "item.department"].map(|by| table_id("user", "purchase", by));
+    ids.sort_unstable();
+    let entry = |field: &str, value| ProfileEntry { field: field_id(Scope::User, field), last: NOW_S - 5, value };
+    let mut profile = vec![
+        entry("age", ProfileValue::Number(42.0)),
+        entry("home_store", ProfileValue::String(word("367"))),
+        entry("joined", ProfileValue::Time(NOW_MS - 86_400_000)),
+    ];
+    profile.sort_unstable_by_key(|entry| entry.field);
+    let event =
+        |ago, item| HistoryEntry { last: NOW_S - ago, event: (word("purchase") >> 32) as u32, item: word(item) };
+    let phone = Part {
+        device: 7,
+        sequence: 3,
+        sections: vec![
+            Section::Profile(profile),
+            table(ids[0]),
+            table(ids[1]),
+            Section::History(vec![event(60, "995242"), event(3600, "1029743")]),
+            Section::Opaque(16, b"of a later version".to_vec()),
+        ],
+    };
+    let desktop = Part { device: 1 << 40, sequence: 1, sections: vec![table(ids[0])] };
+    State(vec![phone, desktop])
+}
+
+pub(crate) fn request() -> Request {
+    let words = |text: &str| text.split_whitespace().map(|word| word.as_bytes().to_vec()).collect::<Vec<_>>();
+    let column = |scope, name, values| RequestColumn { field: field_id(scope, name), scope, values };
+    Request {
+        request_id: *b"\x01\x23\x45\x67\x89\xab\xcd\xef\xfe\xdc\xba\x98\x76\x54\x32\x10",
+        time_ms: NOW_MS,
+        utc_offset_min: -300,
+        slate_size: 2,
+        reasons: 3,
+        ids: words("1029743 995242 908531"),
+        state: state().encode(),
+        pins: vec![2, 0],
+        exclude: vec![1],
+        columns: vec![
+            column(Scope::Item, "price", Values::Number(vec![0.99, f32::NAN, 3.49])),
+            column(Scope::Item, "department", Values::String(vec![b"PRODUCE".to_vec(), vec![], b"MEAT".to_vec()])),
+            column(Scope::Item, "name", Values::Tokens(vec![words("whole milk"), vec![], words("crème fraîche")])),
+            column(Scope::Item, "added", Values::Time(vec![0, i64::MIN, NOW_MS])),
+            column(Scope::User, "home_store", Values::String(words("367"))),
+            column(Scope::Context, "query", Values::Tokens(vec![words("fresh milk")])),
+        ],
+    }
+}
+
+pub(crate) fn decision() -> Decision {
+    Decision {
+        request_id: request().request_id,
+        bundle_id: std::array::from_fn(|byte| byte as u8),
+        shared_id: std::array::from_fn(|byte| 255 - byte as u8),
+        status: DecisionStatus::Personalized,
+        candidates: 3,
+        contributions: 3,
+        cost: 1234,
+        error: 0,
+        base: 0.5,
+        slots: vec![
+            Slot { candidate: 2, score: f32::NAN, propensity: 1.0, rules: rule::PINNED, reasons: vec![] },
+            Slot {
+                candidate: 0,
+                score: 0.875,
+                propensity: 1.0,
+                rules: rule::DIVERSITY | rule::AT_MOST,
+                reasons: vec![(8, 0.5), (0, -0.125)],
+            },
+        ],
+    }
+}
+
+pub(crate) fn log() -> Log {
+    Log(vec![(request().encode(), decision().encode())])
+}

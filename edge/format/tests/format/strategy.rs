@@ -1,0 +1,418 @@
+//! Valid content of every format, at random.
+
+use proptest::collection::{btree_map, btree_set, vec};
+use proptest::prelude::*;
+use proptest::sample::select;
+use selvedge_format::decision::{ControlReason, DecisionStatus, FallbackReason};
+use selvedge_format::meta::{FeatureName, MetaV1};
+use selvedge_format::model::{self, Link, ModelKindV1, ModelV1, ModelsV1, StageV1, TreeNode};
+use selvedge_format::policy::{AtMostV1, DiversityV1, ExcludeV1, MAX_SLATE, PolicyV1};
+use selvedge_format::program::{
+    By, ColumnV1, CombineOp, CounterRef, Decay, FeatureV1, FieldType, FieldV1, MAX_BUCKETS, MAX_CAPACITY, Measure,
+    OpV1, Overlap, ProgramV1, Scope, TableRef, TableV1, TimePart, TokensOf, TransformV1,
+};
+use selvedge_format::request::MAX_TIME_MS;
+use selvedge_format::shared::{FieldValues, SharedParts, TableParts};
+use selvedge_format::state::{FIRST_OPAQUE, HistoryEntry, ProfileEntry, ProfileValue};
+
+use crate::content::{
+    Bundle, Decision, Log, Part, Request, RequestColumn, Section, Shared, Slot, State, Values, Weights,
+};
+
+/// Fields of every program: one for each kind of operand, at known positions.
+pub(crate) const FIELDS: [(Scope, FieldType); 7] = [
+    (Scope::Item, FieldType::Number),
+    (Scope::Item, FieldType::String),
+    (Scope::Item, FieldType::Tokens),
+    (Scope::Item, FieldType::Time),
+    (Scope::Context, FieldType::Tokens),
+    (Scope::User, FieldType::String),
+    (Scope::Item, FieldType::String),
+];
+const ITEM_STRINGS: [u16; 2] = [1, 6];
+const HISTORY: u16 = 32;
+
+fn finite() -> impl Strategy<Value = f32> {
+    any::<f32>().prop_filter("finite", |number| number.is_finite())
+}
+
+fn number() -> impl Strategy<Value = f32> {
+    prop_oneof![4 => finite(), 1 => Just(f32::NAN), 1 => Just(f32::INFINITY)]
+}
+
+fn text() -> impl Strategy<Value = String> {
+    "[a-zé]{0,6}"
+}
+
+fn word() -> impl Strategy<Value = Vec<u8>> {
+    text().prop_map(String::into_bytes)
+}
+
+fn bytes(most: usize) -> impl Strategy<Value = Vec<u8>> {
+    vec(any::<u8>(), 0..=most)
+}
+
+fn decay() -> impl Strategy<Value = Decay> {
+    prop_oneof![
+        Just(Decay::Lifetime),
+        (1..=u32::MAX).prop_map(|half_life_s| Decay::HalfLife { half_life_s }),
+        (1..=u32::MAX, 1..=MAX_BUCKETS).prop_map(|(bucket_s, buckets)| Decay::Window { bucket_s, buckets }),
+    ]
+}
+
+fn by() -> impl Strategy<Value = By> {
+    prop_oneof![Just(By::All), Just(By::Item), select(&ITEM_STRINGS).prop_map(By::Field)]
+}
+
+fn tables() -> impl Strategy<Value = Vec<TableV1>> {
+    let measure = select(&[Measure::Count, Measure::Value]);
+    let columns = btree_map(any::<u64>(), (measure, decay()), 1..4).prop_map(|columns| {
+        columns.into_iter().map(|(id, (measure, decay))| ColumnV1 { id, measure, decay }).collect::<Vec<_>>()
+    });
+    btree_map(any::<u64>(), (any::<u64>(), by(), 1..=MAX_CAPACITY, columns), 1..4).prop_map(|tables| {
+        let table = |(id, (event, by, capacity, columns))| TableV1 { id, event, by, capacity, columns };
+        tables.into_iter().map(table).collect()
+    })
+}
+
+fn counter(tables: &[TableV1], place: fn(u16) -> TableRef) -> BoxedStrategy<CounterRef> {
+    let widths: Vec<usize> = tables.iter().map(|table| table.columns.len()).collect();
+    (0..widths.len())
+        .prop_flat_map(move |table| (Just(table), 0..widths[table]))
+        .prop_map(move |(table, column)| CounterRef { table: place(table as u16), column: column as u16 })
+        .boxed()
+}
+
+fn transform() -> impl Strategy<Value = TransformV1> {
+    prop_oneof![
+        select(&[TransformV1::Log1p, TransformV1::Sqrt, TransformV1::Abs, TransformV1::Neg, TransformV1::Square]),
+        (finite(), finite()).prop_map(|(a, b)| TransformV1::Clip(a.min(b), a.max(b))),
+        finite().prop_map(TransformV1::Scale),
+        finite().prop_map(TransformV1::Shift),
+    ]
+}
+
+fn op(user: &[TableV1], global: &[TableV1]) -> impl Strategy<Value = OpV1> + use<> {
+    let counter = prop_oneof![counter(user, TableRef::User), counter(global, TableRef::Global)].boxed();
+    let values = btree_map(any::<u64>(), any::<u32>(), 0..5);
+    let part = select(&[TimePart::MinuteOfDay, TimePart::Hour, TimePart::Weekday, TimePart::Day, TimePart::Month]);
+    let with = prop_oneof![
+        Just(TokensOf::Context { field: 4 }),
+        (any::<u64>(), 0..=HISTORY).prop_map(|(event, last)| TokensOf::History { event, last }),
+    ];
+    let combine =
+        select(&[CombineOp::Ratio, CombineOp::Product, CombineOp::Difference, CombineOp::Min, CombineOp::Max]);
+    prop_oneof![
+        Just(OpV1::Number { field: 0 }),
+        values.prop_map(|values| OpV1::Category { field: 1, values: values.into_iter().collect() }),
+        (vec(select(&[1, 5, 6]), 1..=8), 1..=1_u32 << 24)
+            .prop_map(|(fields, buckets)| OpV1::Bucket { fields, buckets }),
+        (1..=u32::MAX).prop_map(|unit_s| OpV1::TimeDifference { field: 3, unit_s }),
+        (counter.clone(), 1..=u32::MAX).prop_map(|(counter, unit_s)| OpV1::Recency { table: counter.table, unit_s }),
+        part.prop_map(|part| OpV1::LocalTime { part }),
+        Just(OpV1::Position),
+        Just(OpV1::Candidates),
+        (any::<u64>(), by(), any::<u32>(), 0..=HISTORY).prop_map(|(event, by, within_s, last)| OpV1::InteractedWith {
+            event,
+            by,
+            within_s,
+            last
+        }),
+        counter.clone().prop_map(OpV1::Counter),
+        counter.clone().prop_map(OpV1::Share),
+        (counter.clone(), counter, 0.0..1e9_f32, finite()).prop_map(|(numerator, denominator, weight, prior)| {
+            OpV1::Rate { numerator, denominator, weight, prior }
+        }),
+        (with, select(&[Overlap::Jaccard, Overlap::Containment])).prop_map(|(with, metric)| OpV1::TokenOverlap {
+            field: 2,
+            with,
+            metric
+        }),
+        (combine, any::<u16>(), any::<u16>()).prop_map(|(op, left, right)| OpV1::Combine { op, left, right }),
+    ]
+}
+
+/// A combination may only name earlier features.
+fn put_in_order(features: &mut [FeatureV1]) {
+    for (index, feature) in features.iter_mut().enumerate() {
+        if let OpV1::Combine { left, right, .. } = &mut feature.op {
+            if index == 0 {
+                feature.op = OpV1::Position;
+            } else {
+                (*left, *right) = (*left % index as u16, *right % index as u16);
+            }
+        }
+    }
+}
+
+fn program() -> impl Strategy<Value = ProgramV1> {
+    (tables(), tables()).prop_flat_map(|(user_tables, global_tables)| {
+        let default = prop_oneof![finite(), Just(f32::NAN)];
+        let feature = (op(&user_tables, &global_tables), default, vec(transform(), 0..4));
+        vec(feature.prop_map(|(op, default, transforms)| FeatureV1 { op, default, transforms }), 0..12).prop_map(
+            move |mut features| {
+                put_in_order(&mut features);
+                let field = |(index, (scope, ty)): (usize, &(Scope, FieldType))| FieldV1 {
+                    id: index as u64 * 7919 + 1,
+                    scope: *scope,
+                    ty: *ty,
+                };
+                ProgramV1 {
+                    fields: FIELDS.iter().enumerate().map(field).collect(),
+                    user_tables: user_tables.clone(),
+                    global_tables: global_tables.clone(),
+                    history_events: HISTORY,
+                    features,
+                }
+            },
+        )
+    })
+}
+
+/// Breadth first: each element says whether the next open node is an inner one, while there are any left.
+fn tree(features: usize) -> impl Strategy<Value = Vec<TreeNode>> {
+    let node = (any::<bool>(), finite(), finite(), any::<u16>(), 0..=model::MISSING_LEFT);
+    (vec(node, 0..20), finite()).prop_map(move |(choices, leaf)| {
+        let mut nodes = Vec::new();
+        let mut open = 1;
+        for (inner, value, mean, feature, flags) in choices {
+            if open == 0 {
+                break;
+            }
+            let inner = inner && features > 0;
+            let feature = if inner { feature % features as u16 } else { model::LEAF };
+            nodes.push(TreeNode { value, mean, feature, flags });
+            open = if inner { open + 1 } else { open - 1 };
+        }
+        let leaf = TreeNode { value: leaf, mean: leaf, feature: model::LEAF, flags: 0 };
+        nodes.extend(std::iter::repeat_n(leaf, open));
+        nodes
+    })
+}
+
+fn weights(features: usize) -> impl Strategy<Value = (ModelKindV1, Weights)> {
+    prop_oneof![
+        (finite(), vec(finite(), features), vec(finite(), features))
+            .prop_map(|(bias, weight, centre)| { (ModelKindV1::Linear { bias }, Weights::Linear { weight, centre }) }),
+        (finite(), vec(tree(features), 0..4))
+            .prop_map(|(base, trees)| (ModelKindV1::Trees { base }, Weights::Trees(trees))),
+    ]
+}
+
+fn policy() -> impl Strategy<Value = PolicyV1> {
+    let field = || select(&ITEM_STRINGS);
+    let exclude = (field(), any::<u64>()).prop_map(|(field, value)| ExcludeV1 { field, value });
+    let at_most =
+        (field(), 1..=u32::MAX, any::<u32>()).prop_map(|(field, count, window)| AtMostV1 { field, count, window });
+    let diversity = (0.0..=1.0_f32, vec((field(), 0.0..=1.0_f32), 1..=8))
+        .prop_map(|(lambda, fields)| DiversityV1 { lambda, fields });
+    (1..=MAX_SLATE, vec(exclude, 0..4), vec(at_most, 0..4), proptest::option::of(diversity))
+        .prop_map(|(slate_size, exclude, at_most, diversity)| PolicyV1 { slate_size, exclude, at_most, diversity })
+}
+
+fn meta() -> impl Strategy<Value = MetaV1> {
+    let feature = (text(), text(), text()).prop_map(|(name, kind, doc)| FeatureName { name, kind, doc });
+    (text(), text(), vec(text(), 0..3), vec(feature, 0..3), vec(text(), 0..3), any::<u32>()).prop_map(
+        |(name, producer, fields, features, events, shared_refresh_s)| MetaV1 {
+            name,
+            producer,
+            fields,
+            features,
+            events,
+            shared_refresh_s,
+        },
+    )
+}
+
+pub(crate) fn bundle() -> impl Strategy<Value = Bundle> {
+    (program(), policy(), proptest::option::of(meta())).prop_flat_map(|(program, policy, meta)| {
+        let link = select(&[Link::Identity, Link::Logistic]);
+        vec((weights(program.features.len()), link), 1..3).prop_map(move |models| {
+            let (models, weights): (Vec<_>, Vec<_>) =
+                models.into_iter().map(|((kind, weights), link)| (ModelV1 { kind, link }, weights)).unzip();
+            let stage = StageV1 { model: models.len() as u16 - 1, keep: 0 };
+            Bundle {
+                meta: meta.clone(),
+                program: program.clone(),
+                models: ModelsV1 { models, stages: vec![stage] },
+                weights,
+                policy: policy.clone(),
+            }
+        })
+    })
+}
+
+fn field_values(items: usize) -> impl Strategy<Value = FieldValues> {
+    // Few keys, so that values repeat and some are missing.
+    let key = || prop_oneof![0..4_u64, any::<u64>()];
+    prop_oneof![
+        vec(number(), items).prop_map(FieldValues::Number),
+        vec(any::<i64>(), items).prop_map(FieldValues::Time),
+        vec(key(), items).prop_map(FieldValues::String),
+        vec(btree_set(key(), 0..4), items)
+            .prop_map(|rows| FieldValues::Tokens(rows.into_iter().map(|row| row.into_iter().collect()).collect())),
+    ]
+}
+
+fn shared_table(id: u64) -> impl Strategy<Value = TableParts> {
+    (btree_set(any::<u64>(), 0..20), btree_map(any::<u64>(), decay(), 0..4)).prop_flat_map(move |(keys, columns)| {
+        let values = vec(vec(finite(), keys.len()), columns.len());
+        (vec(any::<u32>(), keys.len()), values, any::<u32>(), vec(finite(), columns.len())).prop_map(
+            move |(last, values, total_last, totals)| TableParts {
+                id,
+                columns: columns.clone().into_iter().collect(),
+                keys: keys.iter().copied().collect(),
+                last,
+                values,
+                total_last,
+                totals,
+            },
+        )
+    })
+}
+
+pub(crate) fn shared() -> impl Strategy<Value = Shared> {
+    (any::<i64>(), btree_set(any::<u64>(), 0..20), 0..4_u64).prop_flat_map(|(as_of_ms, items, tables)| {
+        let fields = btree_map(any::<u64>(), field_values(items.len()), 0..4);
+        (fields, (0..tables).map(shared_table).collect::<Vec<_>>()).prop_map(move |(fields, tables)| {
+            let items = items.iter().copied().collect();
+            Shared(SharedParts { as_of_ms, items, fields: fields.into_iter().collect(), tables })
+        })
+    })
+}
+
+fn profile() -> impl Strategy<Value = Section> {
+    let value = prop_oneof![
+        number().prop_map(ProfileValue::Number),
+        any::<u64>().prop_map(ProfileValue::String),
+        any::<i64>().prop_map(ProfileValue::Time),
+    ];
+    btree_map(any::<u64>(), (any::<u32>(), value), 0..5).prop_map(|entries| {
+        Section::Profile(
+            entries.into_iter().map(|(field, (last, value))| ProfileEntry { field, last, value }).collect(),
+        )
+    })
+}
+
+fn state_table() -> impl Strategy<Value = (Vec<(u64, usize)>, (u32, Vec<f32>), Vec<(u32, u32, Vec<f32>)>)> {
+    btree_map(any::<u64>(), 1..4_usize, 0..4).prop_flat_map(|columns| {
+        let cells = columns.values().sum::<usize>();
+        let rows = btree_map(any::<u32>(), (any::<u32>(), vec(finite(), cells)), 0..5);
+        ((any::<u32>(), vec(finite(), cells)), rows).prop_map(move |(total, rows)| {
+            let rows = rows.into_iter().map(|(key, (last, cells))| (key, last, cells)).collect();
+            (columns.clone().into_iter().collect(), total, rows)
+        })
+    })
+}
+
+fn history() -> impl Strategy<Value = Section> {
+    let event =
+        (any::<u32>(), any::<u32>(), any::<u64>()).prop_map(|(last, event, item)| HistoryEntry { last, event, item });
+    vec(event, 0..6).prop_map(|mut events| {
+        events.sort_unstable_by(|one, other| other.cmp(one));
+        Section::History(events)
+    })
+}
+
+fn sections() -> impl Strategy<Value = Vec<Section>> {
+    (
+        proptest::option::of(profile()),
+        btree_map(any::<u64>(), state_table(), 0..3),
+        proptest::option::of(history()),
+        btree_map(FIRST_OPAQUE..=u16::MAX, bytes(9), 0..3),
+    )
+        .prop_map(|(profile, tables, history, opaque)| {
+            let tables =
+                tables.into_iter().map(|(id, (columns, total, rows))| Section::Table { id, columns, total, rows });
+            let opaque = opaque.into_iter().map(|(tag, payload)| Section::Opaque(tag, payload));
+            profile.into_iter().chain(tables).chain(history).chain(opaque).collect()
+        })
+}
+
+pub(crate) fn state() -> impl Strategy<Value = State> {
+    btree_map(any::<u64>(), (any::<u64>(), sections()), 0..4).prop_map(|parts| {
+        State(parts.into_iter().map(|(device, (sequence, sections))| Part { device, sequence, sections }).collect())
+    })
+}
+
+fn values(rows: usize) -> impl Strategy<Value = Values> {
+    prop_oneof![
+        vec(number(), rows).prop_map(Values::Number),
+        vec(word(), rows).prop_map(Values::String),
+        vec(vec(word(), 0..3), rows).prop_map(Values::Tokens),
+        vec(any::<i64>(), rows).prop_map(Values::Time),
+    ]
+}
+
+fn columns(candidates: usize) -> impl Strategy<Value = Vec<RequestColumn>> {
+    let column = select(&[Scope::Item, Scope::User, Scope::Context]).prop_flat_map(move |scope| {
+        values(if scope == Scope::Item { candidates } else { 1 }).prop_map(move |values| (scope, values))
+    });
+    btree_map(any::<u64>(), column, 0..5).prop_map(|columns| {
+        columns.into_iter().map(|(field, (scope, values))| RequestColumn { field, scope, values }).collect()
+    })
+}
+
+pub(crate) fn request() -> impl Strategy<Value = Request> {
+    let state = prop_oneof![Just(Vec::new()), state().prop_map(|state| crate::content::Content::encode(&state))];
+    vec(word(), 0..6).prop_flat_map(move |ids| {
+        let count = ids.len() as u32;
+        let most = if count == 0 { 0 } else { 3 };
+        let fixed = (any::<[u8; 16]>(), 0..=MAX_TIME_MS, -1440..=1440_i32, any::<u32>(), any::<u32>());
+        let pins = vec((0..count.max(1), any::<u32>()).prop_map(|(candidate, slot)| [candidate, slot]), 0..=most);
+        (fixed, state.clone(), pins, vec(0..count.max(1), 0..=most), columns(ids.len())).prop_map(
+            move |((request_id, time_ms, utc_offset_min, slate_size, reasons), state, pins, exclude, columns)| {
+                Request {
+                    request_id,
+                    time_ms,
+                    utc_offset_min,
+                    slate_size,
+                    reasons,
+                    ids: ids.clone(),
+                    state,
+                    pins: pins.concat(),
+                    exclude,
+                    columns,
+                }
+            },
+        )
+    })
+}
+
+pub(crate) fn decision() -> impl Strategy<Value = Decision> {
+    let status = select(&[
+        DecisionStatus::Personalized,
+        DecisionStatus::Control(ControlReason::Holdout),
+        DecisionStatus::Fallback(FallbackReason::InvalidRequest),
+        DecisionStatus::Fallback(FallbackReason::InvalidState),
+        DecisionStatus::Fallback(FallbackReason::TooManyCandidates),
+        DecisionStatus::Fallback(FallbackReason::CostLimit),
+        DecisionStatus::Fallback(FallbackReason::NoCandidates),
+        DecisionStatus::Fallback(FallbackReason::NotLoaded),
+    ]);
+    let ids = (any::<[u8; 16]>(), any::<[u8; 32]>(), any::<[u8; 32]>());
+    (ids, status, 1..=u32::MAX, 0..4_u32, any::<u64>(), any::<u16>(), number()).prop_flat_map(
+        |((request_id, bundle_id, shared_id), status, candidates, contributions, cost, error, base)| {
+            let reasons = vec((0..u32::MAX, number()), 0..=contributions as usize);
+            let slot = (0..candidates, number(), number(), any::<u32>(), reasons).prop_map(
+                |(candidate, score, propensity, rules, reasons)| Slot { candidate, score, propensity, rules, reasons },
+            );
+            vec(slot, 0..6).prop_map(move |slots| Decision {
+                request_id,
+                bundle_id,
+                shared_id,
+                status,
+                candidates,
+                contributions,
+                cost,
+                error,
+                base,
+                slots,
+            })
+        },
+    )
+}
+
+pub(crate) fn log() -> impl Strategy<Value = Log> {
+    vec((bytes(40), bytes(40)), 0..4).prop_map(Log)
+}
