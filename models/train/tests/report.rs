@@ -90,7 +90,7 @@ fn sample() -> Report {
         headlines: vec![
             headline("NDCG@10, unseen households", "0.684", "repeat purchases alone: 0.660"),
             headline("Gain over repeat purchases", "+0.024", "95 % interval +0.015 to +0.034"),
-            headline("One decision, 200 candidates", "212 µs", "99 % within 388 µs"),
+            headline("One decision, 200 candidates", "268 µs", "99 % within 448 µs"),
             headline("Engine module, gzip", "41 KB", "and a bundle of 96 KB"),
         ],
         run: vec![
@@ -128,10 +128,10 @@ fn sample() -> Report {
         },
         latency: Some(Latency {
             note: text("Under wasmtime with fuel and memory limits on; 200 candidates, 200 trees."),
-            total: stage("whole decision", 212.0, 388.0),
+            total: stage("whole decision", 268.0, 448.0),
             stages: vec![
                 stage("features", 61.0, 102.0),
-                stage("model", 118.0, 203.0),
+                stage("model", 174.0, 263.0),
                 stage("slate", 24.0, 46.0),
                 stage("call and codec", 9.4, 21.0),
             ],
@@ -162,7 +162,7 @@ fn sample() -> Report {
         .to_vec(),
         figures: vec![
             figure("ndcg10.unseen.selvedge", 0.684_21, ""),
-            figure("decision.median_us", 212.4, "µs"),
+            figure("decision.median_us", 268.4, "µs"),
             figure("fuel.decision", 1_204_331.0, "fuel"),
         ],
     }

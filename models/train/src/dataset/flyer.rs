@@ -4,7 +4,7 @@
 //! relevant ones are those that it bought that week. Nothing that happened in the week itself decides what is asked; a
 //! reader of [`Query`] must only use events before [`Query::time_ms`].
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::RangeInclusive;
 
 use sha2::{Digest, Sha256};
@@ -125,6 +125,53 @@ fn leading_u64(digest: impl AsRef<[u8]>) -> u64 {
     let mut first = [0; 8];
     first.copy_from_slice(&digest.as_ref()[..8]);
     u64::from_be_bytes(first)
+}
+
+/// What the flyer did in the shop as a whole, for counters over all users.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct FlyerEvents {
+    /// An item on the front page: when the week begins, the item, and how many households have a main store that shows
+    /// it. By time, then by item.
+    pub impressions: Vec<(i64, u32, u32)>,
+    /// Positions in [`Dataset::purchases`] of lines that bought an item while it was on the front page at the
+    /// household's main store, ascending.
+    pub purchases: Vec<usize>,
+}
+
+impl FlyerEvents {
+    /// The flyer events of all weeks. A household's main store is that of [`FlyerQueries::build`].
+    #[must_use]
+    pub fn build(dataset: &Dataset) -> Self {
+        let mut built = Self::default();
+        let mut stores = MainStores::new(dataset.users.len());
+        let mut next = 0;
+        for week in &dataset.weeks {
+            let mut households: BTreeMap<u32, u32> = BTreeMap::new();
+            let main: Vec<Option<u32>> = (0u32..).take(dataset.users.len()).map(|user| stores.main(user)).collect();
+            for store in main.iter().flatten() {
+                *households.entry(*store).or_default() += 1;
+            }
+            let mut shown: BTreeMap<u32, u32> = BTreeMap::new();
+            for (store, count) in households {
+                for item in dataset.flyer(store, week.number) {
+                    *shown.entry(*item).or_default() += count;
+                }
+            }
+            built.impressions.extend(shown.iter().map(|(item, count)| (week.start_ms, *item, *count)));
+            for (position, purchase) in dataset.purchases.iter().enumerate().skip(next) {
+                if purchase.time_ms >= week.end_ms {
+                    break;
+                }
+                next = position + 1;
+                let page = main[purchase.user as usize].map_or(&[][..], |store| dataset.flyer(store, week.number));
+                if page.binary_search(&purchase.item).is_ok() {
+                    built.purchases.push(position);
+                }
+                stores.add(purchase.user, purchase.store);
+            }
+        }
+        built
+    }
 }
 
 /// The part of a list sorted by user that is about one of them.

@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 pub use error::DatasetError;
-pub use flyer::{FOLDS, FlyerQueries, LeftOut, MAX_CANDIDATES, Query, fold};
+pub use flyer::{FOLDS, FlyerEvents, FlyerQueries, LeftOut, MAX_CANDIDATES, Query, fold};
 pub use synthetic::SyntheticSize;
 
 /// Where a [`Dataset`] came from; reports print it beside every figure.

@@ -52,7 +52,7 @@ pub(super) fn intervals(caption: &Caption<'_>, axis_label: &str, rows: &[Row<'_>
                 }
                 line.whisker x1=(px(axis.at(row.value.low))) x2=(px(axis.at(row.value.high)))
                     y1=(px(top + 29.0)) y2=(px(top + 29.0)) {}
-                circle.dot cx=(px(axis.at(row.value.mean))) cy=(px(top + 29.0)) r="5" {}
+                circle.dot cx=(px(axis.at(row.value.mean))) cy=(px(top + 29.0)) r="4.5" {}
             }
         }
     };
@@ -94,44 +94,41 @@ pub(super) fn bars(caption: &Caption<'_>, axis_label: &str, importances: &[Impor
     )
 }
 
-/// The parts of a decision end to end, at their medians.
+/// The parts of a decision end to end, at their medians. Parts too thin for their name are told apart by colour alone; the
+/// table beside the drawing carries the same colours.
 pub(super) fn stages(caption: &Caption<'_>, stages: &[Stage]) -> Markup {
-    const TOP: f64 = 6.0;
-    const BAR: f64 = 30.0;
-    let total: f64 = stages.iter().map(|s| s.median_us).sum();
-    let axis = Axis::covering(0.0, total);
-    let mut start = 0.0;
-    let parts: Vec<(f64, &Stage)> = stages
+    const TOP: f64 = 20.0;
+    const BOTTOM: f64 = 58.0;
+    /// Units that a character takes, generously.
+    const CHARACTER: f64 = 8.0;
+    let axis = Axis::covering(0.0, stages.iter().map(|s| s.median_us).sum());
+    let mut end = 0.0;
+    let spans: Vec<(f64, f64)> = stages
         .iter()
         .map(|stage| {
-            let at = start;
-            start += stage.median_us;
-            (at, stage)
+            let start = end;
+            end += stage.median_us;
+            (axis.at(start), axis.at(end) - axis.at(start))
         })
         .collect();
-    let bottom = TOP + BAR + 8.0;
-    // Names go below the axis, one line each: a part may be too thin to write in.
-    let legend = bottom + AXIS + 8.0;
-    let line = 19.0;
-    let height = legend + line * stages.len() as f64;
     drawing(
         caption,
-        height,
+        BOTTOM + AXIS,
         html! {
-            (axis.draw(bottom, "microseconds", 0.0))
-            @for (&(at, stage), index) in parts.iter().zip(1_u32..) {
-                rect class=(format!("part part-{index}")) x=(px(axis.at(at))) y=(px(TOP)) height=(px(BAR))
-                    width=(px((axis.at(at + stage.median_us) - axis.at(at)).max(1.0))) {}
-                @let y = legend + line * f64::from(index - 1);
-                rect class=(format!("part part-{index}")) x="0" y=(px(y - 1.0)) width="11" height="11" rx="2" {}
-                text.name x="18" y=(px(y + 9.0)) { (stage.name) }
-                text.value x=(px(WIDTH)) y=(px(y + 9.0)) text-anchor="end" {
-                    (microseconds(stage.median_us)) " · "
-                    (format!("{:.0} %", 100.0 * stage.median_us / total.max(f64::MIN_POSITIVE)))
+            (axis.draw(BOTTOM, "microseconds", TOP))
+            @for ((stage, &(x, width)), number) in stages.iter().zip(&spans).zip(1_u32..) {
+                rect class=(part(number)) x=(px(x)) y=(px(TOP)) width=(px(width)) height=(px(BOTTOM - TOP - 8.0)) {}
+                @if stage.name.chars().count() as f64 * CHARACTER <= width {
+                    text.name x=(px(x)) y=(px(TOP - 7.0)) { (stage.name) }
                 }
             }
         },
     )
+}
+
+/// The class that colours a part of a decision, counted from 1.
+pub(super) fn part(number: u32) -> String {
+    format!("part part-{number}")
 }
 
 /// How often decisions took how long, with the median and the 99th percentile marked. The slowest half percent lie beyond

@@ -100,7 +100,7 @@ fn quality(quality: &Quality) -> Markup {
                 @if !methods.is_empty() {
                     (figure(
                         &format!("{measure} by method"),
-                        "Means and 95 % intervals; further right is better.",
+                        "Means with their intervals; further right is better.",
                         "quality-methods",
                         |caption| chart::intervals(caption, measure, &methods, false),
                     ))
@@ -124,7 +124,7 @@ fn measure_table(quality: &Quality) -> Markup {
     html! {
         div.scroll {
             table {
-                caption { "Mean over queries, with its 95 % interval" }
+                caption { "Means over queries, with their intervals" }
                 thead {
                     tr { th scope="col" { "Method" } @for measure in &quality.measures { th.num scope="col" { (measure) } } }
                 }
@@ -166,23 +166,23 @@ fn folds(quality: &Quality, measure: &str) -> Markup {
                 "quality-folds",
                 |caption| chart::intervals(caption, &format!("difference in {measure}"), &rows, true),
             ))
-            div.scroll {
-                table {
-                    caption { (measure) " by fold" }
-                    thead {
-                        tr {
-                            th scope="col" { "Fold" }
-                            th.num scope="col" { "Queries" }
-                            @for method in &quality.methods { th.num scope="col" { (method.name) } }
-                        }
+        }
+        div.scroll {
+            table.folds {
+                caption { (measure) " by fold" }
+                thead {
+                    tr {
+                        th scope="col" { "Fold" }
+                        th.num scope="col" { "Queries" }
+                        @for method in &quality.methods { th.num scope="col" { (method.name) } }
                     }
-                    tbody {
-                        @for fold in &quality.folds {
-                            tr {
-                                th scope="row" { (fold.name) }
-                                td.num { (grouped(fold.queries as u64)) }
-                                @for value in &fold.values { td.num { (format!("{value:.3}")) } }
-                            }
+                }
+                tbody {
+                    @for fold in &quality.folds {
+                        tr {
+                            th scope="row" { (fold.name) }
+                            td.num { (grouped(fold.queries as u64)) }
+                            @for value in &fold.values { td.num { (format!("{value:.3}")) } }
                         }
                     }
                 }
@@ -199,7 +199,7 @@ fn household(household: &Household, number: u32) -> Markup {
         texts.join(", ")
     };
     let (before, after) = (places(|b| b.before), places(|b| b.after));
-    let description = format!("Bought items move from places {before} to places {after}.");
+    let description = format!("Bought items stood at {before} on the flyer, and stand at {after} now.");
     // One scale for all bars of a household, so that lengths compare.
     let largest = household
         .after
@@ -310,9 +310,12 @@ fn latency(latency: &Latency) -> Markup {
                         table {
                             thead { tr { th scope="col" { "Part" } th.num scope="col" { "Median" } th.num scope="col" { "99 %" } } }
                             tbody {
-                                @for stage in &latency.stages {
+                                @for (stage, number) in latency.stages.iter().zip(1_u32..) {
                                     tr {
-                                        th scope="row" { (stage.name) }
+                                        th scope="row" {
+                                            span class=(format!("swatch {}", chart::part(number))) {}
+                                            (stage.name)
+                                        }
                                         td.num { (chart::microseconds(stage.median_us)) }
                                         td.num { (chart::microseconds(stage.p99_us)) }
                                     }
@@ -437,7 +440,7 @@ fn grouped(value: u64) -> String {
     text
 }
 
-/// Whole numbers in full, others with four decimals.
+/// Whole numbers in full, others with four decimals, or one from a hundred on.
 fn significant(value: f64) -> String {
     #[expect(
         clippy::cast_possible_truncation,
@@ -446,6 +449,7 @@ fn significant(value: f64) -> String {
     )]
     match value >= 0.0 && value.fract() == 0.0 && value < 1e15 {
         true => grouped(value as u64),
+        false if value.abs() >= 100.0 => format!("{value:.1}"),
         false => format!("{value:.4}"),
     }
 }
@@ -460,5 +464,6 @@ mod tests {
         assert_eq!([0, 999, 1_000, 1_234_567].map(plain), ["0", "999", "1 000", "1 234 567"]);
         assert_eq!(significant(0.684_21), "0.6842");
         assert_eq!(significant(-3.0), "-3.0000");
+        assert_eq!(significant(212.44), "212.4");
     }
 }
