@@ -5,8 +5,10 @@
 //! both. It runs off-line and natively; nothing here is ever linked into an edge. It prints nothing: progress goes to a
 //! callback, results are values, and failures are typed errors.
 
+pub mod baseline;
 pub mod bootstrap;
 pub mod dataset;
+pub mod learn;
 pub mod metric;
 pub mod replay;
 pub mod report;

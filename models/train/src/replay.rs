@@ -16,12 +16,14 @@ use selvedge_format::{AlignedBytes, DecodeError, key};
 use selvedge_wire::RequestBuilder;
 use thiserror::Error;
 
-use crate::dataset::{Dataset, Item, Progress, Purchase, Query};
+use crate::dataset::{Dataset, FlyerEvents, Item, Progress, Purchase, Query};
 
 /// Name of the event that a line of a basket is.
 pub const PURCHASE: &str = "purchase";
-/// Name of the event that a line with the retailer's discount is, besides being a purchase.
-pub const PURCHASE_ON_OFFER: &str = "purchase_on_offer";
+/// Name of the event that an item on a flyer's front page is; its value is the number of households.
+pub const IMPRESSION: &str = "impression";
+/// Name of the event that a purchase from a flyer's front page is, besides being a purchase.
+pub const FLYER_PURCHASE: &str = "flyer_purchase";
 /// All events of a household come from the shop's tills: one device.
 pub const DEVICE: u64 = 1;
 
@@ -135,6 +137,7 @@ impl Replay<'_> {
 
         let mut global = GlobalCounters::new(self.program);
         let mut users = vec![UserState::new(); self.dataset.users.len()];
+        let everybody = shop_events(self.dataset, &item_keys);
         let (mut counted, mut applied) = (0, 0);
         let mut refreshed = i64::MIN;
         let mut replayed = Replayed::default();
@@ -152,23 +155,21 @@ impl Replay<'_> {
             }
             let refresh = query.time_ms.div_euclid(self.refresh_ms) * self.refresh_ms;
             if refresh != refreshed {
-                advance(&mut counted, purchases, refresh, |purchase| {
-                    for event in events(purchase, &item_keys) {
-                        global.apply(self.program, &items, &event);
-                    }
-                });
+                while let Some(event) = everybody.get(counted).filter(|event| event.time_ms < refresh) {
+                    global.apply(self.program, &items, event);
+                    counted += 1;
+                }
                 let bytes = catalogue.shared_state(refresh, global.tables(self.program, refresh));
                 engine.load(AlignedBytes::copy_of(&bytes)).map_err(refused(query.week, "shared state"))?;
                 replayed.shared_states.push(bytes);
                 refreshed = refresh;
             }
             let mut outcome = Ok(());
-            advance(&mut applied, purchases, query.time_ms, |purchase| {
-                let user = &mut users[purchase.user as usize];
-                for event in events(purchase, &item_keys) {
-                    outcome = outcome.and(user.apply(DEVICE, self.program, &items, &event));
-                }
-            });
+            while let Some(purchase) = purchases.get(applied).filter(|purchase| purchase.time_ms < query.time_ms) {
+                let event = purchase_event(PURCHASE, purchase, &item_keys);
+                outcome = outcome.and(users[purchase.user as usize].apply(DEVICE, self.program, &items, &event));
+                applied += 1;
+            }
             outcome.map_err(refused(query.week, "purchase"))?;
 
             let state = users[query.user as usize].encode();
@@ -189,24 +190,31 @@ impl Replay<'_> {
     }
 }
 
-/// Hands the purchases before `until_ms` that `next` has not passed yet to `visit`.
-fn advance(next: &mut usize, purchases: &[Purchase], until_ms: i64, mut visit: impl FnMut(&Purchase)) {
-    while let Some(purchase) = purchases.get(*next).filter(|purchase| purchase.time_ms < until_ms) {
-        visit(purchase);
-        *next += 1;
-    }
-}
-
-/// The events that a line of a basket is. The value is the money that the shop received.
-pub fn events(purchase: &Purchase, item_keys: &[u64]) -> impl Iterator<Item = Event> + use<> {
-    let event = |name: &str| Event {
+/// A line of a basket as an event. The value is the money that the shop received.
+fn purchase_event(name: &str, purchase: &Purchase, item_keys: &[u64]) -> Event {
+    Event {
         event: key(name.as_bytes()),
         time_ms: purchase.time_ms,
         item: item_keys[purchase.item as usize],
         value: purchase.sales_value,
-    };
-    let on_offer = (purchase.retail_disc > 0.0).then(|| event(PURCHASE_ON_OFFER));
-    [event(PURCHASE)].into_iter().chain(on_offer)
+    }
+}
+
+/// Everything that counters over all users count, by time.
+fn shop_events(dataset: &Dataset, item_keys: &[u64]) -> Vec<Event> {
+    let flyer = FlyerEvents::build(dataset);
+    let mut events: Vec<Event> =
+        dataset.purchases.iter().map(|purchase| purchase_event(PURCHASE, purchase, item_keys)).collect();
+    events.extend(flyer.purchases.iter().map(|at| purchase_event(FLYER_PURCHASE, &dataset.purchases[*at], item_keys)));
+    events.extend(flyer.impressions.iter().map(|(time_ms, item, households)| Event {
+        event: key(IMPRESSION.as_bytes()),
+        time_ms: *time_ms,
+        item: item_keys[*item as usize],
+        value: *households as f32,
+    }));
+    // Stable: events of one time stay in the order of the data.
+    events.sort_by_key(|event| event.time_ms);
+    events
 }
 
 /// The request of a query: candidates by id, the user's state, the time. Everything else about the items is in the
