@@ -29,7 +29,7 @@ impl SyntheticSize {
     /// For tests: generated in milliseconds.
     pub const SMALL: Self = Self { households: 60, weeks: 20, products: 300, stores: 3 };
     /// For the demo without a network: a year, with flyers as long as the real ones.
-    pub const DEMO: Self = Self { households: 1_000, weeks: 52, products: 3_000, stores: 10 };
+    pub const DEMO: Self = Self { households: 800, weeks: 52, products: 1_200, stores: 10 };
 }
 
 /// Department, and what is sold there.
