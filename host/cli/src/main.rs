@@ -1,2 +1,7 @@
-//! Placeholder opened by the workspace skeleton.
-fn main() {}
+//! The `selvedge` command; everything is in the library, where tests and the reference reach it.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    selvedge_cli::run()
+}

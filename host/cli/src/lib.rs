@@ -1,0 +1,63 @@
+//! The `selvedge` command: train, compile, look at, run, reproduce and judge.
+//!
+//! A command here reads files and arguments, calls the crate that does the work, and shows what came out. It holds no
+//! product logic: what is worth testing without a terminal lives in the crates below. Data go to standard output, talk
+//! goes to standard error, and the exit code says how it ended.
+
+mod command;
+mod error;
+mod printer;
+
+use std::process::ExitCode;
+
+use clap::{ColorChoice, Parser};
+
+use crate::command::Command;
+use crate::error::{CliError, Exit};
+use crate::printer::Printer;
+
+/// Ranks lists for each user, at the edge: trains rankers, compiles them into bundles, runs and checks their decisions.
+#[derive(Debug, Parser)]
+#[command(name = "selvedge", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// When to use colour.
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", hide_possible_values = false)]
+    color: ColorChoice,
+    /// Leave out progress and remarks; warnings, errors and data stay.
+    #[arg(long, short, global = true)]
+    quiet: bool,
+}
+
+/// Parses the process's arguments, runs the command and says how it went.
+#[must_use]
+pub fn run() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // A closed pipe is no reason to complain about `--help`.
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(Exit::Usage as u8) } else { ExitCode::SUCCESS };
+        }
+    };
+    match cli.color {
+        ColorChoice::Auto => anstream::ColorChoice::Auto,
+        ColorChoice::Always => anstream::ColorChoice::Always,
+        ColorChoice::Never => anstream::ColorChoice::Never,
+    }
+    .write_global();
+    let printer = Printer::new(cli.quiet);
+    let mut ended = cli.command.run(&printer);
+    printer.end_progress();
+    if let Some(failure) = printer.failure() {
+        ended = ended.and(Err(CliError::new(Exit::Io, format_args!("cannot write the output: {failure}"))));
+    }
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            error.print(&printer);
+            ExitCode::from(error.exit() as u8)
+        }
+    }
+}
