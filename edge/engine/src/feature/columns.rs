@@ -16,6 +16,8 @@ use crate::state::{cell_of, seconds, value_at};
 
 /// No such row, or never.
 const NONE: u32 = u32::MAX;
+/// Stands for the key of an event where every event counts alike; any number but 0, which is missing.
+const ANY: u64 = 1;
 
 /// Field values, counter values and recent events of one request.
 ///
@@ -205,7 +207,7 @@ impl Columns {
         let recent = self.history.iter().zip(&self.history_rows).filter(|(entry, _)| entry.event == event);
         for (entry, row) in recent.take(usize::from(last)).filter(|(entry, _)| entry.last >= oldest) {
             let key = match by {
-                By::All => 0,
+                By::All => ANY,
                 By::Item => entry.item,
                 By::Field(field) => {
                     shared_field(shared, &self.gathered_fields, field).map_or(0, |field| field.key(*row))
@@ -365,7 +367,7 @@ impl Columns {
                 let first = self.user.first[index];
                 let mut cells = [None; MAX_COLUMNS];
                 for (column, declared) in declared.columns.iter().enumerate() {
-                    let Some(cell) = cell_of(stored.columns(), declared.id) else { continue };
+                    let Some(cell) = cell_of(stored.columns(), declared) else { continue };
                     cells[column] = Some(cell);
                     let total =
                         value_at(declared.decay, |bucket| stored.total.get(cell + bucket), stored.total_last, now);
@@ -410,7 +412,9 @@ impl Columns {
             let first = self.global.first[index];
             for candidate in 0..n {
                 if is_constant(declared.by) {
-                    self.global.last[index * n + candidate] = stored.total_last;
+                    // Nothing has happened in 1970: a table without events.
+                    self.global.last[index * n + candidate] =
+                        if stored.total_last == 0 { NONE } else { stored.total_last };
                     continue;
                 }
                 let key = self.key_of(declared.by, candidate);

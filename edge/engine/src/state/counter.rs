@@ -17,16 +17,15 @@ pub(super) fn add(decay: Decay, cells: &mut [f32], last: u32, time: u32, amount:
             cells[0] = bounded(old + new);
         }
         Decay::Window { bucket_s, buckets } => {
-            let (newest, bucket) = (last / bucket_s, time / bucket_s);
-            let buckets = u32::from(buckets);
-            for passed in newest.saturating_add(1)..=bucket.min(newest.saturating_add(buckets)) {
-                cells[(passed % buckets) as usize] = 0.0;
-            }
-            // A jump past the whole window clears all of it, whichever buckets the loop began with.
-            if bucket > newest.saturating_add(buckets) {
+            let (newest, bucket) = (bucket_of(last, bucket_s), bucket_of(time, bucket_s));
+            let buckets = u64::from(buckets);
+            if bucket >= newest + buckets {
                 cells.fill(0.0);
             }
-            if bucket.saturating_add(buckets) > newest {
+            for passed in newest + 1..=bucket.min(newest + buckets) {
+                cells[(passed % buckets) as usize] = 0.0;
+            }
+            if bucket + buckets > newest {
                 let cell = &mut cells[(bucket % buckets) as usize];
                 *cell = bounded(*cell + amount);
             }
@@ -40,13 +39,18 @@ pub(crate) fn value_at(decay: Decay, cell: impl Fn(usize) -> f32, last: u32, now
         Decay::Lifetime => cell(0),
         Decay::HalfLife { half_life_s } => cell(0) * math::decay(now.saturating_sub(last), half_life_s),
         Decay::Window { bucket_s, buckets } => {
-            let (newest, now) = (last / bucket_s, (now / bucket_s).max(last / bucket_s));
-            let buckets = u32::from(buckets);
+            let newest = bucket_of(last, bucket_s);
+            let (now, buckets) = (bucket_of(now, bucket_s).max(newest), u64::from(buckets));
             // From the oldest bucket that still counts to the newest that was written.
             let oldest = (now + 1).saturating_sub(buckets);
             (oldest..=newest).fold(0.0, |sum, bucket| sum + cell((bucket % buckets) as usize))
         }
     }
+}
+
+/// Wider than a time, because the last second of a `u32` is a time too.
+fn bucket_of(time: u32, bucket_s: u32) -> u64 {
+    u64::from(time / bucket_s)
 }
 
 /// Hostile amounts must not make a state that its own decoder refuses.

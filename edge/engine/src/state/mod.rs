@@ -13,10 +13,11 @@ mod global;
 use alloc::vec;
 use alloc::vec::Vec;
 
-use selvedge_format::program::{By, FieldV1, Measure, ProgramV1, TableV1};
+use selvedge_format::program::{By, ColumnV1, FieldV1, Measure, ProgramV1, TableV1};
 use selvedge_format::shared::SharedState;
 use selvedge_format::state::{
-    HistoryEntry, MAX_PARTS, MAX_PROFILE, PartView, ProfileEntry, ProfileValue, SectionView, StateView, StateWriter,
+    HistoryEntry, MAX_CELLS, MAX_PARTS, MAX_PROFILE, PartView, ProfileEntry, ProfileValue, SectionView, StateView,
+    StateWriter,
 };
 use selvedge_format::{DecodeError, key32};
 
@@ -164,7 +165,7 @@ impl UserState {
         event: &Event,
     ) -> Result<(), DecodeError> {
         let part = self.part_mut(device)?;
-        part.sequence += 1;
+        part.sequence = part.sequence.saturating_add(1);
         let time = seconds(event.time_ms);
         for declared in program.user_tables.iter().filter(|table| table.event == event.event) {
             let key = items.of(declared.by, event.item);
@@ -187,7 +188,7 @@ impl UserState {
     /// As [`apply`](Self::apply), or the profile is full.
     pub fn set(&mut self, device: u64, field: u64, time_ms: i64, value: ProfileValue) -> Result<(), DecodeError> {
         let part = self.part_mut(device)?;
-        part.sequence += 1;
+        part.sequence = part.sequence.saturating_add(1);
         let entry = ProfileEntry { field, last: seconds(time_ms), value };
         match part.profile.binary_search_by_key(&field, |entry| entry.field) {
             Ok(at) if part.profile[at].last <= entry.last => part.profile[at] = entry,
@@ -320,13 +321,16 @@ impl Table {
         }
     }
 
-    /// Adds the columns that the program has and the state lacks. They start cold.
+    /// Adds the columns that the program has and the state lacks, as far as there is room. They start cold.
     fn grow(&mut self, declared: &TableV1) {
         for column in &declared.columns {
             if self.columns.iter().any(|(id, _)| *id == column.id) {
                 continue;
             }
             let (old, new) = (self.total.len(), self.total.len() + column.decay.width());
+            if new > MAX_CELLS {
+                continue;
+            }
             let mut cells = vec![0.0; self.keys.len() * new];
             for (row, wide) in cells.chunks_exact_mut(new).enumerate() {
                 wide[..old].copy_from_slice(&self.cells[row * old..(row + 1) * old]);
@@ -340,7 +344,7 @@ impl Table {
     fn evict(&mut self, declared: &TableV1) {
         let width = self.total.len();
         let Some(column) = declared.columns.first() else { return };
-        let Some(start) = cell_of(self.columns.iter().copied(), column.id) else { return };
+        let Some(start) = cell_of(self.columns.iter().copied(), column) else { return };
         let worth = |row: usize| {
             value_at(column.decay, |cell| self.cells[row * width + start + cell], self.last[row], self.total_last)
         };
@@ -358,12 +362,13 @@ impl Table {
     }
 }
 
-/// First cell of a column in a row.
-pub(crate) fn cell_of(columns: impl Iterator<Item = (u64, usize)>, id: u64) -> Option<usize> {
+/// First cell of a column in a row. A column with this id but of another width, which no honest state has, is not it:
+/// its cells would be read past their end.
+pub(crate) fn cell_of(columns: impl Iterator<Item = (u64, usize)>, column: &ColumnV1) -> Option<usize> {
     let mut start = 0;
-    for (other, width) in columns {
-        if other == id {
-            return Some(start);
+    for (id, width) in columns {
+        if id == column.id {
+            return (width == column.decay.width()).then_some(start);
         }
         start += width;
     }
@@ -380,7 +385,7 @@ fn add_to_row(
     value: f32,
 ) -> u32 {
     for column in &declared.columns {
-        let Some(start) = cell_of(columns.iter().copied(), column.id) else { continue };
+        let Some(start) = cell_of(columns.iter().copied(), column) else { continue };
         let amount = match column.measure {
             Measure::Count => 1.0,
             Measure::Value => value,

@@ -1,0 +1,9 @@
+//! Properties of the decision function, each against an oracle that is too plain to be wrong in the same way.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "oracles may use the platform's functions: they compare with a tolerance"
+)]
+
+mod feature;
+mod support;
+mod trees;
