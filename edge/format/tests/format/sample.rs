@@ -219,7 +219,7 @@ pub(crate) fn shared() -> Shared {
             ),
             (id(ADDED), FieldValues::Time(vec![NOW_MS - 1, 0, i64::MIN, NOW_MS, -1])),
         ],
-        tables: vec![table("all", vec![0]), table("item", items.clone())],
+        tables: vec![table("all", vec![]), table("item", items.clone())],
         items,
     })
 }
