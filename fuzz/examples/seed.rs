@@ -1,25 +1,47 @@
-//! Writes the samples into the corpus, so that a fuzzer starts from valid bytes. `cargo xtask fuzz` runs it first.
+//! Writes the samples and the golden files into the corpus, so that a fuzzer starts from valid bytes, and what once broke
+//! a parser, so that it stays close. `cargo xtask fuzz` runs it first.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use selvedge_format::record::RecordView;
 use selvedge_fuzz::{engine, sample};
 
 fn main() -> std::io::Result<()> {
     let state = sample::user_state();
     let request = sample::request(&state);
     let decision = engine().decide(&request).to_vec();
+    let mut record = Vec::new();
+    RecordView { request: &request, decision: &decision }.write(&mut record);
     let samples = [
         ("bundle", sample::bundle()),
         ("shared_state", sample::shared_state()),
         ("user_state", state),
         ("request", request),
         ("decision", decision),
+        ("record", record),
     ];
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../edge/format/tests");
     for (target, bytes) in samples {
-        let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
-        fs::create_dir_all(&corpus)?;
+        let corpus = corpus(target)?;
         fs::write(corpus.join("sample"), bytes)?;
+        for version in fs::read_dir(tests.join("golden"))? {
+            let version = version?;
+            let golden = version.path().join(target).with_extension("bin");
+            if golden.is_file() {
+                fs::copy(golden, corpus.join(version.file_name()))?;
+            }
+        }
+        for regression in fs::read_dir(tests.join("regressions"))? {
+            let regression = regression?;
+            fs::copy(regression.path(), corpus.join(regression.file_name()))?;
+        }
     }
     Ok(())
+}
+
+fn corpus(target: &str) -> std::io::Result<PathBuf> {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
+    fs::create_dir_all(&corpus)?;
+    Ok(corpus)
 }

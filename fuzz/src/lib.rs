@@ -26,6 +26,22 @@ pub fn sealed(data: &[u8]) -> AlignedBytes {
     bytes
 }
 
+/// `data` with the checksum of its first record made right, if the record's lengths let it fit.
+#[must_use]
+pub fn sealed_record(data: &[u8]) -> Vec<u8> {
+    const CHECKSUM: usize = 16;
+    const CONTENT: usize = 24;
+    let mut log = data.to_vec();
+    let length =
+        |at: usize| -> Option<usize> { Some(u32::from_le_bytes(data.get(at..at + 4)?.try_into().ok()?) as usize) };
+    let end = length(8).zip(length(12)).map(|(request, decision)| CONTENT + request + decision);
+    if let Some(content) = end.and_then(|end| data.get(CONTENT..end)) {
+        let checksum = xxhash_rust::xxh64::xxh64(content, 0);
+        log[CHECKSUM..CONTENT].copy_from_slice(&checksum.to_le_bytes());
+    }
+    log
+}
+
 /// An engine with the sample bundle and shared state.
 #[must_use]
 pub fn engine() -> Engine {
