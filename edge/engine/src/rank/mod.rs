@@ -36,6 +36,10 @@ pub struct Slate {
     /// By position in `order`: relevance in 0..1, largest similarity to the slots so far.
     relevance: Vec<f32>,
     similarity: Vec<f32>,
+    /// Value and slot of what stands within reach of the slot to fill, for one cap.
+    near: Vec<(u64, u32)>,
+    /// Cap and value: what may not stand in the slot to fill; ascending.
+    barred: Vec<(usize, u64)>,
 }
 
 impl Slate {
@@ -149,56 +153,75 @@ impl Slate {
 
     /// The candidate for `slot`, taken out of the order, and the rules that had a say.
     fn best(&mut self, policy: &PolicyV1, columns: &Columns, slot: usize) -> Option<(u32, u32)> {
+        self.bar(&policy.at_most, columns, slot);
+        // Where equals compete, the earlier in the order wins.
         let mut best: Option<(usize, f32)> = None;
-        let mut rules = 0;
-        let mut passed_over = false;
-        for (at, candidate) in self.order.iter().enumerate() {
-            if *candidate == NONE {
+        let mut held_back: Option<(usize, f32)> = None;
+        let mut first = None;
+        for (at, candidate) in self.order.iter().enumerate().filter(|(_, candidate)| **candidate != NONE) {
+            let worth = policy.diversity.as_ref().map_or(0.0, |diversity| {
+                diversity.lambda * self.relevance[at] - (1.0 - diversity.lambda) * self.similarity[at]
+            });
+            if best.is_some_and(|(_, best)| worth <= best) {
                 continue;
             }
-            if !policy.at_most.iter().all(|rule| self.allows(rule, columns, slot, *candidate)) {
-                rules |= rule::AT_MOST;
-                continue;
-            }
-            let Some(diversity) = &policy.diversity else {
-                best = Some((at, 0.0));
-                break;
-            };
-            let worth = diversity.lambda * self.relevance[at] - (1.0 - diversity.lambda) * self.similarity[at];
-            match best {
-                None => best = Some((at, worth)),
-                Some((_, other)) if worth > other => {
-                    best = Some((at, worth));
-                    passed_over = true;
+            if self.is_barred(&policy.at_most, columns, *candidate) {
+                if held_back.is_none_or(|(_, other)| worth > other) {
+                    held_back = Some((at, worth));
                 }
-                Some(_) => {}
+                continue;
+            }
+            first = first.or(Some(at));
+            best = Some((at, worth));
+            if policy.diversity.is_none() {
+                break;
             }
         }
-        let (at, _) = best?;
-        if passed_over {
+        let (at, worth) = best?;
+        let mut rules = 0;
+        if first != Some(at) {
             rules |= rule::DIVERSITY;
+        }
+        if held_back.is_some_and(|(other, other_worth)| other_worth > worth || other_worth == worth && other < at) {
+            rules |= rule::AT_MOST;
         }
         Some((core::mem::replace(&mut self.order[at], NONE), rules))
     }
 
-    /// Whether every window of slots that contains `slot` stays within the cap if `candidate` stands there.
-    fn allows(&self, rule: &AtMostV1, columns: &Columns, slot: usize, candidate: u32) -> bool {
-        let keys = columns.keys(rule.field);
-        let key = keys[candidate as usize];
-        if key == 0 {
-            return true;
-        }
+    /// Finds the values that may not stand in `slot`: those of which some window that contains the slot is full.
+    fn bar(&mut self, at_most: &[AtMostV1], columns: &Columns, slot: usize) {
+        self.barred.clear();
         let size = self.pins.len();
-        let window = if rule.window == 0 { size } else { (rule.window as usize).min(size) };
-        let in_slot = |slot: usize| self.slots.get(slot).copied().unwrap_or(self.pins[slot]);
-        let is_equal = |slot: usize| {
-            Some(in_slot(slot)).filter(|other| *other != NONE).is_some_and(|other| keys[other as usize] == key)
-        };
-        let first = (slot + 1).saturating_sub(window);
-        (first..=slot.min(size - window)).all(|start| {
-            let equal = (start..start + window).filter(|other| *other != slot && is_equal(*other)).count();
-            equal < rule.count as usize
-        })
+        for (cap, rule) in at_most.iter().enumerate() {
+            let window = if rule.window == 0 { size } else { (rule.window as usize).min(size) };
+            let keys = columns.keys(rule.field);
+            // Above the slot stands what was chosen, below it what is pinned.
+            let above = self.slots[(slot + 1).saturating_sub(window)..slot].iter();
+            let below = self.pins[slot + 1..size.min(slot + window)].iter();
+            let placed = ((slot + 1).saturating_sub(window)..slot).zip(above).chain((slot + 1..).zip(below));
+            self.near.clear();
+            self.near.extend(
+                placed
+                    .filter(|(_, candidate)| **candidate != NONE)
+                    .map(|(at, candidate)| (keys[*candidate as usize], at as u32))
+                    .filter(|(key, _)| *key != 0),
+            );
+            self.near.sort_unstable();
+            for group in self.near.windows(rule.count as usize) {
+                let ((key, first), (last_key, last)) = (group[0], group[group.len() - 1]);
+                let span = (last as usize).max(slot) - (first as usize).min(slot);
+                if key == last_key && span < window && self.barred.last() != Some(&(cap, key)) {
+                    self.barred.push((cap, key));
+                }
+            }
+        }
+    }
+
+    fn is_barred(&self, at_most: &[AtMostV1], columns: &Columns, candidate: u32) -> bool {
+        !self.barred.is_empty()
+            && at_most.iter().enumerate().any(|(cap, rule)| {
+                self.barred.binary_search(&(cap, columns.keys(rule.field)[candidate as usize])).is_ok()
+            })
     }
 
     fn prepare_relevance(&mut self, diversity: &DiversityV1, scores: &[f32]) {

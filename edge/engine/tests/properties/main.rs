@@ -4,6 +4,10 @@
     reason = "oracles may use the platform's functions: they compare with a tolerance"
 )]
 
+mod alloc;
+mod decide;
 mod feature;
+mod slate;
+mod state;
 mod support;
 mod trees;

@@ -5,7 +5,7 @@ use selvedge_engine::state::{Event, ItemKeys, UserState};
 use selvedge_engine::{Engine, Limits};
 use selvedge_format::container::{ContainerBuilder, Kind};
 use selvedge_format::model::{
-    LinearWeights, Link, ModelKindV1, ModelV1, ModelsV1, StageV1, TreeNode, TreeNodes, WEIGHTS_TAG, WEIGHTS_VERSION,
+    LinearWeights, Link, ModelKindV1, ModelV1, ModelsV1, StageV1, WEIGHTS_TAG, WEIGHTS_VERSION,
 };
 use selvedge_format::policy::PolicyV1;
 use selvedge_format::program::{
@@ -205,11 +205,6 @@ pub(crate) fn first_feature_engine(program: &ProgramV1, policy: &PolicyV1) -> En
     let centre = vec![0.0; weight.len()];
     let weights = LinearWeights::encode(&weight, &centre);
     engine(&bundle(program, policy, ModelKindV1::Linear { bias: 0.0 }, weights), Limits::default())
-}
-
-pub(crate) fn tree_engine(program: &ProgramV1, policy: &PolicyV1, base: f32, trees: &[Vec<TreeNode>]) -> Engine {
-    let weights = TreeNodes::encode(trees);
-    engine(&bundle(program, policy, ModelKindV1::Trees { base }, weights), Limits::default())
 }
 
 pub(crate) fn engine(bundle: &[u8], limits: Limits) -> Engine {
