@@ -11,13 +11,31 @@
 //! guess: a model it cannot reproduce exactly, a feature it cannot find, a rule it cannot express each end in a
 //! [`CompileError`] that says what, where, and what to do. It reads no files and trains nothing.
 //!
+//! ```
+//! use selvedge_compile::{compile, import, inspect};
+//! use selvedge_spec::{FeatureSpec, ModelSpec};
+//!
+//! let features = "version = 1\n[fields.item]\nprice = \"number\"\n
+//!     [[feature]]\nname = \"price\"\nkind = \"number\"\nfield = \"item.price\"";
+//! let features = FeatureSpec::parse("features.toml", features)?;
+//! let model = "version = 1\n[model]\nname = \"cheap\"\nkind = \"linear\"\nobjective = \"logistic\"\n
+//!     features = \"features.toml\"";
+//! let model = ModelSpec::parse("model.toml", model)?;
+//! let trained = import(br#"{"kind": "linear", "bias": 0, "weights": {"price": -1}}"#)?;
+//!
+//! let bundle = compile(&features, &model, &trained)?;
+//! assert!(bundle.report.parity.rows >= 1024);
+//! assert!(inspect(&bundle.bytes)?.to_string().starts_with("bundle cheap"));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! Translating once into a small run-time form, so that the edge ships no importer, is tract's and lleaves' idea.
 
 mod bind;
 mod bundle;
 mod error;
 mod import;
-
+pub mod inspect;
 mod lower;
 mod model;
 mod verify;
@@ -25,7 +43,7 @@ mod verify;
 pub use bundle::{CompileReport, CompiledBundle, FeatureUse, SectionSize, compile};
 pub use error::{CompileError, CompileErrorKind};
 pub use import::{MAX_MODEL_BYTES, import};
-
+pub use inspect::{Inspection, inspect};
 pub use lower::{lower_policy, lower_program};
 pub use model::{LinearModel, TrainedModel, TreeEnsemble};
 pub use verify::Parity;

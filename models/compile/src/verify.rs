@@ -110,3 +110,63 @@ impl SplitMix {
         ((mixed ^ (mixed >> 31)) % bound as u64) as usize
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use selvedge_spec::{FeatureSpec, ModelSpec};
+
+    use super::verify;
+    use crate::bind::bind;
+    use crate::{CompileErrorKind, LinearModel, TrainedModel, compile, import};
+
+    const FEATURES: &str = "version = 1\n[fields.item]\nx = \"number\"\n\
+        [[feature]]\nname = \"x\"\nkind = \"number\"\nfield = \"item.x\"\n";
+    const MODEL: &str = "version = 1\n[model]\nname = \"m\"\nkind = \"trees\"\nobjective = \"lambdarank\"\n\
+        features = \"features.toml\"\n";
+
+    fn refused(written: &TrainedModel, trained: &TrainedModel) -> bool {
+        let features = FeatureSpec::parse("features.toml", FEATURES).expect("valid");
+        let model = ModelSpec::parse("model.toml", MODEL).expect("valid");
+        let bytes = compile(&features, &model, written).expect("valid").bytes;
+        let bound = bind(trained, &features).expect("valid");
+        verify(&bytes, &bound, 1).is_err_and(|error| error.kind() == CompileErrorKind::Parity)
+    }
+
+    fn stump(threshold: f32, default_left: u8) -> TrainedModel {
+        let json = format!(
+            r#"{{"learner": {{"feature_names": [], "gradient_booster": {{"name": "gbtree", "model": {{"trees": [{{
+                "left_children": [1, -1, -1], "right_children": [2, -1, -1], "split_indices": [0, 0, 0],
+                "split_conditions": [{threshold}, -1, 1], "default_left": [{default_left}, 0, 0]}}]}}}},
+                "learner_model_param": {{"base_score": "0", "num_feature": "1"}},
+                "objective": {{"name": "reg:squarederror"}}}}}}"#
+        );
+        import(json.as_bytes()).expect("a valid stump")
+    }
+
+    fn line(weight: f32) -> TrainedModel {
+        let weights = BTreeMap::from([("x".to_owned(), weight)]);
+        let link = selvedge_format::model::Link::Identity;
+        TrainedModel::Linear(LinearModel { bias: 0.25, link, weights, centres: BTreeMap::new() })
+    }
+
+    #[test]
+    fn a_threshold_one_step_off_is_found() {
+        let step = 0.1_f32.next_up();
+        assert!(!refused(&stump(0.1, 0), &stump(0.1, 0)));
+        assert!(refused(&stump(0.1, 0), &stump(step, 0)));
+        assert!(refused(&stump(step, 0), &stump(0.1, 0)));
+    }
+
+    #[test]
+    fn another_way_for_missing_values_is_found() {
+        assert!(refused(&stump(0.1, 0), &stump(0.1, 1)));
+    }
+
+    #[test]
+    fn a_weight_one_step_off_is_found() {
+        assert!(!refused(&line(0.5), &line(0.5)));
+        assert!(refused(&line(0.5), &line(0.5_f32.next_up())));
+    }
+}

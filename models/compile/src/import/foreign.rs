@@ -29,7 +29,7 @@ const MAGIC: [(&[u8], Foreign); 12] = [
 ];
 
 const ONNX: Foreign = Foreign { what: "an ONNX model", help: TRAIN_XGBOOST };
-const NOT_JSON: Foreign = Foreign { what: "no JSON at all", help: TRAIN_XGBOOST };
+const NOT_JSON: Foreign = Foreign { what: "data that is not JSON", help: TRAIN_XGBOOST };
 const EMPTY: Foreign = Foreign { what: "an empty file", help: SAVE_JSON };
 
 impl Foreign {

@@ -220,13 +220,16 @@ fn feature_count(text: &str, names: &[String]) -> Result<usize, CompileError> {
 /// `5E-1`, or since version 3 the vector `[5E-1]`.
 fn base_score(text: &str) -> Result<f32, CompileError> {
     let scalar = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
-    scalar.trim().parse::<f32>().ok().filter(|base| base.is_finite()).ok_or_else(|| {
-        let message = match scalar.contains(',') {
-            true => format!("`{text}` has a base score per output, and a ranking needs one score"),
-            false => format!("`{text}` is not a finite number"),
-        };
-        CompileError::new(CompileErrorKind::Unsupported, format!("{PARAM}.base_score"), message, SAVE_AGAIN)
-    })
+    if let Some(base) = scalar.trim().parse::<f32>().ok().filter(|base| base.is_finite()) {
+        return Ok(base);
+    }
+    let (kind, message, help) = if scalar.contains(',') {
+        let message = format!("`{text}` has a base score per output, and a ranking needs one score");
+        (CompileErrorKind::Unsupported, message, "train one model with one output")
+    } else {
+        (CompileErrorKind::Malformed, format!("`{text}` is not a finite number"), SAVE_AGAIN)
+    };
+    Err(CompileError::new(kind, format!("{PARAM}.base_score"), message, help))
 }
 
 impl Margin {
@@ -291,7 +294,7 @@ impl Tree {
             }
             // A tree has no more nodes than rows; if this one has, a node is reached twice.
             if order.len() > self.left_children.len() {
-                let message = format!("node {row} is reached on two paths, so the nodes form no tree");
+                let message = format!("the links form no tree: below node {row} a node is reached twice");
                 return Err(CompileError::new(CompileErrorKind::BadTree, place, message, SAVE_AGAIN));
             }
         }

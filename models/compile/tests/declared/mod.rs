@@ -3,7 +3,7 @@
 use selvedge_spec::{FeatureSpec, ModelSpec};
 
 /// One number feature per name, in order.
-pub fn features(names: &[String]) -> FeatureSpec {
+pub(crate) fn features(names: &[String]) -> FeatureSpec {
     let fields: String = names.iter().map(|name| format!("{name} = \"number\"\n")).collect();
     let features: String = names
         .iter()
@@ -14,7 +14,7 @@ pub fn features(names: &[String]) -> FeatureSpec {
 }
 
 /// A model with these slate rules.
-pub fn model(slate: &str) -> ModelSpec {
+pub(crate) fn model(slate: &str) -> ModelSpec {
     let text = format!(
         "version = 1\n[model]\nname = \"demo\"\nkind = \"trees\"\nobjective = \"lambdarank\"\n\
          features = \"features.toml\"\n{slate}"
