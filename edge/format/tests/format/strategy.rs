@@ -294,13 +294,13 @@ fn profile() -> impl Strategy<Value = Section> {
     })
 }
 
-fn state_table() -> impl Strategy<Value = (Vec<(u64, usize)>, (u32, Vec<f32>), Vec<(u32, u32, Vec<f32>)>)> {
-    btree_map(any::<u64>(), 1..4_usize, 0..4).prop_flat_map(|columns| {
+fn state_table(id: u64) -> impl Strategy<Value = Section> {
+    btree_map(any::<u64>(), 1..4_usize, 0..4).prop_flat_map(move |columns| {
         let cells = columns.values().sum::<usize>();
         let rows = btree_map(any::<u32>(), (any::<u32>(), vec(finite(), cells)), 0..5);
         ((any::<u32>(), vec(finite(), cells)), rows).prop_map(move |(total, rows)| {
             let rows = rows.into_iter().map(|(key, (last, cells))| (key, last, cells)).collect();
-            (columns.clone().into_iter().collect(), total, rows)
+            Section::Table { id, columns: columns.clone().into_iter().collect(), total, rows }
         })
     })
 }
@@ -315,18 +315,15 @@ fn history() -> impl Strategy<Value = Section> {
 }
 
 fn sections() -> impl Strategy<Value = Vec<Section>> {
-    (
-        proptest::option::of(profile()),
-        btree_map(any::<u64>(), state_table(), 0..3),
-        proptest::option::of(history()),
-        btree_map(FIRST_OPAQUE..=u16::MAX, bytes(9), 0..3),
-    )
-        .prop_map(|(profile, tables, history, opaque)| {
-            let tables =
-                tables.into_iter().map(|(id, (columns, total, rows))| Section::Table { id, columns, total, rows });
+    let tables =
+        btree_set(any::<u64>(), 0..3).prop_flat_map(|ids| ids.into_iter().map(state_table).collect::<Vec<_>>());
+    let opaque = btree_map(FIRST_OPAQUE..=u16::MAX, bytes(9), 0..3);
+    (proptest::option::of(profile()), tables, proptest::option::of(history()), opaque).prop_map(
+        |(profile, tables, history, opaque)| {
             let opaque = opaque.into_iter().map(|(tag, payload)| Section::Opaque(tag, payload));
             profile.into_iter().chain(tables).chain(history).chain(opaque).collect()
-        })
+        },
+    )
 }
 
 pub(crate) fn state() -> impl Strategy<Value = State> {
