@@ -27,18 +27,18 @@ impl Reasons {
     pub(crate) fn explain(&mut self, model: &Model, matrix: &[f32], stride: usize, slots: &[u32], count: usize) {
         self.clear();
         let features = if stride == 0 { 0 } else { matrix.len() / stride };
-        for slot in slots {
-            self.all.clear();
-            self.all.resize(features, 0.0);
-            self.base = model.contributions(matrix, stride, *slot as usize, &mut self.all);
+        self.all.clear();
+        self.all.resize(slots.len() * features, 0.0);
+        self.base = model.contributions(matrix, stride, slots, &mut self.all);
+        for all in self.all.chunks_exact(features.max(1)) {
             self.order.clear();
-            self.order.extend((0..features as u32).filter(|feature| self.all[*feature as usize] != 0.0));
-            let effect = |feature: &u32| self.all[*feature as usize].abs();
+            self.order.extend((0..features as u32).filter(|feature| all[*feature as usize] != 0.0));
+            let effect = |feature: &u32| all[*feature as usize].abs();
             self.order.sort_unstable_by(|a, b| effect(b).total_cmp(&effect(a)).then(a.cmp(b)));
             for at in 0..count {
                 let feature = self.order.get(at).copied();
                 self.features.push(feature.unwrap_or(NO_FEATURE));
-                self.effects.push(feature.map_or(0.0, |feature| self.all[feature as usize]));
+                self.effects.push(feature.map_or(0.0, |feature| all[feature as usize]));
             }
         }
     }

@@ -28,14 +28,14 @@ impl Linear {
         }
     }
 
-    pub(super) fn contributions(&self, matrix: &[f32], stride: usize, row: usize, effects: &mut [f32]) -> f32 {
-        let mut base = self.bias;
-        for (feature, ((weight, centre), effect)) in self.terms.iter().zip(effects).enumerate() {
-            let x = matrix[feature * stride + row];
-            base += weight * centre;
-            *effect += if x.is_nan() { 0.0 } else { weight * (x - centre) };
+    pub(super) fn contributions(&self, matrix: &[f32], stride: usize, rows: &[u32], effects: &mut [f32]) -> f32 {
+        for (row, effects) in rows.iter().zip(effects.chunks_exact_mut(self.terms.len().max(1))) {
+            for (feature, ((weight, centre), effect)) in self.terms.iter().zip(effects).enumerate() {
+                let x = matrix[feature * stride + *row as usize];
+                *effect += if x.is_nan() { 0.0 } else { weight * (x - centre) };
+            }
         }
-        base
+        self.terms.iter().fold(self.bias, |base, (weight, centre)| base + weight * centre)
     }
 
     pub(super) fn cost(&self) -> u64 {

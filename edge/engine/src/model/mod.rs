@@ -65,12 +65,12 @@ impl Model {
         }
     }
 
-    /// Adds to `effects`, one per feature, what each contributed to the raw score of `row`; returns the raw score that
-    /// a candidate of which nothing is known would have.
-    pub fn contributions(&self, matrix: &[f32], stride: usize, row: usize, effects: &mut [f32]) -> f32 {
+    /// Adds to `effects`, `[row][feature]`, what each feature contributed to the raw score of each of `rows`; returns
+    /// the raw score that a candidate of which nothing is known would have.
+    pub fn contributions(&self, matrix: &[f32], stride: usize, rows: &[u32], effects: &mut [f32]) -> f32 {
         match &self.form {
-            Form::Linear(linear) => linear.contributions(matrix, stride, row, effects),
-            Form::Trees(trees) => trees.contributions(matrix, stride, row, effects),
+            Form::Linear(linear) => linear.contributions(matrix, stride, rows, effects),
+            Form::Trees(trees) => trees.contributions(matrix, stride, rows, effects),
         }
     }
 

@@ -8,8 +8,8 @@
 //! Two changes make it fit 128-bit vectors of bytes:
 //! - **Bins.** Each feature value is replaced once by the number of thresholds at or below it, which fits a byte; a test
 //!   is then one byte comparison, for sixteen candidates in one instruction. A feature with more than 255 thresholds
-//!   becomes several inputs, each with its own range. A missing value takes the lowest or the highest bin, whichever
-//!   sends it where the tree wants it; a feature used both ways becomes two inputs.
+//!   becomes several scales, each with its own range. Each scale has two rows of bins: a missing value takes the lowest
+//!   bin in the first and the highest in the second, and a test reads the row that sends it where the tree wants it.
 //! - **Planes.** Eight leaves make a plane, and a plane of sixteen candidates one vector. A test touches only the planes
 //!   that its left subtree reaches, usually one.
 //!
@@ -26,22 +26,20 @@ use wide::i8x16;
 
 use crate::feature::LANES;
 
-/// Most thresholds of an input: bins are 0 to 255.
-const MAX_THRESHOLDS: usize = 255;
+/// Most thresholds of a scale: bins are 0 to 255.
+const MAX_THRESHOLDS: u8 = 255;
 /// Leaves in a plane: the bits of a byte.
 const PLANE: usize = 8;
 /// Most leaves of a tree that is evaluated by planes: exit leaves are numbered by a byte.
 const MAX_PLANAR_LEAVES: usize = 256;
-/// Bins are stored shifted, because the signed byte comparison is the one that every vector unit has.
-const BIAS: i32 = -128;
-/// Vectors evaluated together, to load each test only once for all of them.
-const VECTORS: usize = 4;
-
+/// Bins are stored with their upper bit flipped, because the signed byte comparison is the one that every vector unit
+/// has.
+const BIAS: u8 = 0x80;
 /// A validated ensemble, lowered.
 #[derive(Debug)]
 pub struct Trees {
     base: f32,
-    inputs: Vec<Input>,
+    scales: Vec<Scale>,
     thresholds: Vec<f32>,
     trees: Vec<Tree>,
     /// End of each plane's tests, plane after plane, tree after tree.
@@ -55,14 +53,13 @@ pub struct Trees {
     mean: f32,
 }
 
-/// A feature as one set of tests sees it.
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Input {
+/// Thresholds of a feature, ascending, as many as fit.
+#[derive(Clone, Copy, Debug)]
+struct Scale {
     feature: u16,
-    missing_left: bool,
-    /// Its thresholds: a range of [`Trees::thresholds`], ascending.
+    /// A range of [`Trees::thresholds`].
     start: u32,
-    len: u16,
+    len: u8,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -72,10 +69,11 @@ struct Tree {
     leaves: u32,
 }
 
-/// Removes the leaves `mask` of a plane where the input's bin is above `rank`.
+/// Removes the leaves `mask` of a plane where the bin is above `rank`.
 #[derive(Clone, Copy, Debug)]
 struct Test {
-    input: u16,
+    /// Row of bins: twice the scale's position, and one more where missing values go right.
+    bins: u16,
     rank: i8,
     mask: i8,
 }
@@ -107,7 +105,7 @@ impl Trees {
     pub(super) fn new(base: f32, parsed: &TreeNodes<'_>) -> Result<Self, DecodeError> {
         let mut lowered = Self {
             base,
-            inputs: Vec::new(),
+            scales: Vec::new(),
             thresholds: Vec::new(),
             trees: Vec::new(),
             plane_ends: Vec::new(),
@@ -117,7 +115,7 @@ impl Trees {
             mean: base,
         };
         lowered.read_nodes(parsed);
-        lowered.make_inputs()?;
+        lowered.make_scales()?;
         for tree in 0..lowered.trees.len() {
             lowered.make_tests(tree);
         }
@@ -153,44 +151,43 @@ impl Trees {
         &self.nodes[tree.node as usize..][..2 * tree.leaves as usize - 1]
     }
 
-    /// Collects the distinct thresholds of each feature and missing direction.
-    fn make_inputs(&mut self) -> Result<(), DecodeError> {
+    /// Collects the distinct thresholds of each feature.
+    fn make_scales(&mut self) -> Result<(), DecodeError> {
         let planar = self.trees.iter().filter(|tree| Self::is_planar(tree)).flat_map(|tree| self.nodes_of(tree));
-        let mut tests: Vec<(u16, bool, f32)> =
-            planar.filter(|node| !node.is_leaf()).map(|node| (node.feature, node.missing_left, node.value)).collect();
+        let inner = planar.filter(|node| !node.is_leaf());
+        let mut thresholds: Vec<(u16, f32)> = inner.map(|node| (node.feature, node.value)).collect();
         // Thresholds are finite; -0 and 0 are one threshold for every comparison.
-        tests.sort_unstable_by(|a, b| (a.0, a.1).cmp(&(b.0, b.1)).then(a.2.total_cmp(&b.2)));
-        tests.dedup_by(|a, b| (a.0, a.1) == (b.0, b.1) && a.2 == b.2);
-        for (feature, missing_left, threshold) in tests {
-            let extends = self.inputs.last().is_some_and(|input| {
-                (input.feature, input.missing_left) == (feature, missing_left)
-                    && usize::from(input.len) < MAX_THRESHOLDS
-            });
-            if !extends {
-                self.inputs.push(Input { feature, missing_left, start: self.thresholds.len() as u32, len: 0 });
-            }
-            if let Some(input) = self.inputs.last_mut() {
-                input.len += 1;
+        thresholds.sort_unstable_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
+        thresholds.dedup_by(|a, b| a.0 == b.0 && a.1 == b.1);
+        for (feature, threshold) in thresholds {
+            let start = self.thresholds.len() as u32;
+            match self.scales.last_mut() {
+                Some(scale) if scale.feature == feature && scale.len < MAX_THRESHOLDS => scale.len += 1,
+                _ => self.scales.push(Scale { feature, start, len: 1 }),
             }
             self.thresholds.push(threshold);
         }
-        if self.inputs.len() > usize::from(u16::MAX) {
-            return Err(DecodeError::too_large("tree inputs", u16::MAX.into(), self.inputs.len() as u64));
+        let limit = usize::from(u16::MAX) / 2;
+        if self.scales.len() > limit {
+            return Err(DecodeError::too_large("tree thresholds", limit as u64, self.scales.len() as u64));
         }
         Ok(())
     }
 
-    /// Input and rank of an inner node's test.
+    fn thresholds_of(&self, scale: &Scale) -> &[f32] {
+        &self.thresholds[scale.start as usize..][..usize::from(scale.len)]
+    }
+
+    /// Row of bins and rank of an inner node's test.
     fn test_of(&self, node: &Node) -> (u16, i8) {
-        let after = self.inputs.partition_point(|input| {
-            let first = self.thresholds[input.start as usize];
-            (input.feature, input.missing_left) < (node.feature, node.missing_left)
-                || (input.feature, input.missing_left) == (node.feature, node.missing_left) && first <= node.value
+        let after = self.scales.partition_point(|scale| {
+            let first = self.thresholds[scale.start as usize];
+            scale.feature < node.feature || scale.feature == node.feature && first <= node.value
         });
-        let input = &self.inputs[after - 1];
-        let thresholds = &self.thresholds[input.start as usize..][..usize::from(input.len)];
-        let rank = thresholds.partition_point(|threshold| *threshold < node.value);
-        ((after - 1) as u16, (rank as i32 + BIAS) as i8)
+        let scale = after - 1;
+        let rank = self.thresholds_of(&self.scales[scale]).partition_point(|threshold| *threshold < node.value);
+        let bins = 2 * scale + usize::from(!node.missing_left);
+        (bins as u16, (rank as u8 ^ BIAS) as i8)
     }
 
     fn make_tests(&mut self, tree: usize) {
@@ -217,8 +214,8 @@ impl Trees {
                 let bit = |leaf: u32| (leaf as usize).saturating_sub(plane * PLANE).min(PLANE);
                 let mask = ones(bit(end)) & !ones(bit(start));
                 if mask != 0 {
-                    let (input, rank) = self.test_of(&node);
-                    self.tests.push(Test { input, rank, mask: mask as i8 });
+                    let (bins, rank) = self.test_of(&node);
+                    self.tests.push(Test { bins, rank, mask: mask as i8 });
                 }
             }
             self.plane_ends.push(self.tests.len() as u32);
@@ -233,31 +230,35 @@ impl Trees {
 
     pub(super) fn scores(&self, matrix: &[f32], stride: usize, bins: &mut Vec<i8>, scores: &mut [f32]) {
         bins.clear();
-        bins.resize(self.inputs.len() * stride, 0);
-        for (input, bins) in self.inputs.iter().zip(bins.chunks_exact_mut(stride.max(1))) {
-            let column = &matrix[usize::from(input.feature) * stride..][..stride];
-            let thresholds = &self.thresholds[input.start as usize..][..usize::from(input.len)];
-            fill_bins(thresholds, input.missing_left, column, bins);
+        bins.resize(2 * self.scales.len() * stride, 0);
+        for (scale, rows) in self.scales.iter().zip(bins.chunks_exact_mut((2 * stride).max(1))) {
+            let column = &matrix[usize::from(scale.feature) * stride..][..stride];
+            fill_bins(self.thresholds_of(scale), column, rows.split_at_mut(stride));
         }
         scores.fill(self.base);
         let mut start = 0;
         while start < stride {
-            let vectors = ((stride - start) / LANES).min(VECTORS);
-            let scores = &mut scores[start..start + vectors * LANES];
-            if vectors == VECTORS {
-                self.add_trees::<VECTORS>(matrix, stride, bins, start, scores);
-            } else {
-                for vector in 0..vectors {
-                    let scores = &mut scores[vector * LANES..(vector + 1) * LANES];
-                    self.add_trees::<1>(matrix, stride, bins, start + vector * LANES, scores);
-                }
-            }
+            // Vectors that are evaluated together load each test once for all of them; more than four, with what a test
+            // needs, are more than the registers of most machines hold.
+            let vectors = match (stride - start) / LANES {
+                4.. => self.add_trees::<4>(matrix, stride, bins, start, scores),
+                2.. => self.add_trees::<2>(matrix, stride, bins, start, scores),
+                _ => self.add_trees::<1>(matrix, stride, bins, start, scores),
+            };
             start += vectors * LANES;
         }
     }
 
-    /// Adds all trees, in order, to the scores of `N * LANES` rows from `start`.
-    fn add_trees<const N: usize>(&self, matrix: &[f32], stride: usize, bins: &[i8], start: usize, scores: &mut [f32]) {
+    /// Adds all trees, in order, to the scores of `N * LANES` rows from `start`; returns `N`.
+    fn add_trees<const N: usize>(
+        &self,
+        matrix: &[f32],
+        stride: usize,
+        bins: &[i8],
+        start: usize,
+        scores: &mut [f32],
+    ) -> usize {
+        let scores = &mut scores[start..start + N * LANES];
         let (mut tests, mut leaves) = (self.tests.as_slice(), self.leaves.as_slice());
         let mut plane_ends = self.plane_ends.as_slice();
         let mut done = 0;
@@ -280,7 +281,7 @@ impl Trees {
                 let mut left = [i8x16::splat(-1); N];
                 for test in plane_tests {
                     let (rank, mask) = (i8x16::splat(test.rank), i8x16::splat(test.mask));
-                    let at = usize::from(test.input) * stride + start;
+                    let at = usize::from(test.bins) * stride + start;
                     let (vectors, _) = bins[at..at + N * LANES].as_chunks::<LANES>();
                     for (left, bins) in left.iter_mut().zip(vectors) {
                         *left = *left & !(i8x16::new(*bins).simd_gt(rank) & mask);
@@ -297,6 +298,7 @@ impl Trees {
                 }
             }
         }
+        N
     }
 
     fn walk(&self, tree: &Tree, x: impl Fn(u16) -> f32) -> f32 {
@@ -309,14 +311,19 @@ impl Trees {
     }
 
     /// Path attribution (Saabas): each step adds the change of the expected score to its feature's effect.
-    pub(super) fn contributions(&self, matrix: &[f32], stride: usize, row: usize, effects: &mut [f32]) -> f32 {
+    pub(super) fn contributions(&self, matrix: &[f32], stride: usize, rows: &[u32], effects: &mut [f32]) -> f32 {
+        let features = effects.len().checked_div(rows.len()).unwrap_or(0);
+        // Tree by tree, so that each is read from memory once.
         for tree in &self.trees {
             let nodes = self.nodes_of(tree);
-            let mut node = &nodes[0];
-            while !node.is_leaf() {
-                let next = &nodes[node.child(matrix[usize::from(node.feature) * stride + row])];
-                effects[usize::from(node.feature)] += next.mean - node.mean;
-                node = next;
+            for (row, effects) in rows.iter().zip(effects.chunks_exact_mut(features.max(1))) {
+                let mut node = &nodes[0];
+                while !node.is_leaf() {
+                    let feature = usize::from(node.feature);
+                    let next = &nodes[node.child(matrix[feature * stride + *row as usize])];
+                    effects[feature] += next.mean - node.mean;
+                    node = next;
+                }
             }
         }
         self.mean
@@ -381,29 +388,37 @@ fn leaf_spans(nodes: &[Node]) -> Vec<(u32, u32)> {
     spans
 }
 
-/// Number of thresholds at or below each value, shifted by [`BIAS`].
-fn fill_bins(thresholds: &[f32], missing_left: bool, column: &[f32], bins: &mut [i8]) {
-    let missing = if missing_left { BIAS } else { i32::from(i8::MAX) };
-    // Many columns repeat one value for all or most candidates.
-    let (mut previous, mut bin) = (f32::NAN, missing as i8);
-    for (x, out) in column.iter().zip(bins) {
-        if x.to_bits() != previous.to_bits() {
-            previous = *x;
-            let rank = if x.is_nan() { missing } else { at_or_below(thresholds, *x) as i32 + BIAS };
-            bin = rank as i8;
+/// For each value the number of thresholds at or below it; where it is missing, the lowest bin in the first row and the
+/// highest in the second.
+fn fill_bins(thresholds: &[f32], column: &[f32], (low, high): (&mut [i8], &mut [i8])) {
+    // No value is at or above a NaN: what fills the table up to a power of two is never counted.
+    let mut table = [f32::NAN; 256];
+    table[..thresholds.len()].copy_from_slice(thresholds);
+    let levels = usize::BITS - thresholds.len().leading_zeros();
+    let (values, _) = column.as_chunks::<LANES>();
+    let ((low, _), (high, _)) = (low.as_chunks_mut::<LANES>(), high.as_chunks_mut::<LANES>());
+    for ((values, low), high) in values.iter().zip(low).zip(high) {
+        // Many columns repeat one value for all or most candidates.
+        let is_uniform = values.iter().fold(true, |same, x| same & (x.to_bits() == values[0].to_bits()));
+        let ranks =
+            if is_uniform { [ranks(&table, levels, &[values[0]])[0]; LANES] } else { ranks(&table, levels, values) };
+        for (lane, rank) in ranks.into_iter().enumerate() {
+            let missing = 0_u8.wrapping_sub(u8::from(values[lane].is_nan()));
+            low[lane] = (rank ^ BIAS) as i8;
+            high[lane] = ((rank | missing) ^ BIAS) as i8;
         }
-        *out = bin;
     }
 }
 
-/// Branch-free binary search.
+/// Binary search of several values in step: no branch, and no search waits for another.
 #[inline]
-fn at_or_below(thresholds: &[f32], x: f32) -> usize {
-    let (mut low, mut len) = (0, thresholds.len());
-    while len > 1 {
-        let half = len / 2;
-        low += if thresholds[low + half - 1] <= x { half } else { 0 };
-        len -= half;
+fn ranks<const N: usize>(table: &[f32; 256], levels: u32, values: &[f32; N]) -> [u8; N] {
+    let mut ranks = [0_u8; N];
+    for level in (0..levels).rev() {
+        let below = (1_u8 << level) - 1;
+        for (rank, x) in ranks.iter_mut().zip(values) {
+            *rank |= u8::from(table[usize::from(*rank | below)] <= *x) << level;
+        }
     }
-    low + usize::from(len == 1 && thresholds[low] <= x)
+    ranks
 }
