@@ -8,6 +8,8 @@ use std::ops::ControlFlow;
 use hessboost::model::ModelFormat;
 use hessboost::objective::{LambdaRank, Objective as Loss};
 use hessboost::prelude::{DMatrix, Trainer, TrainingParams, TreeMethod};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 use selvedge_spec::{LinearTraining, Objective, TreeTraining};
 use thiserror::Error;
 
@@ -33,11 +35,19 @@ impl TrainingSet {
         Self { features, ..Self::default() }
     }
 
-    /// Adds a query: `values` as `[candidate][feature]`, and which candidates are relevant.
-    pub fn push(&mut self, values: &[f32], relevant: &[bool]) {
-        self.values.extend_from_slice(values);
-        self.labels.extend(relevant.iter().map(|relevant| f32::from(u8::from(*relevant))));
-        self.groups.push(relevant.len());
+    /// Adds a query: `values` as `[candidate][feature]`, and which candidates are relevant. Of the irrelevant ones the
+    /// share `negatives` is kept, drawn by the seed and the number of the query: a ranker learns as much from fewer.
+    pub fn push(&mut self, values: &[f32], relevant: &[bool], negatives: f64, seed: u64) {
+        let mut draw = ChaCha8Rng::seed_from_u64(seed ^ (self.groups.len() as u64) << 32);
+        let mut rows = 0;
+        for (row, relevant) in values.chunks_exact(self.features).zip(relevant) {
+            if *relevant || draw.random_bool(negatives) {
+                self.values.extend_from_slice(row);
+                self.labels.push(f32::from(u8::from(*relevant)));
+                rows += 1;
+            }
+        }
+        self.groups.push(rows);
     }
 }
 

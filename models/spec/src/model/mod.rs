@@ -73,6 +73,8 @@ pub struct TreeTraining {
     pub max_bin: u32,
     /// LambdaMART pairs each of this many best candidates of a query with every lower one, 1..=1,000.
     pub pairs: u32,
+    /// Share of the irrelevant candidates that are learned from, above 0, at most 1.
+    pub negatives: f64,
     /// Seed of the sampling.
     pub seed: u64,
 }
@@ -86,7 +88,9 @@ pub struct LinearTraining {
     pub eta: f64,
     /// L2 penalty on the weights, >= 0.
     pub lambda: f64,
-    /// Seed of the order of rows.
+    /// Share of the irrelevant candidates that are learned from, above 0, at most 1.
+    pub negatives: f64,
+    /// Seed of the sampling.
     pub seed: u64,
 }
 

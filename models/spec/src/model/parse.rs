@@ -105,6 +105,7 @@ fn trees(table: &Table<'_>) -> Option<TreeTraining> {
     let colsample = number("colsample", default.colsample, FRACTION);
     let max_bin = table.optional_or("max_bin", default.max_bin, |value| value.integer(2..=1_024));
     let pairs = table.optional_or("pairs", default.pairs, |value| value.integer(1..=1_000));
+    let negatives = table.optional_or("negatives", default.negatives, |value| value.number(FRACTION));
     let seed = table.optional_or("seed", default.seed, |value| value.integer(0..=u64::MAX));
     Some(TreeTraining {
         rounds: rounds?,
@@ -118,6 +119,7 @@ fn trees(table: &Table<'_>) -> Option<TreeTraining> {
         colsample: colsample?,
         max_bin: max_bin?,
         pairs: pairs?,
+        negatives: negatives?,
         seed: seed?,
     })
 }
@@ -127,8 +129,9 @@ fn linear(table: &Table<'_>) -> Option<LinearTraining> {
     let rounds = table.optional_or("rounds", default.rounds, |value| value.integer(1..=10_000));
     let eta = table.optional_or("eta", default.eta, |value| value.number(FRACTION));
     let lambda = table.optional_or("lambda", default.lambda, |value| value.number(NON_NEGATIVE));
+    let negatives = table.optional_or("negatives", default.negatives, |value| value.number(FRACTION));
     let seed = table.optional_or("seed", default.seed, |value| value.integer(0..=u64::MAX));
-    Some(LinearTraining { rounds: rounds?, eta: eta?, lambda: lambda?, seed: seed? })
+    Some(LinearTraining { rounds: rounds?, eta: eta?, lambda: lambda?, negatives: negatives?, seed: seed? })
 }
 
 fn read_slate(table: Table<'_>, problems: &Problems) -> Option<SlateSpec> {
@@ -202,6 +205,7 @@ impl Default for TreeTraining {
             colsample: 1.0,
             max_bin: 256,
             pairs: 32,
+            negatives: 1.0,
             seed: 0,
         }
     }
@@ -209,7 +213,7 @@ impl Default for TreeTraining {
 
 impl Default for LinearTraining {
     fn default() -> Self {
-        Self { rounds: 200, eta: 0.1, lambda: 1e-4, seed: 0 }
+        Self { rounds: 200, eta: 0.1, lambda: 1e-4, negatives: 1.0, seed: 0 }
     }
 }
 
