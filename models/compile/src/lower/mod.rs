@@ -38,9 +38,9 @@ pub fn lower_program(spec: &FeatureSpec) -> Result<ProgramV1, CompileError> {
         .iter()
         .map(|feature| {
             let transforms = feature.transforms.iter().map(transform).collect();
-            Ok(FeatureV1 { op: lowering.op(feature)?, default: feature.default, transforms })
+            FeatureV1 { op: lowering.op(feature), default: feature.default, transforms }
         })
-        .collect::<Result<_, CompileError>>()?;
+        .collect();
     let declared = spec.fields.iter();
     let fields = declared.map(|field| field_v1(field.scope, &field.name, field.ty)).collect();
     let (user_tables, global_tables) = counters.into_tables();
@@ -100,8 +100,8 @@ struct Lowering<'a> {
 }
 
 impl Lowering<'_> {
-    fn op(&self, feature: &Feature) -> Result<OpV1, CompileError> {
-        Ok(match &feature.kind {
+    fn op(&self, feature: &Feature) -> OpV1 {
+        match &feature.kind {
             FeatureKind::Number { field } => OpV1::Number { field: self.fields.of_ref(field) },
             FeatureKind::String { field, encoding } => self.string(field, encoding),
             FeatureKind::Cross { fields, buckets } => OpV1::Bucket {
@@ -139,13 +139,7 @@ impl Lowering<'_> {
             FeatureKind::Combine { op, inputs: [left, right] } => {
                 OpV1::Combine { op: combine(*op), left: *left as u16, right: *right as u16 }
             }
-            other => {
-                let place = format!("features.toml: feature `{}`", feature.name);
-                let message = format!("the compiler cannot lower features like {other:?}");
-                let help = "use a compiler at least as new as the declaration";
-                return Err(CompileError::new(CompileErrorKind::Unsupported, place, message, help));
-            }
-        })
+        }
     }
 
     fn string(&self, field: &FieldRef, encoding: &StringEncoding) -> OpV1 {

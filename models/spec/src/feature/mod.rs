@@ -197,7 +197,6 @@ pub enum OverlapWith {
 
 /// What a feature computes, with its parameters. `docs/reference/features.md` describes each kind at length.
 #[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
 pub enum FeatureKind {
     /// `number`: the value of a number field.
     Number {

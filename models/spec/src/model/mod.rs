@@ -30,7 +30,6 @@ pub struct ModelSpec {
 
 /// The kind of model, with the hyper-parameters that this kind understands.
 #[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
 pub enum Learner {
     /// Gradient-boosted regression trees.
     Trees(TreeTraining),

@@ -1,0 +1,134 @@
+//! `selvedge demo`: from a year of shopping to a personalised flyer under wasmtime, with nothing but this command.
+//!
+//! The year is replayed in time order into user states and features; a LambdaMART ranker and a linear one learn from
+//! four fifths of the households and each becomes a bundle; the guest module decides the flyers of the other fifth,
+//! five times over so that every household is unseen once. What is printed, written to the page and to the file of
+//! figures is the same [`Outcome`].
+
+mod experiment;
+mod latency;
+mod page;
+mod print;
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use selvedge_runner::RunError;
+
+use crate::error::{CliError, Exit};
+use crate::guest::{self, GuestArgs};
+use crate::printer::Printer;
+
+use experiment::{Experiment, Outcome};
+
+/// Run the whole chain on a year of real shopping: replay, train, compile, and decide flyers under wasmtime.
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// Write the figures as JSON: a list of {name, value, unit, command}.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Where the page goes.
+    #[arg(long, value_name = "FILE", default_value = "target/demo/report.html")]
+    report: PathBuf,
+    /// Use made-up households instead of fetching the Complete Journey.
+    #[arg(long)]
+    offline: bool,
+    /// Use a few made-up households and small models: seconds instead of minutes, and the same figures every time.
+    #[arg(long)]
+    quick: bool,
+    #[command(flatten)]
+    guest: GuestArgs,
+}
+
+impl DemoArgs {
+    /// The command that makes the same figures again.
+    fn command(&self) -> String {
+        let mut command = "cargo xtask demo".to_owned();
+        for (given, flag) in [(self.offline, " --offline"), (self.quick, " --quick")] {
+            if given {
+                command.push_str(flag);
+            }
+        }
+        command
+    }
+}
+
+/// Runs the demo.
+pub(crate) fn run(args: &DemoArgs, printer: &Printer) -> Result<(), CliError> {
+    let module = args.guest.module()?;
+    let wasm = std::fs::read(args.guest.path()?).map_err(|error| CliError::new(Exit::Io, error))?;
+    let experiment = Experiment::prepare(args.offline, args.quick, printer)?;
+    let outcome = experiment.run(&module, &wasm, printer)?;
+    let figures = outcome.figures(&args.command());
+    printer.end_progress();
+    print::print(&outcome, printer);
+    let html = page::report(&outcome, &figures).to_html();
+    write(&args.report, html.as_bytes())?;
+    printer.say(format_args!("report: {}", args.report.display()));
+    if let Some(path) = &args.json {
+        let json = serde_json::to_vec_pretty(&figures).map_err(|error| CliError::new(Exit::Io, error))?;
+        write(path, &json)?;
+        printer.say(format_args!("figures: {}", path.display()));
+    }
+    Ok(())
+}
+
+/// What the guest's error means here: nothing was read from a file.
+fn in_guest(error: RunError) -> CliError {
+    guest::failed(&error, std::path::Path::new("the demo's own bytes"))
+}
+
+fn write(path: &std::path::Path, bytes: &[u8]) -> Result<(), CliError> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let made = parent.map_or(Ok(()), std::fs::create_dir_all);
+    made.and_then(|()| std::fs::write(path, bytes)).map_err(|error| CliError::io("write", path, &error))
+}
+
+/// One measured number and how to measure it again.
+#[derive(Clone, Debug, serde::Serialize)]
+pub(crate) struct Figure {
+    name: String,
+    value: f64,
+    unit: &'static str,
+    command: String,
+}
+
+impl Outcome {
+    fn figures(&self, command: &str) -> Vec<Figure> {
+        let ndcg = |method: usize| self.methods[method].mean.ndcg;
+        let latency = &self.latency;
+        let list = [
+            ("ndcg10.unseen.selvedge", ndcg(0), "NDCG@10"),
+            ("ndcg10.unseen.linear", ndcg(1), "NDCG@10"),
+            ("ndcg10.unseen.repeat", ndcg(2), "NDCG@10"),
+            ("ndcg10.unseen.popularity", ndcg(3), "NDCG@10"),
+            ("ndcg10.unseen.flyer", ndcg(4), "NDCG@10"),
+            ("ndcg10.unseen.diff", self.difference.mean, "NDCG@10"),
+            ("ndcg10.unseen.diff_low", self.difference.low, "NDCG@10"),
+            ("ndcg10.unseen.diff_high", self.difference.high, "NDCG@10"),
+            ("queries.unseen", self.queries as f64, "queries"),
+            ("decision.median_us", latency.decision.median_us, "us"),
+            ("decision.p99_us", latency.decision.p99_us, "us"),
+            ("decision.features_us", latency.features.median_us, "us"),
+            ("decision.model_us", latency.model.median_us, "us"),
+            ("decision.slate_us", latency.slate.median_us, "us"),
+            ("load.median_ms", latency.load_ms, "ms"),
+            ("fuel.decision", latency.fuel as f64, "fuel"),
+            ("guest.bytes", self.guest.bytes as f64, "bytes"),
+            ("guest.gzip_bytes", self.guest.gzip_bytes as f64, "bytes"),
+            ("bundle.bytes", self.bundle.bytes as f64, "bytes"),
+            ("bundle.gzip_bytes", self.bundle.gzip_bytes as f64, "bytes"),
+            ("bundle.linear.gzip_bytes", self.linear_bundle.gzip_bytes as f64, "bytes"),
+            ("shared_state.gzip_bytes", self.shared.gzip_bytes as f64, "bytes"),
+            ("user_state.largest_bytes", self.largest_state as f64, "bytes"),
+        ];
+        let figure = |(name, value, unit): (&str, f64, &'static str)| Figure {
+            name: name.to_owned(),
+            value,
+            unit,
+            command: command.to_owned(),
+        };
+        list.into_iter().map(figure).collect()
+    }
+}
