@@ -13,7 +13,6 @@ pub(crate) struct Reasons {
     pub(crate) features: Vec<u32>,
     pub(crate) effects: Vec<f32>,
     all: Vec<f32>,
-    order: Vec<u32>,
 }
 
 impl Reasons {
@@ -30,15 +29,20 @@ impl Reasons {
         self.all.clear();
         self.all.resize(slots.len() * features, 0.0);
         self.base = model.contributions(matrix, stride, slots, &mut self.all);
-        for all in self.all.chunks_exact(features.max(1)) {
-            self.order.clear();
-            self.order.extend((0..features as u32).filter(|feature| all[*feature as usize] != 0.0));
-            let effect = |feature: &u32| all[*feature as usize].abs();
-            self.order.sort_unstable_by(|a, b| effect(b).total_cmp(&effect(a)).then(a.cmp(b)));
-            for at in 0..count {
-                let feature = self.order.get(at).copied();
-                self.features.push(feature.unwrap_or(NO_FEATURE));
-                self.effects.push(feature.map_or(0.0, |feature| all[feature as usize]));
+        for effects in self.all.chunks_exact_mut(features.max(1)) {
+            for _ in 0..count {
+                let mut largest = (NO_FEATURE, 0.0_f32);
+                for (feature, effect) in effects.iter().enumerate() {
+                    if effect.abs() > largest.1.abs() {
+                        largest = (feature as u32, *effect);
+                    }
+                }
+                self.features.push(largest.0);
+                self.effects.push(largest.1);
+                // Taken: an effect of 0 is none.
+                if let Some(taken) = effects.get_mut(largest.0 as usize) {
+                    *taken = 0.0;
+                }
             }
         }
     }

@@ -34,3 +34,16 @@ pub fn sigmoid(x: f32) -> f32 {
 pub fn decay(elapsed_s: u32, half_life_s: u32) -> f32 {
     if elapsed_s == 0 { 1.0 } else { exp2(-(elapsed_s as f32 / half_life_s as f32)) }
 }
+
+/// Bits that order like the number, from the smallest to the largest; -0 below 0. Not for NaN.
+#[must_use]
+pub fn ascending_bits(x: f32) -> u32 {
+    let bits = x.to_bits();
+    if bits >> 31 == 1 { !bits } else { bits | 1 << 31 }
+}
+
+/// The number that has these [`ascending_bits`].
+#[must_use]
+pub fn from_ascending_bits(bits: u32) -> f32 {
+    f32::from_bits(if bits >> 31 == 1 { bits & !(1 << 31) } else { !bits })
+}

@@ -43,6 +43,7 @@ pub struct Columns {
     global: Counters,
     /// Newest first.
     pub(super) history: Vec<HistoryEntry>,
+    merged: Vec<HistoryEntry>,
     /// Row in the shared state of each event's item.
     pub(super) history_rows: Vec<u32>,
     /// Reused by extractors that collect keys.
@@ -455,21 +456,34 @@ impl Columns {
     /// Merges the devices' histories, newest first.
     fn resolve_history(&mut self, shared: Option<&SharedState>, state: &StateView<'_>) {
         self.history.clear();
-        let mut devices = 0;
         for part in state.parts() {
             for section in part.sections() {
                 if let SectionView::History(history) = section {
+                    let start = self.history.len();
                     self.history.extend(history.iter());
-                    devices += 1;
+                    self.merge_history(start);
                 }
             }
-        }
-        if devices > 1 {
-            self.history.sort_unstable_by(|a, b| b.cmp(a));
         }
         self.history_rows.clear();
         let row = |entry: &HistoryEntry| shared.and_then(|shared| shared.item_row(entry.item)).unwrap_or(NONE);
         self.history_rows.extend(self.history.iter().map(row));
+    }
+
+    /// Merges what is before `start` with what comes after; either part is newest first.
+    fn merge_history(&mut self, start: usize) {
+        if start == 0 {
+            return;
+        }
+        self.merged.clear();
+        let (mut left, mut right) = self.history.split_at(start);
+        while let (Some(a), Some(b)) = (left.first(), right.first()) {
+            let newest = if a >= b { left.split_off_first() } else { right.split_off_first() };
+            self.merged.extend(newest);
+        }
+        self.merged.extend_from_slice(left);
+        self.merged.extend_from_slice(right);
+        core::mem::swap(&mut self.history, &mut self.merged);
     }
 }
 

@@ -25,6 +25,7 @@ use selvedge_format::model::{LEAF, MISSING_LEFT, TreeNodes};
 use wide::i8x16;
 
 use crate::feature::LANES;
+use crate::math::{ascending_bits, from_ascending_bits};
 
 /// Most thresholds of a scale: bins are 0 to 255.
 const MAX_THRESHOLDS: u8 = 255;
@@ -40,7 +41,6 @@ const BIAS: u8 = 0x80;
 pub struct Trees {
     base: f32,
     scales: Vec<Scale>,
-    thresholds: Vec<f32>,
     trees: Vec<Tree>,
     /// End of each plane's tests, plane after plane, tree after tree.
     plane_ends: Vec<u32>,
@@ -53,13 +53,19 @@ pub struct Trees {
     mean: f32,
 }
 
-/// Thresholds of a feature, ascending, as many as fit.
-#[derive(Clone, Copy, Debug)]
+/// Thresholds of a feature, as many as fit.
+#[derive(Debug)]
 struct Scale {
     feature: u16,
-    /// A range of [`Trees::thresholds`].
-    start: u32,
     len: u8,
+    /// Ascending, then NaN: no value is at or above it, so what fills the table is never counted.
+    table: [f32; 256],
+}
+
+impl Scale {
+    fn thresholds(&self) -> &[f32] {
+        &self.table[..usize::from(self.len)]
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -106,7 +112,6 @@ impl Trees {
         let mut lowered = Self {
             base,
             scales: Vec::new(),
-            thresholds: Vec::new(),
             trees: Vec::new(),
             plane_ends: Vec::new(),
             tests: Vec::new(),
@@ -155,17 +160,24 @@ impl Trees {
     fn make_scales(&mut self) -> Result<(), DecodeError> {
         let planar = self.trees.iter().filter(|tree| Self::is_planar(tree)).flat_map(|tree| self.nodes_of(tree));
         let inner = planar.filter(|node| !node.is_leaf());
-        let mut thresholds: Vec<(u16, f32)> = inner.map(|node| (node.feature, node.value)).collect();
-        // Thresholds are finite; -0 and 0 are one threshold for every comparison.
-        thresholds.sort_unstable_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
-        thresholds.dedup_by(|a, b| a.0 == b.0 && a.1 == b.1);
-        for (feature, threshold) in thresholds {
-            let start = self.thresholds.len() as u32;
+        // Sorted as integers, feature above. Thresholds are finite; -0 and 0 are one for every comparison.
+        let mut thresholds: Vec<u64> =
+            inner.map(|node| u64::from(node.feature) << 32 | u64::from(ascending_bits(node.value + 0.0))).collect();
+        thresholds.sort_unstable();
+        thresholds.dedup();
+        for threshold in thresholds {
+            let (feature, value) = ((threshold >> 32) as u16, from_ascending_bits(threshold as u32));
             match self.scales.last_mut() {
-                Some(scale) if scale.feature == feature && scale.len < MAX_THRESHOLDS => scale.len += 1,
-                _ => self.scales.push(Scale { feature, start, len: 1 }),
+                Some(scale) if scale.feature == feature && scale.len < MAX_THRESHOLDS => {
+                    scale.table[usize::from(scale.len)] = value;
+                    scale.len += 1;
+                }
+                _ => {
+                    let mut table = [f32::NAN; 256];
+                    table[0] = value;
+                    self.scales.push(Scale { feature, len: 1, table });
+                }
             }
-            self.thresholds.push(threshold);
         }
         let limit = usize::from(u16::MAX) / 2;
         if self.scales.len() > limit {
@@ -174,18 +186,13 @@ impl Trees {
         Ok(())
     }
 
-    fn thresholds_of(&self, scale: &Scale) -> &[f32] {
-        &self.thresholds[scale.start as usize..][..usize::from(scale.len)]
-    }
-
     /// Row of bins and rank of an inner node's test.
     fn test_of(&self, node: &Node) -> (u16, i8) {
         let after = self.scales.partition_point(|scale| {
-            let first = self.thresholds[scale.start as usize];
-            scale.feature < node.feature || scale.feature == node.feature && first <= node.value
+            scale.feature < node.feature || scale.feature == node.feature && scale.table[0] <= node.value
         });
         let scale = after - 1;
-        let rank = self.thresholds_of(&self.scales[scale]).partition_point(|threshold| *threshold < node.value);
+        let rank = self.scales[scale].thresholds().partition_point(|threshold| *threshold < node.value);
         let bins = 2 * scale + usize::from(!node.missing_left);
         (bins as u16, (rank as u8 ^ BIAS) as i8)
     }
@@ -229,18 +236,12 @@ impl Trees {
     }
 
     pub(super) fn scores(&self, matrix: &[f32], stride: usize, bins: &mut Vec<i8>, scores: &mut [f32]) {
-        bins.clear();
-        bins.resize(2 * self.scales.len() * stride, 0);
-        for (scale, rows) in self.scales.iter().zip(bins.chunks_exact_mut((2 * stride).max(1))) {
-            let column = &matrix[usize::from(scale.feature) * stride..][..stride];
-            fill_bins(self.thresholds_of(scale), column, rows.split_at_mut(stride));
-        }
         scores.fill(self.base);
         let mut start = 0;
         while start < stride {
-            // Vectors that are evaluated together load each test once for all of them; more than four, with what a test
-            // needs, are more than the registers of most machines hold.
+            // Vectors that are evaluated together load each test once for all of them.
             let vectors = match (stride - start) / LANES {
+                8.. => self.add_trees::<8>(matrix, stride, bins, start, scores),
                 4.. => self.add_trees::<4>(matrix, stride, bins, start, scores),
                 2.. => self.add_trees::<2>(matrix, stride, bins, start, scores),
                 _ => self.add_trees::<1>(matrix, stride, bins, start, scores),
@@ -254,11 +255,19 @@ impl Trees {
         &self,
         matrix: &[f32],
         stride: usize,
-        bins: &[i8],
+        bins: &mut Vec<i8>,
         start: usize,
         scores: &mut [f32],
     ) -> usize {
         let scores = &mut scores[start..start + N * LANES];
+        bins.clear();
+        bins.resize(2 * self.scales.len() * N * LANES, 0);
+        for (scale, rows) in self.scales.iter().zip(bins.chunks_exact_mut(2 * N * LANES)) {
+            let column = &matrix[usize::from(scale.feature) * stride + start..][..N * LANES];
+            fill_bins(scale, column, rows.split_at_mut(N * LANES));
+        }
+        let (vectors, _) = bins.as_chunks::<LANES>();
+        let (bins, _) = vectors.as_chunks::<N>();
         let (mut tests, mut leaves) = (self.tests.as_slice(), self.leaves.as_slice());
         let mut plane_ends = self.plane_ends.as_slice();
         let mut done = 0;
@@ -275,23 +284,20 @@ impl Trees {
             let (ends, rest) = plane_ends.split_at(planes);
             plane_ends = rest;
             let mut exit = Exit::<N>::default();
-            for (plane, end) in ends.iter().enumerate() {
+            for end in ends {
                 let (plane_tests, rest) = tests.split_at((*end - done) as usize);
                 (tests, done) = (rest, *end);
                 let mut left = [i8x16::splat(-1); N];
                 for test in plane_tests {
                     let (rank, mask) = (i8x16::splat(test.rank), i8x16::splat(test.mask));
-                    let at = usize::from(test.bins) * stride + start;
-                    let (vectors, _) = bins[at..at + N * LANES].as_chunks::<LANES>();
-                    for (left, bins) in left.iter_mut().zip(vectors) {
+                    for (left, bins) in left.iter_mut().zip(&bins[usize::from(test.bins)]) {
                         *left = *left & !(i8x16::new(*bins).simd_gt(rank) & mask);
                     }
                 }
-                exit.take(plane, left);
+                exit.take(left);
             }
             let (rows, _) = scores.as_chunks_mut::<LANES>();
-            for (rows, leaf) in rows.iter_mut().zip(exit.leaf) {
-                let leaf: [u8; LANES] = cast(leaf);
+            for (rows, leaf) in rows.iter_mut().zip(exit.leaves()) {
                 for (score, leaf) in rows.iter_mut().zip(leaf) {
                     // A leaf is always left, because the rightmost is never removed.
                     *score += values.get(usize::from(leaf)).copied().unwrap_or(0.0);
@@ -330,34 +336,45 @@ impl Trees {
     }
 }
 
-/// Leftmost leaf found so far, by lane.
+/// The first plane that has a leaf left, by lane.
 struct Exit<const N: usize> {
-    leaf: [i8x16; N],
-    /// All ones where no plane had a leaf yet.
-    open: [i8x16; N],
+    /// Its leaves; 0 while there is none.
+    plane: [i8x16; N],
+    /// Number of its first leaf.
+    first: [i8x16; N],
 }
 
 impl<const N: usize> Default for Exit<N> {
     fn default() -> Self {
-        Self { leaf: [i8x16::splat(0); N], open: [i8x16::splat(-1); N] }
+        // As if one plane had come before the first.
+        Self { plane: [i8x16::splat(0); N], first: [i8x16::splat(-(PLANE as i8)); N] }
     }
 }
 
 impl<const N: usize> Exit<N> {
-    /// Takes the lowest leaf of a plane where no earlier plane had one.
+    /// Takes the next plane where no earlier one had a leaf.
     #[inline]
-    fn take(&mut self, plane: usize, left: [i8x16; N]) {
+    fn take(&mut self, left: [i8x16; N]) {
+        for ((plane, first), left) in self.plane.iter_mut().zip(&mut self.first).zip(left) {
+            let is_open = plane.simd_eq(i8x16::splat(0));
+            *first = *first + (is_open & i8x16::splat(PLANE as i8));
+            *plane = *plane | (is_open & left);
+        }
+    }
+
+    /// The leftmost leaf of each lane.
+    #[inline]
+    fn leaves(self) -> [[u8; LANES]; N] {
         let zero = i8x16::splat(0);
-        let first = i8x16::splat((plane * PLANE) as u8 as i8);
-        for ((leaf, open), left) in self.leaf.iter_mut().zip(&mut self.open).zip(left) {
-            let is_empty = left.simd_eq(zero);
+        let mut leaves = [[0; LANES]; N];
+        for ((leaves, plane), first) in leaves.iter_mut().zip(self.plane).zip(self.first) {
             // The lowest set bit alone; its position in binary, one digit at a time.
-            let lowest = left & (zero - left);
+            let lowest = plane & (zero - plane);
             let digit = |bits: u8, value: i8| !(lowest & i8x16::splat(bits as i8)).simd_eq(zero) & i8x16::splat(value);
             let position = digit(0b1010_1010, 1) | digit(0b1100_1100, 2) | digit(0b1111_0000, 4);
-            *leaf = *leaf | (*open & !is_empty & (position | first));
-            *open = *open & is_empty;
+            *leaves = cast(first | position);
         }
+        leaves
     }
 }
 
@@ -390,18 +407,18 @@ fn leaf_spans(nodes: &[Node]) -> Vec<(u32, u32)> {
 
 /// For each value the number of thresholds at or below it; where it is missing, the lowest bin in the first row and the
 /// highest in the second.
-fn fill_bins(thresholds: &[f32], column: &[f32], (low, high): (&mut [i8], &mut [i8])) {
-    // No value is at or above a NaN: what fills the table up to a power of two is never counted.
-    let mut table = [f32::NAN; 256];
-    table[..thresholds.len()].copy_from_slice(thresholds);
-    let levels = usize::BITS - thresholds.len().leading_zeros();
+fn fill_bins(scale: &Scale, column: &[f32], (low, high): (&mut [i8], &mut [i8])) {
+    let levels = u8::BITS - scale.len.leading_zeros();
     let (values, _) = column.as_chunks::<LANES>();
     let ((low, _), (high, _)) = (low.as_chunks_mut::<LANES>(), high.as_chunks_mut::<LANES>());
     for ((values, low), high) in values.iter().zip(low).zip(high) {
         // Many columns repeat one value for all or most candidates.
         let is_uniform = values.iter().fold(true, |same, x| same & (x.to_bits() == values[0].to_bits()));
-        let ranks =
-            if is_uniform { [ranks(&table, levels, &[values[0]])[0]; LANES] } else { ranks(&table, levels, values) };
+        let ranks = if is_uniform {
+            [ranks(&scale.table, levels, &[values[0]])[0]; LANES]
+        } else {
+            ranks(&scale.table, levels, values)
+        };
         for (lane, rank) in ranks.into_iter().enumerate() {
             let missing = 0_u8.wrapping_sub(u8::from(values[lane].is_nan()));
             low[lane] = (rank ^ BIAS) as i8;

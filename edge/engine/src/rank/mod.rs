@@ -14,6 +14,7 @@ use selvedge_format::policy::{AtMostV1, DiversityV1, MAX_SLATE, PolicyV1};
 use selvedge_format::request::RequestView;
 
 use crate::feature::Columns;
+use crate::math::ascending_bits;
 
 /// No candidate.
 const NONE: u32 = u32::MAX;
@@ -142,8 +143,7 @@ impl Slate {
     /// Best score first, then the order of the request.
     fn sort(&mut self, scores: &[f32]) {
         self.sort_keys.clear();
-        let key =
-            |candidate: &u32| u64::from(!ascending_bits(scores[*candidate as usize])) << 32 | u64::from(*candidate);
+        let key = |candidate: &u32| u64::from(!score_bits(scores[*candidate as usize])) << 32 | u64::from(*candidate);
         self.sort_keys.extend(self.order.iter().map(key));
         self.sort_keys.sort_unstable();
         for (candidate, key) in self.order.iter_mut().zip(&self.sort_keys) {
@@ -200,13 +200,13 @@ impl Slate {
             let below = self.pins[slot + 1..size.min(slot + window)].iter();
             let placed = ((slot + 1).saturating_sub(window)..slot).zip(above).chain((slot + 1..).zip(below));
             self.near.clear();
-            self.near.extend(
-                placed
-                    .filter(|(_, candidate)| **candidate != NONE)
-                    .map(|(at, candidate)| (keys[*candidate as usize], at as u32))
-                    .filter(|(key, _)| *key != 0),
-            );
-            self.near.sort_unstable();
+            for (at, candidate) in placed.filter(|(_, candidate)| **candidate != NONE) {
+                let entry = (keys[*candidate as usize], at as u32);
+                if entry.0 != 0 {
+                    // Few enough to be kept in order by insertion.
+                    self.near.insert(self.near.partition_point(|other| *other < entry), entry);
+                }
+            }
             for group in self.near.windows(rule.count as usize) {
                 let ((key, first), (last_key, last)) = (group[0], group[group.len() - 1]);
                 let span = (last as usize).max(slot) - (first as usize).min(slot);
@@ -257,12 +257,8 @@ impl Slate {
     }
 }
 
-/// Bits that order like the number: NaN first, then from the smallest to the largest.
-fn ascending_bits(score: f32) -> u32 {
-    if score.is_nan() {
-        return 0;
-    }
+/// Bits that order like the score: NaN first, then from the smallest to the largest.
+fn score_bits(score: f32) -> u32 {
     // Adding 0 turns -0 into 0, so that equal scores have equal bits.
-    let bits = (score + 0.0).to_bits();
-    if bits >> 31 == 1 { !bits } else { bits | 1 << 31 }
+    if score.is_nan() { 0 } else { ascending_bits(score + 0.0) }
 }
