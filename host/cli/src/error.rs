@@ -72,6 +72,22 @@ impl CliError {
         Self::new(Exit::Io, format_args!("cannot {doing} {}: {error}", path.display()))
     }
 
+    /// The same with another exit code.
+    #[must_use]
+    pub(crate) const fn or_exit(mut self, exit: Exit) -> Self {
+        self.exit = exit;
+        self
+    }
+
+    /// Says which file the message is about.
+    #[must_use]
+    pub(crate) fn in_file(mut self, path: &Path) -> Self {
+        if let What::Message(message) = &mut self.what {
+            *message = format!("{}: {message}", path.display());
+        }
+        self
+    }
+
     /// Adds what to do about it.
     #[must_use]
     pub(crate) fn hint(mut self, hint: impl Display) -> Self {

@@ -2,11 +2,30 @@
 //!
 //! A command here reads files and arguments, calls the crate that does the work, and shows what came out. It holds no
 //! product logic: what is worth testing without a terminal lives in the crates below. Data go to standard output, talk
-//! goes to standard error, and the exit code says how it ended.
+//! goes to standard error, and the exit code says how it ended; [`reference`] is the
+//! page that says so to people.
 
+mod bundle;
 mod command;
+#[cfg(feature = "compile")]
+mod declared;
+#[cfg(feature = "demo")]
+mod demo;
+#[cfg(feature = "run")]
+mod difference;
 mod error;
+mod file;
+#[cfg(feature = "train")]
+mod flyer;
+#[cfg(feature = "run")]
+mod guest;
+mod log;
 mod printer;
+mod reference;
+#[cfg(feature = "run")]
+mod request;
+mod show;
+mod table;
 
 use std::process::ExitCode;
 
@@ -15,15 +34,17 @@ use clap::{ColorChoice, Parser};
 use crate::command::Command;
 use crate::error::{CliError, Exit};
 use crate::printer::Printer;
+pub use crate::reference::reference;
 
 /// Ranks lists for each user, at the edge: trains rankers, compiles them into bundles, runs and checks their decisions.
 #[derive(Debug, Parser)]
-#[command(name = "selvedge", version, max_term_width = 100)]
+#[command(name = "selvedge", version, max_term_width = 100, disable_help_subcommand = true)]
+#[command(after_long_help = reference::exit_codes())]
 struct Cli {
     #[command(subcommand)]
     command: Command,
     /// When to use colour.
-    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", hide_possible_values = false)]
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     color: ColorChoice,
     /// Leave out progress and remarks; warnings, errors and data stay.
     #[arg(long, short, global = true)]
