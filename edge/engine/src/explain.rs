@@ -12,6 +12,8 @@ pub(crate) struct Reasons {
     pub(crate) base: f32,
     pub(crate) features: Vec<u32>,
     pub(crate) effects: Vec<f32>,
+    /// Feature values and effects, `[slot][feature]`.
+    rows: Vec<f32>,
     all: Vec<f32>,
 }
 
@@ -25,10 +27,14 @@ impl Reasons {
     /// The `count` largest contributions of each slot; equal ones in the order of the features.
     pub(crate) fn explain(&mut self, model: &Model, matrix: &[f32], stride: usize, slots: &[u32], count: usize) {
         self.clear();
-        let features = if stride == 0 { 0 } else { matrix.len() / stride };
+        let features = matrix.len().checked_div(stride).unwrap_or(0);
+        self.rows.clear();
+        for slot in slots {
+            self.rows.extend((0..features).map(|feature| matrix[feature * stride + *slot as usize]));
+        }
         self.all.clear();
-        self.all.resize(slots.len() * features, 0.0);
-        self.base = model.contributions(matrix, stride, slots, &mut self.all);
+        self.all.resize(self.rows.len(), 0.0);
+        self.base = model.contributions(features, &self.rows, &mut self.all);
         for effects in self.all.chunks_exact_mut(features.max(1)) {
             for _ in 0..count {
                 let mut largest = (NO_FEATURE, 0.0_f32);

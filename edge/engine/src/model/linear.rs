@@ -28,10 +28,10 @@ impl Linear {
         }
     }
 
-    pub(super) fn contributions(&self, matrix: &[f32], stride: usize, rows: &[u32], effects: &mut [f32]) -> f32 {
-        for (row, effects) in rows.iter().zip(effects.chunks_exact_mut(self.terms.len().max(1))) {
-            for (feature, ((weight, centre), effect)) in self.terms.iter().zip(effects).enumerate() {
-                let x = matrix[feature * stride + *row as usize];
+    pub(super) fn contributions(&self, features: usize, rows: &[f32], effects: &mut [f32]) -> f32 {
+        let features = features.max(1);
+        for (row, effects) in rows.chunks_exact(features).zip(effects.chunks_exact_mut(features)) {
+            for ((x, effect), (weight, centre)) in row.iter().zip(effects).zip(&self.terms) {
                 *effect += if x.is_nan() { 0.0 } else { weight * (x - centre) };
             }
         }

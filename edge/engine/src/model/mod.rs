@@ -65,12 +65,12 @@ impl Model {
         }
     }
 
-    /// Adds to `effects`, `[row][feature]`, what each feature contributed to the raw score of each of `rows`; returns
-    /// the raw score that a candidate of which nothing is known would have.
-    pub fn contributions(&self, matrix: &[f32], stride: usize, rows: &[u32], effects: &mut [f32]) -> f32 {
+    /// Adds to `effects` what each feature contributed to the raw score of each row; returns the raw score that a
+    /// candidate of which nothing is known would have. `rows` and `effects` are `[row][feature]`.
+    pub fn contributions(&self, features: usize, rows: &[f32], effects: &mut [f32]) -> f32 {
         match &self.form {
-            Form::Linear(linear) => linear.contributions(matrix, stride, rows, effects),
-            Form::Trees(trees) => trees.contributions(matrix, stride, rows, effects),
+            Form::Linear(linear) => linear.contributions(features, rows, effects),
+            Form::Trees(trees) => trees.contributions(features, rows, effects),
         }
     }
 

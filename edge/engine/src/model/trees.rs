@@ -241,7 +241,6 @@ impl Trees {
         while start < stride {
             // Vectors that are evaluated together load each test once for all of them.
             let vectors = match (stride - start) / LANES {
-                8.. => self.add_trees::<8>(matrix, stride, bins, start, scores),
                 4.. => self.add_trees::<4>(matrix, stride, bins, start, scores),
                 2.. => self.add_trees::<2>(matrix, stride, bins, start, scores),
                 _ => self.add_trees::<1>(matrix, stride, bins, start, scores),
@@ -317,16 +316,16 @@ impl Trees {
     }
 
     /// Path attribution (Saabas): each step adds the change of the expected score to its feature's effect.
-    pub(super) fn contributions(&self, matrix: &[f32], stride: usize, rows: &[u32], effects: &mut [f32]) -> f32 {
-        let features = effects.len().checked_div(rows.len()).unwrap_or(0);
+    pub(super) fn contributions(&self, features: usize, rows: &[f32], effects: &mut [f32]) -> f32 {
+        let features = features.max(1);
         // Tree by tree, so that each is read from memory once.
         for tree in &self.trees {
             let nodes = self.nodes_of(tree);
-            for (row, effects) in rows.iter().zip(effects.chunks_exact_mut(features.max(1))) {
+            for (row, effects) in rows.chunks_exact(features).zip(effects.chunks_exact_mut(features)) {
                 let mut node = &nodes[0];
                 while !node.is_leaf() {
                     let feature = usize::from(node.feature);
-                    let next = &nodes[node.child(matrix[feature * stride + *row as usize])];
+                    let next = &nodes[node.child(row[feature])];
                     effects[feature] += next.mean - node.mean;
                     node = next;
                 }

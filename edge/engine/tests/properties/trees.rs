@@ -155,7 +155,7 @@ proptest! {
         prop_assert_eq!(bits(&found), bits(&expected));
         for row in [0, rows / 2, rows - 1] {
             let mut effects = vec![0.0; features];
-            let start = model.contributions(&matrix, stride(rows), &[row as u32], &mut effects);
+            let start = model.contributions(features, &by_row[row], &mut effects);
             let explained: f64 = f64::from(start) + effects.iter().copied().map(f64::from).sum::<f64>();
             prop_assert!((explained - f64::from(found[row])).abs() < 1e-4, "{explained} and {}", found[row]);
         }
@@ -196,7 +196,7 @@ proptest! {
         }
         for (row, raw) in raw.iter().enumerate() {
             let mut effects = vec![0.0; features];
-            let start = model.contributions(&matrix, stride(rows), &[row as u32], &mut effects);
+            let start = model.contributions(features, &by_row[row], &mut effects);
             let explained: f32 = start + effects.iter().sum::<f32>();
             prop_assert!((explained - raw).abs() < 1e-4);
             let silent = effects.iter().zip(&by_row[row]).all(|(effect, x)| !x.is_nan() || *effect == 0.0);
