@@ -29,6 +29,12 @@ pub(crate) struct Declared {
 }
 
 impl DeclaredArgs {
+    /// Path of model.toml.
+    #[cfg(feature = "train")]
+    pub(crate) fn model(&self) -> &Path {
+        &self.model
+    }
+
     /// Reads both files.
     pub(crate) fn read(&self) -> Result<Declared, CliError> {
         let model = ModelSpec::parse(&name(&self.model), &file::read_text(&self.model)?)?;

@@ -108,7 +108,7 @@ impl CliError {
                 printer.error(diagnostic);
                 let report = render(diagnostic.as_ref());
                 if !report.is_empty() {
-                    printer.explain(report);
+                    printer.explain(format_args!("\n{report}"));
                 }
                 if let Some(help) = diagnostic.help() {
                     printer.hint(help);
@@ -126,13 +126,13 @@ impl CliError {
 fn render(diagnostic: &dyn Diagnostic) -> String {
     let handler = GraphicalReportHandler::new_themed(GraphicalTheme::unicode()).with_width(REPORT_WIDTH);
     let related = diagnostic.related().into_iter().flatten();
-    let mut report = String::new();
-    for problem in related {
-        let pointed = Pointed { problem, source: diagnostic.source_code() };
+    let reports = related.map(|problem| {
+        let mut report = String::new();
         // Writing to a string does not fail.
-        let _ = handler.render_report(&mut report, &pointed);
-    }
-    report.trim_end().to_owned()
+        let _ = handler.render_report(&mut report, &Pointed { problem, source: diagnostic.source_code() });
+        report.trim_end().to_owned()
+    });
+    reports.collect::<Vec<_>>().join("\n\n")
 }
 
 /// Columns of a report: what a terminal shows without wrapping.

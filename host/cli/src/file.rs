@@ -47,7 +47,8 @@ fn is_stdin(path: &Path) -> bool {
     path == Path::new("-")
 }
 
-fn cannot_read(path: &Path, error: &io::Error) -> CliError {
+/// A file cannot be read.
+pub(crate) fn cannot_read(path: &Path, error: &io::Error) -> CliError {
     let refused = CliError::io("read", path, error);
     match error.kind() {
         // A mistyped name is the caller's mistake, a broken disk is not.

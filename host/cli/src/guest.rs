@@ -34,7 +34,7 @@ impl GuestArgs {
     pub(crate) fn module(&self) -> Result<GuestModule, CliError> {
         let path = self.path()?;
         GuestModule::read(&path).map_err(|error| match &error {
-            ModuleError::Read { source, .. } => CliError::io("read the guest module", &path, source).hint(BUILD_IT),
+            ModuleError::Read { source, .. } => file::cannot_read(&path, source).hint(BUILD_IT),
             _ => CliError::new(Exit::Refused, format_args!("{}: {error}", path.display())).hint(BUILD_IT),
         })
     }
@@ -75,15 +75,17 @@ pub(crate) fn failed(error: &RunError, source: &Path) -> CliError {
                 None => refused,
             }
         }
-        RunError::Trapped(trap) => {
-            let trapped = CliError::new(Exit::Trap, trap);
-            let hint = match trap.cause {
-                TrapCause::OutOfFuel { .. } => "a healthy decision stays far below the default of --fuel",
-                TrapCause::OutOfMemory { .. } => "bundle, shared state and request must fit into --memory",
-                _ => "this is a bug: please report it with the bundle and the saved request",
-            };
-            trapped.hint(hint)
-        }
+        RunError::Trapped(trap) => CliError::new(Exit::Trap, trap).hint(hint_for(&trap.cause)),
+        RunError::Module(ModuleError::Start(cause)) => CliError::new(Exit::Trap, error).hint(hint_for(cause)),
         other => CliError::new(Exit::Refused, other).hint(BUILD_IT),
+    }
+}
+
+/// What to do about a call that broke off.
+const fn hint_for(cause: &TrapCause) -> &'static str {
+    match cause {
+        TrapCause::OutOfFuel { .. } => "a healthy decision stays far below the default of --fuel",
+        TrapCause::OutOfMemory { .. } => "module, bundle, shared state and request must fit into --memory",
+        _ => "this is a bug: please report it with the bundle and the saved request",
     }
 }

@@ -46,6 +46,7 @@ const KINDS: [Kind; 4] = [
 pub(crate) fn run(args: &InspectArgs, printer: &Printer) -> Result<(), CliError> {
     let bytes = file::read(&args.file, file::MAX_BYTES)?;
     let (json, text) = if bytes.starts_with(&container::MAGIC) {
+        check(&bytes, &args.file)?;
         let inspection = inspect(&bytes).map_err(|error| CliError::from(error).in_file(&args.file))?;
         (serde_json::to_value(&inspection).unwrap_or_default(), inspection.to_string())
     } else {
@@ -60,6 +61,17 @@ pub(crate) fn run(args: &InspectArgs, printer: &Printer) -> Result<(), CliError>
         printer.data(text.trim_end());
     }
     Ok(())
+}
+
+/// Refuses a damaged container in the words, and with the hints, that all commands have for it.
+fn check(bytes: &[u8], path: &Path) -> Result<(), CliError> {
+    let is_shared = bytes.get(10..12) == Some((container::Kind::SharedState as u16).to_le_bytes().as_slice());
+    let (kind, name) = match is_shared {
+        true => (container::Kind::SharedState, "shared state"),
+        false => (container::Kind::Bundle, "bundle"),
+    };
+    let checked = container::Container::parse(bytes, kind).and_then(|_| container::verify_id(bytes));
+    checked.map(|_| ()).map_err(|error| crate::bundle::refused(name, path, &error))
 }
 
 fn unknown(path: &Path, bytes: &[u8]) -> CliError {

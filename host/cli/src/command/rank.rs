@@ -6,8 +6,9 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use selvedge_engine::Limits;
 use selvedge_format::DecodeError;
-use selvedge_format::decision::DecisionView;
+use selvedge_format::decision::{DecisionStatus, DecisionView, FallbackReason};
 use selvedge_format::record::RecordView;
 use selvedge_format::request as layout;
 use selvedge_format::state::StateView;
@@ -22,7 +23,7 @@ use crate::printer::Printer;
 use crate::request::amend;
 use crate::{file, show};
 
-/// Decide one request: which candidates go into which slots, and why.
+/// Decide one request: which candidates go into which slots, and why
 ///
 /// The request is a JSON document:
 ///
@@ -97,7 +98,29 @@ pub(crate) fn run(args: &RankArgs, printer: &Printer) -> Result<(), CliError> {
         let reason = decision.reason.unwrap_or("unknown");
         printer.warn(format_args!("the candidates keep their order: {reason}{error}"));
     }
+    if let DecisionStatus::Fallback(reason) = view.status {
+        printer.hint(hint_for(reason));
+    }
     Ok(())
+}
+
+/// What to do about a request whose candidates keep their order.
+fn hint_for(reason: FallbackReason) -> String {
+    let limits = Limits::default();
+    match reason {
+        FallbackReason::NoCandidates => "a slate is made of candidates: send some".to_owned(),
+        FallbackReason::TooManyCandidates => {
+            format!("send at most {} candidates: choose them before ranking", limits.candidates)
+        }
+        FallbackReason::CostLimit => {
+            format!("a decision may cost {} units: send fewer candidates, or a smaller model", limits.cost)
+        }
+        FallbackReason::InvalidState => "`selvedge inspect` shows what is wrong with a user state in a file".to_owned(),
+        _ => format!(
+            "a request has at most {} bytes, its user state {}; docs/format/request.md has the rest",
+            limits.request_bytes, limits.state_bytes
+        ),
+    }
 }
 
 fn read_request(args: &RankArgs, bundle: &BundleFile, printer: &Printer) -> Result<json::Request, CliError> {

@@ -191,7 +191,9 @@ fn say_what_was_made(args: &TrainArgs, model: &TrainedModel, printer: &Printer) 
         TrainedModel::Trees(trees) => format!("{} trees", trees.trees()),
         TrainedModel::Linear(linear) => format!("{} weights", linear.weights.len()),
     };
-    let out = args.out.display();
+    let (out, declared) = (args.out.display(), args.declared.model().display());
     printer.say(format_args!("wrote {out}/model.json ({what}), shared-state.bin, request.json and user-state.bin"));
-    printer.hint(format_args!("`selvedge compile --model ... --trained {out}/model.json` makes a bundle of it"));
+    printer.hint(format_args!(
+        "`selvedge compile --model {declared} --trained {out}/model.json --out {out}/bundle.svb` makes a bundle of it"
+    ));
 }

@@ -21,7 +21,10 @@ fn the_report_has_a_form_for_scripts() {
 #[test]
 fn mistakes_in_declarations_are_shown_where_they_are() {
     let shop = Shop::new();
-    shop.write("typo.toml", FEATURES.replace("lifetime_count", "lifetime_cuont").replace("\"item.price\"", "\"item.prise\""));
+    shop.write(
+        "typo.toml",
+        FEATURES.replace("lifetime_count", "lifetime_cuont").replace("\"item.price\"", "\"item.prise\""),
+    );
     shop.write("rule.toml", MODEL.replace("\"brand\"", "\"brnad\""));
     shop.write("broken.toml", "version = 1\n[model\n");
     shop.write("latin.toml", b"version = 1 # caf\xe9\n");

@@ -3,8 +3,8 @@
 //! The binary runs as it ships, in a directory of its own, on a shop of five products. `cargo insta review` shows what a
 //! change does to the words.
 
-mod declare;
 mod decide;
+mod declare;
 mod learn;
 mod look;
 mod manners;

@@ -32,7 +32,10 @@ fn the_reference_is_what_the_help_says() {
         std::fs::write(&page, &written).expect("writing docs/reference/cli.md");
     }
     let found = std::fs::read_to_string(&page).unwrap_or_default();
-    assert!(found == written, "docs/reference/cli.md is not what the commands say: run this test with SELVEDGE_BLESS=1");
+    assert!(
+        found == written,
+        "docs/reference/cli.md is not what the commands say: run this test with SELVEDGE_BLESS=1"
+    );
 }
 
 #[test]

@@ -151,7 +151,12 @@ impl Shop {
         let _ = child.stdin.take().expect("a piped input").write_all(input);
         let output = child.wait_with_output().expect("the binary ends");
         let text = |bytes| String::from_utf8(bytes).expect("output is UTF-8");
-        Ran { line: line.to_owned(), code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+        Ran {
+            line: line.to_owned(),
+            code: output.status.code(),
+            stdout: text(output.stdout),
+            stderr: text(output.stderr),
+        }
     }
 }
 
@@ -194,12 +199,13 @@ pub(crate) fn session(shop: &Shop, lines: &[&str]) -> String {
 
 /// Compares with the stored snapshot. Hashes and sizes that change with every version of a format are left out.
 macro_rules! assert_shown {
-    ($shown:expr) => {
+    ($shown:expr $(, $filter:expr)*) => {
         insta::with_settings!({filters => [
             (r"\b[0-9a-f]{64}\b", "[id]"),
             (r"\b[0-9a-f]{12}\b", "[short id]"),
             (r#"("?fuel"?:?) \d+"#, "$1 [fuel]"),
             (r"selvedge \d+\.\d+\.\d+", "selvedge [version]"),
+            $($filter,)*
         ], omit_expression => true}, {
             insta::assert_snapshot!($shown.to_string());
         })
