@@ -2,6 +2,7 @@
 //!
 //! The counts that are printed first do not depend on the machine; the times do.
 #![allow(missing_docs, reason = "criterion's macros make an undocumented function")]
+#![allow(clippy::print_stdout, reason = "the counts are a result")]
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use selvedge_benches::World;

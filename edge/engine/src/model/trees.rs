@@ -290,7 +290,7 @@ impl Trees {
                 for test in plane_tests {
                     let (rank, mask) = (i8x16::splat(test.rank), i8x16::splat(test.mask));
                     for (left, bins) in left.iter_mut().zip(&bins[usize::from(test.bins)]) {
-                        *left = *left & !(i8x16::new(*bins).simd_gt(rank) & mask);
+                        *left &= !(i8x16::new(*bins).simd_gt(rank) & mask);
                     }
                 }
                 exit.take(left);
@@ -356,8 +356,8 @@ impl<const N: usize> Exit<N> {
     fn take(&mut self, left: [i8x16; N]) {
         for ((plane, first), left) in self.plane.iter_mut().zip(&mut self.first).zip(left) {
             let is_open = plane.simd_eq(i8x16::splat(0));
-            *first = *first + (is_open & i8x16::splat(PLANE as i8));
-            *plane = *plane | (is_open & left);
+            *first += is_open & i8x16::splat(PLANE as i8);
+            *plane |= is_open & left;
         }
     }
 

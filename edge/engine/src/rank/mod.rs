@@ -227,8 +227,8 @@ impl Slate {
     fn prepare_relevance(&mut self, diversity: &DiversityV1, scores: &[f32]) {
         debug_assert!(!diversity.fields.is_empty());
         let score = |candidate: Option<&u32>| candidate.map_or(0.0, |candidate| scores[*candidate as usize]);
-        let ranked = self.order.iter().filter(|candidate| !scores[**candidate as usize].is_nan());
-        let (best, worst) = (score(self.order.first()), score(ranked.last()));
+        let mut ranked = self.order.iter().filter(|candidate| !scores[**candidate as usize].is_nan());
+        let (best, worst) = (score(self.order.first()), score(ranked.next_back()));
         let span = best - worst;
         self.relevance.clear();
         self.relevance.extend(self.order.iter().map(|candidate| {

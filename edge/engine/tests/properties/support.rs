@@ -223,6 +223,11 @@ pub(crate) fn features(engine: &mut Engine, request: &[u8]) -> Vec<Vec<f32>> {
     (0..matrix.features()).map(|feature| matrix.column(feature).to_vec()).collect()
 }
 
+/// All features of one item.
+pub(crate) fn of_item(features: &[Vec<f32>], item: usize) -> Vec<f32> {
+    features.iter().map(|column| column[item]).collect()
+}
+
 /// Equal bits, any NaN equal to any.
 pub(crate) fn assert_same(found: &[f32], expected: &[f32]) {
     let bits = |values: &[f32]| {
