@@ -221,9 +221,8 @@ impl Judged {
     /// queries of one resemble each other.
     pub(crate) fn results(&self) -> Vec<RankerResult> {
         let bootstrap = Bootstrap::default();
-        let values =
-            |ranker: usize, of: fn(&Measures) -> f64| self.measures[ranker].iter().map(of).collect::<Vec<f64>>();
-        let by_metric = |interval: &dyn Fn(fn(&Measures) -> f64) -> Option<Interval>| {
+        let values = |ranker: usize, of: Of| self.measures[ranker].iter().map(of).collect::<Vec<f64>>();
+        let by_metric = |interval: &dyn Fn(Of) -> Option<Interval>| {
             let bounds = METRICS.iter().filter_map(|(name, of)| Some((*name, Bounds::from(interval(*of)?))));
             bounds.collect::<BTreeMap<_, _>>()
         };
@@ -239,8 +238,11 @@ impl Judged {
     }
 }
 
+/// What a metric takes from the measures of a query.
+type Of = fn(&Measures) -> f64;
+
 /// The metrics, by name.
-const METRICS: [(&str, fn(&Measures) -> f64); 4] = [
+const METRICS: [(&str, Of); 4] = [
     ("ndcg@10", |measures| measures.ndcg),
     ("map", |measures| measures.map),
     ("mrr", |measures| measures.mrr),

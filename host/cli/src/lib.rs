@@ -4,6 +4,13 @@
 //! product logic: what is worth testing without a terminal lives in the crates below. Data go to standard output, talk
 //! goes to standard error, and the exit code says how it ended; [`reference`] is the
 //! page that says so to people.
+#![cfg_attr(
+    not(feature = "demo"),
+    allow(dead_code, reason = "a build without some commands has parts that only those use")
+)]
+
+#[cfg(not(any(feature = "compile", feature = "run")))]
+compile_error!("enable one of the features compile, train, run, demo: without them there is no command");
 
 mod bundle;
 mod command;
@@ -19,6 +26,8 @@ mod file;
 mod flyer;
 #[cfg(feature = "run")]
 mod guest;
+#[cfg(feature = "train")]
+mod learner;
 mod log;
 mod printer;
 mod reference;

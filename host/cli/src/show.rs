@@ -21,7 +21,8 @@ use crate::log::{Stretch, stretches};
 use crate::printer::{BOLD, styled};
 use crate::table::{Side, Table};
 
-type Shown = Result<(Value, String), DecodeError>;
+/// A file's content for scripts and for people.
+pub(crate) type Shown = Result<(Value, String), DecodeError>;
 
 fn shown(value: &impl Serialize, text: String) -> Shown {
     Ok((serde_json::to_value(value).unwrap_or_default(), text))

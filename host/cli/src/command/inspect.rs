@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use selvedge_compile::inspect;
 use selvedge_format::{container, decision, record, request, state};
-use serde_json::Value;
 
 use crate::bundle::BundleFile;
 use crate::error::{CliError, Exit};
@@ -33,7 +32,7 @@ pub(crate) struct InspectArgs {
 struct Kind {
     magic: &'static [u8],
     name: &'static str,
-    show: fn(&[u8], Option<&BundleFile>) -> Result<(Value, String), selvedge_format::DecodeError>,
+    show: fn(&[u8], Option<&BundleFile>) -> show::Shown,
 }
 
 const KINDS: [Kind; 4] = [

@@ -3,18 +3,17 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use selvedge_compile::{LinearModel, TrainedModel, compile, import, lower_program};
-use selvedge_format::model::Link;
-use selvedge_spec::Learner;
+use selvedge_compile::{TrainedModel, compile, import, lower_program};
 use selvedge_train::dataset::{Dataset, FlyerQueries, Query};
-use selvedge_train::learn::{self, LearnError, TrainingSet};
+use selvedge_train::learn::TrainingSet;
 use selvedge_train::replay::{Keep, Replay, Replayed};
 use serde::Serialize;
 
-use crate::declared::{Declared, DeclaredArgs};
+use crate::declared::DeclaredArgs;
 use crate::error::{CliError, Exit};
 use crate::file;
 use crate::flyer::{DataArgs, Fold, Judged, Judgement, Weeks, progress};
+use crate::learner;
 use crate::printer::Printer;
 
 /// Train a model on replayed events, and judge it on later weeks.
@@ -80,11 +79,11 @@ pub(crate) fn run(args: &TrainArgs, printer: &Printer) -> Result<(), CliError> {
     let replayed = replay.run(&queries, keep, &mut progress(printer))?;
 
     let mut set = TrainingSet::new(declared.features.features.len());
-    let (negatives, seed) = sampling(&declared.model.learner);
+    let (negatives, seed) = learner::sampling(&declared.model.learner);
     for rows in &replayed.rows {
-        set.push(&rows.values, &queries[rows.query].relevant, negatives, seed);
+        set.push(rows.query as u32, &rows.values, &queries[rows.query].relevant, negatives, seed);
     }
-    let trained = learn(&declared, &set, printer)?;
+    let trained = learner::learn(&declared.features, &declared.model, &set, printer)?;
     let model = import(&trained)?;
     let bundle = compile(&declared.features, &declared.model, &model)?;
     let judged = Judged::new(&bundle.bytes, &dataset, &queries, &replayed)
@@ -127,40 +126,6 @@ impl TrainArgs {
             false if held_out || self.holdout_fold == Fold::None => Keep::Request,
             false => Keep::Nothing,
         }
-    }
-}
-
-/// The trained model as the file that the compiler reads.
-fn learn(declared: &Declared, set: &TrainingSet, printer: &Printer) -> Result<Vec<u8>, CliError> {
-    let objective = declared.model.objective;
-    match &declared.model.learner {
-        Learner::Trees(training) => Ok(learn::trees(set, objective, training, &mut progress(printer))?),
-        Learner::Linear(training) => {
-            let learned = learn::linear(set, objective, training, &mut progress(printer))?;
-            let names = || declared.features.features.iter().map(|feature| feature.name.clone());
-            let model = LinearModel {
-                bias: learned.bias,
-                link: Link::Identity,
-                weights: names().zip(learned.weights).collect(),
-                centres: names().zip(learned.centres).collect(),
-            };
-            Ok(model.to_json().into_bytes())
-        }
-    }
-}
-
-/// Share of the irrelevant candidates that are learned from, and the seed that draws them.
-const fn sampling(learner: &Learner) -> (f64, u64) {
-    match learner {
-        Learner::Trees(training) => (training.negatives, training.seed),
-        Learner::Linear(training) => (training.negatives, training.seed),
-    }
-}
-
-impl From<LearnError> for CliError {
-    fn from(error: LearnError) -> Self {
-        let hint = "look at [model] and [train] in model.toml, and at --weeks and --holdout-fold";
-        Self::new(Exit::Usage, error).hint(hint)
     }
 }
 

@@ -98,7 +98,7 @@ fn what_is_trained_and_judged_is_told() {
         ],
     );
     // Figures of made-up data say nothing; their places do.
-    assert_shown!(shown, (r" *[-+]?\d\.\d{4}", " [figure]"), (r" *\b\d+ (rows|queries)", " [number] $1"));
+    assert_shown!(shown, (r"[-+]?\d\.\d{4}", "#.####"), (r"\b\d+ (rows|queries)", "[number] $1"));
 }
 
 #[test]
