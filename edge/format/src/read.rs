@@ -1,4 +1,7 @@
 //! Little-endian arrays and scalars in bytes of unknown alignment.
+//!
+//! Everything here is a few instructions and `#[inline]`: in the guest this crate is built for size, and inlining lets
+//! the engine, which is built for speed, have its own copies. It makes the module smaller as well.
 
 use crate::{DecodeError, DecodeErrorKind};
 
@@ -10,22 +13,27 @@ pub(crate) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
+    #[inline]
     pub(crate) const fn new(bytes: &'a [u8], place: &'static str) -> Self {
         Self { bytes, at: 0, place }
     }
 
+    #[inline]
     pub(crate) const fn offset(&self) -> usize {
         self.at
     }
 
+    #[inline]
     pub(crate) const fn remaining(&self) -> usize {
         self.bytes.len() - self.at
     }
 
+    #[inline]
     pub(crate) const fn invalid(&self) -> DecodeError {
         DecodeError::invalid(self.place, self.at)
     }
 
+    #[inline]
     pub(crate) fn take(&mut self, len: usize) -> Result<&'a [u8], DecodeError> {
         let rest = &self.bytes[self.at..];
         if len > rest.len() {
@@ -40,28 +48,34 @@ impl<'a> Reader<'a> {
     }
 
     /// `count` elements of `size` bytes.
+    #[inline]
     pub(crate) fn array(&mut self, count: usize, size: usize) -> Result<&'a [u8], DecodeError> {
         self.take(count.saturating_mul(size))
     }
 
+    #[inline]
     pub(crate) fn u16(&mut self) -> Result<u16, DecodeError> {
         Ok(u16::from_le_bytes(fixed(self.take(2)?)))
     }
 
+    #[inline]
     pub(crate) fn u32(&mut self) -> Result<u32, DecodeError> {
         Ok(u32::from_le_bytes(fixed(self.take(4)?)))
     }
 
+    #[inline]
     pub(crate) fn u64(&mut self) -> Result<u64, DecodeError> {
         Ok(u64::from_le_bytes(fixed(self.take(8)?)))
     }
 
+    #[inline]
     pub(crate) fn finish(self) -> Result<(), DecodeError> {
         if self.remaining() == 0 { Ok(()) } else { Err(self.invalid()) }
     }
 }
 
 /// `bytes` as an array; the caller has cut exactly `N` of them.
+#[inline]
 pub(crate) fn fixed<const N: usize>(bytes: &[u8]) -> [u8; N] {
     let mut array = [0; N];
     array.copy_from_slice(bytes);
@@ -77,18 +91,21 @@ macro_rules! le_array {
         impl<'a> $name<'a> {
             /// Views `bytes`; a trailing remainder shorter than one element is left out.
             #[must_use]
+            #[inline]
             pub const fn new(bytes: &'a [u8]) -> Self {
                 Self(bytes)
             }
 
             /// Number of elements.
             #[must_use]
+            #[inline]
             pub const fn len(&self) -> usize {
                 self.0.len() / size_of::<$value>()
             }
 
             /// Whether there are none.
             #[must_use]
+            #[inline]
             pub const fn is_empty(&self) -> bool {
                 self.len() == 0
             }
@@ -102,6 +119,7 @@ macro_rules! le_array {
             }
 
             /// All elements in order.
+            #[inline]
             pub fn iter(&self) -> impl ExactSizeIterator<Item = $value> + 'a {
                 self.0.chunks_exact(size_of::<$value>()).map(|chunk| <$value>::from_le_bytes(fixed(chunk)))
             }

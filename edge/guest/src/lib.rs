@@ -155,7 +155,7 @@ mod tests {
         let mut guest = Guest::default();
         let bytes = ContainerBuilder::new(Kind::Bundle).build();
         let address = guest.alloc(bytes.len()).expect("there is memory");
-        assert_eq!(guest.load(address, bytes.len()), ErrorCode::Truncated as u32);
+        assert_eq!(guest.load(address, bytes.len()), ErrorCode::MissingSection as u32);
         assert!(guest.decide(address, bytes.len()).is_empty(), "the buffer is gone");
     }
 
