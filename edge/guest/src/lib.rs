@@ -127,7 +127,6 @@ impl Guest {
 #[cfg(test)]
 mod tests {
     use selvedge_format::ErrorCode;
-    use selvedge_format::container::{ContainerBuilder, Kind};
     use selvedge_format::decision::DecisionView;
 
     use super::*;
@@ -153,10 +152,9 @@ mod tests {
     #[test]
     fn loading_takes_the_buffer_even_when_it_refuses_the_bytes() {
         let mut guest = Guest::default();
-        let bytes = ContainerBuilder::new(Kind::Bundle).build();
-        let address = guest.alloc(bytes.len()).expect("there is memory");
-        assert_eq!(guest.load(address, bytes.len()), ErrorCode::MissingSection as u32);
-        assert!(guest.decide(address, bytes.len()).is_empty(), "the buffer is gone");
+        let address = guest.alloc(64).expect("there is memory");
+        assert_eq!(guest.load(address, 64), ErrorCode::BadMagic as u32);
+        assert!(guest.decide(address, 64).is_empty(), "the buffer is gone");
     }
 
     #[test]
