@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use crate::gates::Gates;
+use crate::gates::{Gates, read_figures};
 use crate::say::Steps;
 use crate::{guest, process, rules, setup};
 
@@ -33,7 +33,21 @@ pub(crate) fn run(workspace: &Path, steps: &mut Steps) -> Result<()> {
     })?;
     steps.step("doc-tests", || {
         process::run(&mut cargo(workspace, &["test", "--workspace", "--doc"]), "read the first failure above")
-    })
+    })?;
+    steps.step("demo, quick", || quick_demo(workspace))
+}
+
+/// The whole chain on a few made-up households; its figures are the same every time, and those of bytes and fuel have
+/// limits.
+fn quick_demo(workspace: &Path) -> Result<()> {
+    let output = workspace.join("target/demo");
+    let figures = output.join("quick.json");
+    let mut demo =
+        cargo(workspace, &["run", "--quiet", "--package", "selvedge-cli", "--", "--quiet", "demo", "--quick"]);
+    demo.arg("--guest").arg(guest::module(workspace));
+    demo.arg("--report").arg(output.join("quick.html")).arg("--json").arg(&figures);
+    process::run(&mut demo, "read the message above")?;
+    Gates::read(workspace)?.check(&read_figures(&figures)?)
 }
 
 fn cargo(workspace: &Path, arguments: &[&str]) -> Command {

@@ -9,6 +9,7 @@ mod checks;
 mod fuzz;
 mod gates;
 mod guest;
+mod lightgbm;
 mod process;
 mod rules;
 mod say;
@@ -18,7 +19,7 @@ mod tools;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -64,12 +65,26 @@ enum Task {
         #[arg(long, value_name = "N", default_value_t = 60)]
         seconds: u64,
     },
+    /// Compare the demo's ranker with LightGBM's on the same rows (LightGBM comes from PyPI)
+    Lightgbm {
+        /// Write the figures as JSON
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+    },
     /// Build the guest and run the benchmarks
     Bench {
         /// Passed on to criterion: a filter, --save-baseline NAME, ...
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
+}
+
+/// `selvedge demo` with the guest that was built here; arguments are to be added.
+fn demo(workspace: &Path) -> Command {
+    let mut cargo = process::cargo();
+    cargo.current_dir(workspace).args(["run", "--release", "--package", "selvedge-cli", "--", "demo", "--guest"]);
+    cargo.arg(guest::module(workspace));
+    cargo
 }
 
 fn main() -> ExitCode {
@@ -98,19 +113,21 @@ fn perform(task: Task, steps: &mut Steps) -> Result<()> {
         Task::Demo { arguments } => {
             let toolchain = steps.step("setup", setup::run)?;
             steps.step("guest", || guest::build(workspace, &toolchain))?;
-            steps.step("demo", || {
-                let mut cargo = process::cargo();
-                cargo.current_dir(workspace).args([
-                    "run",
-                    "--release",
-                    "--package",
-                    "selvedge-cli",
-                    "--",
-                    "demo",
-                    "--guest",
-                ]);
-                cargo.arg(guest::module(workspace)).args(&arguments);
-                process::run(&mut cargo, "read the message above")
+            steps.step("demo", || process::run(demo(workspace).args(&arguments), "read the message above"))?;
+        }
+        Task::Lightgbm { json } => {
+            let toolchain = steps.step("setup", setup::run)?;
+            steps.step("guest", || guest::build(workspace, &toolchain))?;
+            let rows = workspace.join("target/demo/rows");
+            steps.step("demo", || process::run(demo(workspace).arg("--rows").arg(&rows), "read the message above"))?;
+            let packages = steps.step("lightgbm", lightgbm::packages)?;
+            steps.step("compare", || {
+                let mut compare = Command::new("python3");
+                compare.env("PYTHONPATH", packages).arg(workspace.join("benches/lightgbm/compare.py")).arg(&rows);
+                if let Some(json) = &json {
+                    compare.arg("--json").arg(json);
+                }
+                process::run(&mut compare, "read the message above")
             })?;
         }
         Task::Test => checks::run(workspace, steps)?,

@@ -40,9 +40,8 @@ pub fn baselines(dataset: &Dataset, queries: &[Query]) -> Vec<Baselines> {
             window.pop_front();
         }
         let sales = |candidate: &u32| popularity[query.candidates[*candidate as usize] as usize];
-        let bought = |candidate: &u32| {
-            own.get(&(query.user, query.candidates[*candidate as usize])).copied().unwrap_or(0)
-        };
+        let bought =
+            |candidate: &u32| own.get(&(query.user, query.candidates[*candidate as usize])).copied().unwrap_or(0);
         let flyer: Vec<u32> = (0..query.candidates.len() as u32).collect();
         let sorted = |key: &dyn Fn(&u32) -> (u32, u32)| {
             let mut order = flyer.clone();

