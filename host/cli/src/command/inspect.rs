@@ -46,6 +46,9 @@ pub(crate) fn run(args: &InspectArgs, printer: &Printer) -> Result<(), CliError>
     let bytes = file::read(&args.file, file::MAX_BYTES)?;
     let (json, text) = if bytes.starts_with(&container::MAGIC) {
         check(&bytes, &args.file)?;
+        if args.bundle.is_some() {
+            printer.warn("--bundle gives names to user states, requests and decisions; this file is none of them");
+        }
         let inspection = inspect(&bytes).map_err(|error| CliError::from(error).in_file(&args.file))?;
         (serde_json::to_value(&inspection).unwrap_or_default(), inspection.to_string())
     } else {

@@ -93,6 +93,9 @@ pub(crate) fn run(args: &RankArgs, printer: &Printer) -> Result<(), CliError> {
         printer.data(show::decision_text(&decision).trim_end());
         printer.say(format_args!("fuel {}", decided.fuel));
     }
+    if shared.is_none() && !bundle.program.global_tables.is_empty() {
+        printer.warn("the bundle reads counters over all users, and without --shared they count as never seen");
+    }
     if decision.status == "fallback" {
         let error = decision.error.map_or_else(String::new, |error| format!(" [{error}]"));
         let reason = decision.reason.unwrap_or("unknown");

@@ -80,7 +80,7 @@ fn data_and_talk_keep_to_their_streams() {
     let shop = Shop::new();
     let ranked = shop.run("rank --bundle bundle.svb --request request.json --json");
     assert_eq!(ranked.json()["slots"][0]["id"], "apple", "{ranked}");
-    let quiet = shop.run("rank --bundle bundle.svb --request request.json --quiet");
+    let quiet = shop.run("rank --bundle bundle.svb --shared shared-state.bin --request request.json --quiet");
     assert!(quiet.stderr.is_empty(), "{quiet}");
     let failed = shop.run("inspect trained.json --json");
     assert!(failed.stdout.is_empty(), "{failed}");
