@@ -2,8 +2,7 @@
 //!
 //! A command here reads files and arguments, calls the crate that does the work, and shows what came out. It holds no
 //! product logic: what is worth testing without a terminal lives in the crates below. Data go to standard output, talk
-//! goes to standard error, and the exit code says how it ended; [`reference`] is the
-//! page that says so to people.
+//! goes to standard error, and the exit code says how it ended; [`reference()`] is the page about all of it.
 #![cfg_attr(
     not(feature = "demo"),
     allow(dead_code, reason = "a build without some commands has parts that only those use")
