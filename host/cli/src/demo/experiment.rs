@@ -575,3 +575,46 @@ fn bootstrap() -> Bootstrap {
 fn or_nothing(interval: Option<Interval>) -> Interval {
     interval.unwrap_or(Interval { mean: 0.0, low: 0.0, high: 0.0 })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn module() -> GuestModule {
+        let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/guest/selvedge-guest.wasm");
+        let path = std::env::var_os("SELVEDGE_GUEST").map_or(built, Into::into);
+        GuestModule::read(path).expect("`cargo xtask wasm` builds the guest module that this test runs")
+    }
+
+    #[test]
+    fn features_computed_in_wasm_equal_the_training_rows_bit_for_bit() {
+        let printer = Printer::new(true);
+        let experiment = Experiment::prepare(true, true, &printer).expect("made-up data need nothing");
+        let ranker = experiment.ranker(FEATURES, TREES, &printer).expect("the recipe is valid");
+        let bundle = experiment.learn(&ranker, 0, &printer).expect("there is something to learn");
+        let mut instance = Instance::new(&module(), RunnerLimits::default());
+        instance.load(bundle.bytes.as_slice()).expect("the bundle loads");
+        let mut loaded = None;
+        let mut compared = 0;
+        for case in &ranker.replayed.cases {
+            if loaded != Some(case.shared) {
+                let shared = ranker.replayed.shared_states[case.shared].as_slice();
+                instance.load_shared(shared).expect("the shared state loads");
+                loaded = Some(case.shared);
+            }
+            let computed = instance.features(&case.request).expect("the request is valid");
+            let rows = ranker.replayed.rows.iter().find(|rows| rows.query == case.query).expect("rows are kept as well");
+            let trained = |feature: usize| rows.values.iter().skip(feature).step_by(computed.features);
+            for feature in 0..computed.features {
+                for (wasm, trained) in computed.column(feature).iter().zip(trained(feature)) {
+                    let name = &ranker.features.features[feature].name;
+                    assert_eq!(wasm.to_bits(), trained.to_bits(), "{name}: {wasm} in wasm, {trained} in training");
+                    compared += 1;
+                }
+            }
+        }
+        assert!(compared > 100_000, "only {compared} values were compared");
+    }
+}
