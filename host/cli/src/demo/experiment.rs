@@ -552,14 +552,47 @@ fn or_nothing(interval: Option<Interval>) -> Interval {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
+    use selvedge_engine::{Engine, Limits};
+    use selvedge_format::AlignedBytes;
 
     use super::*;
 
-    fn module() -> GuestModule {
-        let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/guest/selvedge-guest.wasm");
-        let path = std::env::var_os("SELVEDGE_GUEST").map_or(built, Into::into);
-        GuestModule::read(path).expect("`cargo xtask wasm` builds the guest module that this test runs")
+    fn module(name: &str) -> GuestModule {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/guest").join(name);
+        GuestModule::read(path).expect("`cargo xtask wasm` builds the guest modules that this test runs")
+    }
+
+    #[test]
+    fn decisions_are_the_same_bytes_natively_and_in_wasm_with_and_without_simd() {
+        let printer = Printer::new(true);
+        let experiment = Experiment::prepare(true, true, &printer).expect("made-up data need nothing");
+        for (features, model) in [(FEATURES, TREES), (LINEAR_FEATURES, LINEAR)] {
+            let ranker = experiment.ranker(features, model, &printer).expect("the recipe is valid");
+            let bundle = experiment.learn(&ranker, 0, &printer).expect("there is something to learn");
+            let mut native = Engine::new(Limits::default());
+            native.load(AlignedBytes::copy_of(&bundle.bytes)).expect("the bundle loads");
+            let guests = ["selvedge-guest.wasm", "selvedge-guest-plain.wasm"];
+            let mut guests = guests.map(|name| Instance::new(&module(name), RunnerLimits::default()));
+            for guest in &mut guests {
+                guest.load(bundle.bytes.as_slice()).expect("the bundle loads");
+            }
+            let mut loaded = None;
+            for case in &ranker.replayed.cases {
+                if loaded != Some(case.shared) {
+                    let shared = ranker.replayed.shared_states[case.shared].as_slice();
+                    native.load(AlignedBytes::copy_of(shared)).expect("the shared state loads");
+                    for guest in &mut guests {
+                        guest.load_shared(shared).expect("the shared state loads");
+                    }
+                    loaded = Some(case.shared);
+                }
+                let request = asking(&case.request, 50, REASONS);
+                let decided = native.decide(&request);
+                for guest in &mut guests {
+                    assert_eq!(decided, guest.decide(&request).expect("it decides").decision, "query {}", case.query);
+                }
+            }
+        }
     }
 
     #[test]
@@ -568,7 +601,7 @@ mod tests {
         let experiment = Experiment::prepare(true, true, &printer).expect("made-up data need nothing");
         let ranker = experiment.ranker(FEATURES, TREES, &printer).expect("the recipe is valid");
         let bundle = experiment.learn(&ranker, 0, &printer).expect("there is something to learn");
-        let mut instance = Instance::new(&module(), RunnerLimits::default());
+        let mut instance = Instance::new(&module("selvedge-guest.wasm"), RunnerLimits::default());
         instance.load(bundle.bytes.as_slice()).expect("the bundle loads");
         let mut loaded = None;
         let mut compared = 0;
