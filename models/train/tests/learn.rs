@@ -7,8 +7,11 @@ use selvedge_spec::{LinearTraining, Objective, TreeTraining};
 use selvedge_train::learn::{self, LearnError, TrainingSet};
 use selvedge_train::metric::{Measures, rank};
 
+/// Values as `[candidate][feature]`, and which candidates are relevant.
+type Posed = (Vec<f32>, Vec<bool>);
+
 /// Queries of eight candidates; the relevant one has the largest `2 a - b`, and `c` is noise with gaps.
-fn made_up(queries: u32) -> (TrainingSet, Vec<(Vec<f32>, Vec<bool>)>) {
+fn made_up(queries: u32) -> (TrainingSet, Vec<Posed>) {
     let mut draw = ChaCha8Rng::seed_from_u64(5);
     let mut set = TrainingSet::new(3);
     let mut posed = Vec::new();
@@ -29,7 +32,7 @@ fn made_up(queries: u32) -> (TrainingSet, Vec<(Vec<f32>, Vec<bool>)>) {
     (set, posed)
 }
 
-fn ndcg(posed: &[(Vec<f32>, Vec<bool>)], score: impl Fn(&[f32]) -> f32) -> f64 {
+fn ndcg(posed: &[Posed], score: impl Fn(&[f32]) -> f32) -> f64 {
     let measures = posed.iter().map(|(values, relevant)| {
         let scores: Vec<f32> = values.chunks_exact(3).map(&score).collect();
         Measures::of(relevant, &rank(&scores)).ndcg
