@@ -25,7 +25,7 @@ const ARROWS: [(&str, &[&str]); 11] = [
     ("selvedge-train", &["selvedge-spec", "selvedge-wire"]),
     ("selvedge-runner", &["selvedge-format"]), // the guest module reaches it as bytes
     ("selvedge-cli", &["selvedge-compile", "selvedge-train", "selvedge-runner", "selvedge-wire"]),
-    ("selvedge-benches", &["selvedge-cli"]),
+    ("selvedge-benches", &["selvedge-wire"]),
     ("xtask", &[]),
 ];
 
