@@ -147,7 +147,7 @@ fn read_request(args: &RankArgs, bundle: &BundleFile, printer: &Printer) -> Resu
     }
     for (id, count) in seen.into_iter().filter(|(_, count)| *count > 1) {
         let id: String = id.chars().take(40).collect();
-        printer.warn(format_args!("{count} candidates have the id `{id}`: each is ranked by itself"));
+        printer.warn(format_args!("{count} candidates have the id `{id}`: only the first can enter the slate"));
     }
     if args.state.is_some() || args.reasons.is_some() {
         let state = args.state.as_deref().map(|path| read_state(path, &request.bytes)).transpose()?;
