@@ -4,7 +4,7 @@ use selvedge_format::container::{Container, ContainerBuilder, Kind};
 use selvedge_format::record::RecordView;
 use serde_json::{Value, json};
 
-use crate::shop::{REQUEST, Shop, assert_shown, session};
+use crate::shop::{REQUEST, Shop, assert_shown, transcript};
 
 const RANK: &str = "rank --bundle bundle.svb --shared shared-state.bin --state user-state.bin";
 
@@ -18,7 +18,7 @@ fn request(change: impl FnOnce(&mut Value)) -> String {
 #[test]
 fn a_request_is_ranked_with_reasons() {
     let shop = Shop::new();
-    assert_shown!(session(
+    assert_shown!(transcript(
         &shop,
         &[&format!("{RANK} --request request.json --reasons 3"), "rank --bundle bundle.svb --request request.json",],
     ));
@@ -57,7 +57,7 @@ fn requests_that_cannot_be_ranked_keep_their_order_and_say_why() {
     shop.write("none.json", r#"{"time": 0, "candidates": []}"#);
     let many: Vec<Value> = (0..10_000).map(|id| json!({"id": format!("p{id}")})).collect();
     shop.write("many.json", json!({"time": 0, "candidates": many}).to_string());
-    assert_shown!(session(
+    assert_shown!(transcript(
         &shop,
         &["rank --bundle bundle.svb --request none.json", "rank --bundle bundle.svb --request many.json"],
     ));
@@ -88,7 +88,7 @@ fn mistakes_in_a_request_are_named_with_their_place() {
         })
         .collect();
     let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
-    assert_shown!(session(&shop, &lines));
+    assert_shown!(transcript(&shop, &lines));
 }
 
 #[test]
@@ -98,7 +98,7 @@ fn a_huge_string_costs_no_more_than_its_bytes() {
     shop.write("longer.json", request(|request| request["candidates"][0]["brand"] = json!("x".repeat(5_000_000))));
     let long = shop.run("rank --bundle bundle.svb --request long.json --json");
     assert_eq!(long.json()["status"], "personalized", "{long}");
-    assert_shown!(session(&shop, &["rank --bundle bundle.svb --request longer.json"]));
+    assert_shown!(transcript(&shop, &["rank --bundle bundle.svb --request longer.json"]));
 }
 
 #[test]
@@ -107,7 +107,7 @@ fn files_of_another_kind_are_refused() {
     let bundle = shop.read("bundle.svb");
     shop.write("cut.svb", &bundle[..bundle.len() - 1]);
     shop.write("not.wasm", "\0asm but not really");
-    assert_shown!(session(
+    assert_shown!(transcript(
         &shop,
         &[
             "rank --bundle cut.svb --request request.json",
@@ -128,14 +128,14 @@ fn an_oversized_bundle_is_refused() {
         builder.required(section.tag, section.version, bytes[section.range.clone()].to_vec())
     });
     shop.write("large.svb", small.optional(0x99, 1, vec![0; 65 << 20]).build());
-    assert_shown!(session(&shop, &["rank --bundle large.svb --request request.json"]));
+    assert_shown!(transcript(&shop, &["rank --bundle large.svb --request request.json"]));
 }
 
 #[test]
 fn a_trap_is_reported_and_its_request_can_be_run_again() {
     let shop = Shop::new();
     let rank = "rank --bundle bundle.svb --request";
-    assert_shown!(session(
+    assert_shown!(transcript(
         &shop,
         &[
             &format!("{rank} request.json --fuel 1000 --traps broken"),
@@ -154,7 +154,7 @@ fn a_recorded_decision_is_reproduced_to_the_byte() {
     ] {
         assert_eq!(shop.run(&line).code, Some(0));
     }
-    assert_shown!(session(
+    assert_shown!(transcript(
         &shop,
         &[
             "replay --bundle bundle.svb --shared shared-state.bin decisions.log",
@@ -178,7 +178,7 @@ fn a_decision_that_differs_is_shown_field_by_field() {
     let mut changed = Vec::new();
     RecordView { request: record.request, decision: &decision }.write(&mut changed);
     shop.write("changed.log", [changed, log].concat());
-    assert_shown!(session(&shop, &["replay --bundle bundle.svb --shared shared-state.bin changed.log"]));
+    assert_shown!(transcript(&shop, &["replay --bundle bundle.svb --shared shared-state.bin changed.log"]));
 }
 
 #[test]
@@ -194,7 +194,7 @@ fn damage_to_a_log_loses_no_other_record() {
     shop.write("cut.log", &log[..log.len() - 9]);
     shop.write("none.log", "");
     let replay = "replay --bundle bundle.svb --shared shared-state.bin";
-    assert_shown!(session(
+    assert_shown!(transcript(
         &shop,
         &[&format!("{replay} damaged.log"), &format!("{replay} cut.log"), &format!("{replay} none.log")],
     ));

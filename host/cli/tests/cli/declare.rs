@@ -1,6 +1,6 @@
 //! `compile` and `features`: declarations, trained models, and what is wrong with them.
 
-use crate::shop::{FEATURES, MODEL, Shop, assert_shown, session};
+use crate::shop::{FEATURES, MODEL, Shop, assert_shown, transcript};
 
 #[test]
 fn a_bundle_is_compiled_and_reported() {
@@ -28,7 +28,7 @@ fn mistakes_in_declarations_are_shown_where_they_are() {
     shop.write("rule.toml", MODEL.replace("\"brand\"", "\"brnad\""));
     shop.write("broken.toml", "version = 1\n[model\n");
     shop.write("latin.toml", b"version = 1 # caf\xe9\n");
-    assert_shown!(session(
+    assert_shown!(transcript(
         &shop,
         &[
             "compile --model model.toml --features typo.toml --trained trained.json",
@@ -47,7 +47,7 @@ fn trained_models_that_do_not_fit_are_refused_by_name() {
     shop.write("pickle.json", b"\x80\x04\x95\x00\x00");
     shop.write("cut.json", r#"{"kind": "linear", "bias": 0, "weig"#);
     shop.write("array.json", "[1, 2]");
-    assert_shown!(session(
+    assert_shown!(transcript(
         &shop,
         &[
             "compile --model model.toml --trained stranger.json",

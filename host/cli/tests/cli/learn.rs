@@ -1,6 +1,6 @@
 //! `train` and `eval`, and the whole chain between them, on made-up data.
 
-use crate::shop::{Shop, assert_shown, session};
+use crate::shop::{Shop, assert_shown, transcript};
 
 const FEATURES: &str = r#"version = 1
 [fields.item]
@@ -89,7 +89,7 @@ fn training_is_reproducible_to_the_byte() {
 #[test]
 fn what_is_trained_and_judged_is_told() {
     let shop = shop();
-    let shown = session(
+    let shown = transcript(
         &shop,
         &[
             &format!("train --model linear.toml {DATA} --weeks 4..14 --tune 15..17 --out small"),
@@ -105,7 +105,7 @@ fn what_is_trained_and_judged_is_told() {
 fn what_cannot_be_trained_or_judged_is_refused() {
     let shop = shop();
     shop.write("logistic.toml", model("linear", "rounds = 5").replace("lambdarank", "logistic"));
-    assert_shown!(session(
+    assert_shown!(transcript(
         &shop,
         &[
             &format!("train --model trees.toml {DATA} --out small"),

@@ -1,6 +1,6 @@
 //! `inspect`: every kind of file, and every kind of damage.
 
-use crate::shop::{Shop, assert_shown, session};
+use crate::shop::{Shop, assert_shown, transcript};
 
 #[test]
 fn each_kind_of_file_is_shown() {
@@ -12,7 +12,7 @@ fn each_kind_of_file_is_shown() {
     let (record, _) = selvedge_format::record::RecordView::read(&log).expect("a record");
     shop.write("request.svrq", record.request);
     shop.write("decision.svdc", record.decision);
-    assert_shown!(session(
+    assert_shown!(transcript(
         &shop,
         &[
             "inspect bundle.svb",
@@ -60,7 +60,7 @@ fn damaged_and_foreign_files_are_refused_with_what_to_do() {
     shop.write("newer.svb", newer);
     shop.write("cut-state.bin", &state[..state.len() - 7]);
     shop.write("empty", "");
-    assert_shown!(session(
+    assert_shown!(transcript(
         &shop,
         &[
             "inspect cut.svb",

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::shop::{Shop, assert_shown, session};
+use crate::shop::{Shop, assert_shown, transcript};
 
 #[test]
 fn short_help_fits_a_screen() {
@@ -41,7 +41,7 @@ fn the_reference_is_what_the_help_says() {
 #[test]
 fn wrong_arguments_are_explained() {
     let shop = Shop::new();
-    assert_shown!(session(
+    assert_shown!(transcript(
         &shop,
         &[
             "",
@@ -61,7 +61,7 @@ fn wrong_arguments_are_explained() {
 #[test]
 fn files_that_are_not_there_are_named() {
     let shop = Shop::new();
-    assert_shown!(session(
+    assert_shown!(transcript(
         &shop,
         &[
             "inspect nothing.svb",

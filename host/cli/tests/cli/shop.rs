@@ -193,7 +193,7 @@ impl std::fmt::Display for Ran {
 }
 
 /// Several command lines and what came of each.
-pub(crate) fn session(shop: &Shop, lines: &[&str]) -> String {
+pub(crate) fn transcript(shop: &Shop, lines: &[&str]) -> String {
     lines.iter().map(|line| shop.run(line).to_string()).collect::<Vec<_>>().join("\n")
 }
 
