@@ -8,6 +8,7 @@ use selvedge_format::policy::{AtMostV1, DiversityV1, ExcludeV1, PolicyV1};
 use selvedge_format::program::{
     By, CounterRef, Decay, Measure, OpV1, Overlap, ProgramV1, Scope, TableRef, TimePart, TokensOf,
 };
+use selvedge_format::shared::{SharedParts, TableParts};
 use selvedge_format::{AlignedBytes, key};
 use selvedge_wire::{RequestBuilder, Values};
 
@@ -17,7 +18,8 @@ use crate::trees::{Draw, tree};
 const SLATE: u32 = 6;
 const REASONS: u32 = 3;
 
-/// An engine with everything on: counters, history, words, rules, diversity, trees; and requests to it.
+/// An engine with everything on: counters of this user and of all, history, words, times, rules, diversity, trees; and
+/// requests to it.
 pub(crate) struct World {
     pub(crate) engine: Engine,
     pub(crate) request: fn(usize) -> RequestBuilder,
@@ -29,11 +31,16 @@ fn busy_program() -> ProgramV1 {
         column(Measure::Value, Decay::Window { bucket_s: 604_800, buckets: 4 }),
     ];
     let counter = |column| CounterRef { table: TableRef::User(0), column };
+    let of_all = |column| CounterRef { table: TableRef::Global(0), column };
     let mut program = program([
         OpV1::Number { field: PRICE },
+        OpV1::TimeDifference { field: SINCE, unit_s: 3_600 },
         OpV1::Counter(counter(0)),
         OpV1::Share(counter(1)),
         OpV1::Recency { table: TableRef::User(0), unit_s: 3_600 },
+        OpV1::Rate { numerator: of_all(1), denominator: of_all(0), weight: 2.0, prior: 0.5 },
+        OpV1::Share(of_all(0)),
+        OpV1::Recency { table: TableRef::Global(0), unit_s: 3_600 },
         OpV1::InteractedWith { event: key(b"buy"), by: By::Field(BRAND), within_s: u32::MAX, last: 20 },
         OpV1::TokenOverlap { field: NAME, with: TokensOf::Context { field: QUERY }, metric: Overlap::Jaccard },
         OpV1::TokenOverlap {
@@ -44,7 +51,8 @@ fn busy_program() -> ProgramV1 {
         OpV1::LocalTime { part: TimePart::Hour },
         OpV1::Position,
     ]);
-    program.user_tables = vec![table("user", "buy", By::Field(BRAND), columns)];
+    program.user_tables = vec![table("user", "buy", By::Field(BRAND), columns.clone())];
+    program.global_tables = vec![table("global", "buy", By::Item, columns)];
     program.history_events = 20;
     program
 }
@@ -71,6 +79,25 @@ fn stocked() -> Catalogue {
     Catalogue { items: (0..ITEMS.len()).map(|at| (at != 5).then(|| item(at))).collect() }
 }
 
+/// The shared state: what is stocked, and how often every second item was bought.
+fn published() -> SharedParts {
+    let declared = &busy_program().global_tables[0];
+    let mut keys: Vec<u64> = ITEMS.iter().step_by(2).map(|item| key(item.as_bytes())).collect();
+    keys.sort_unstable();
+    let bought: Vec<f32> = (1..=keys.len()).map(|at| at as f32).collect();
+    let total = bought.iter().sum();
+    let counters = TableParts {
+        id: declared.id,
+        columns: declared.columns.iter().map(|column| (column.id, column.decay)).collect(),
+        last: vec![NOW_S - 1_000; keys.len()],
+        keys,
+        values: vec![bought.clone(), bought],
+        total_last: NOW_S - 1_000,
+        totals: vec![total, total],
+    };
+    SharedParts { tables: vec![counters], ..stocked().parts() }
+}
+
 /// What the user did.
 fn past() -> Vec<u8> {
     let event = |at: usize| Happening {
@@ -85,7 +112,7 @@ fn past() -> Vec<u8> {
 
 pub(crate) fn world() -> World {
     let mut engine = engine(&busy_bundle(), Limits::default());
-    load_shared(&mut engine, &stocked().parts());
+    load_shared(&mut engine, &published());
     World { engine, request: busy_request }
 }
 
@@ -257,7 +284,7 @@ fn limits_on_candidates_and_cost_are_counted() {
         (Limits { candidates: 7, ..Limits::default() }, DecisionStatus::Fallback(FallbackReason::TooManyCandidates)),
     ] {
         let mut engine = engine(&busy_bundle(), limits);
-        load_shared(&mut engine, &stocked().parts());
+        load_shared(&mut engine, &published());
         assert_eq!(decided(&mut engine, &busy_request(8).build()).0, status, "{limits:?}");
     }
 }
@@ -267,7 +294,7 @@ fn a_refused_load_keeps_what_was_loaded() {
     let mut engine = world().engine;
     let request = busy_request(8).build();
     let before = engine.decide(&request).to_vec();
-    let (bundle, shared) = (busy_bundle(), stocked().parts().encode());
+    let (bundle, shared) = (busy_bundle(), published().encode());
     for bytes in [&bundle, &shared] {
         let mut flipped = bytes.clone();
         flipped[100] ^= 1;
