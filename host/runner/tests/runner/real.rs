@@ -78,7 +78,7 @@ fn a_shared_state_is_seen_whether_it_comes_before_or_after_the_bundle() {
 fn a_damaged_bundle_is_refused_at_every_byte_and_the_old_one_stays() {
     let mut instance = loaded();
     let bundle = given::bundle();
-    for at in (0..bundle.len()).step_by(7) {
+    for at in 0..bundle.len() {
         let mut damaged = bundle.clone();
         damaged[at] ^= 1;
         let error = instance.load(damaged).expect_err("damaged");
