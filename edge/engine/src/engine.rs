@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 
 use selvedge_format::container::{ContentId, Kind};
 use selvedge_format::decision::{DecisionParts, DecisionStatus, FallbackReason};
+use selvedge_format::policy::MAX_SLATE;
 use selvedge_format::request::RequestView;
 use selvedge_format::shared::SharedState;
 use selvedge_format::state::StateView;
@@ -190,8 +191,16 @@ impl Engine {
             RequestView::parse(request, self.limits.request()).inspect_err(|error| self.last_error = Some(*error))?;
         match run(self, &view) {
             Ok(_) => Ok(view.candidates),
-            Err(_) => {
-                let refused = DecodeError::invalid("request that cannot be ranked", 0);
+            Err((reason, cost)) => {
+                let candidates = view.candidates as u64;
+                let refused = match reason {
+                    FallbackReason::NotLoaded => DecodeError::not_loaded(),
+                    FallbackReason::TooManyCandidates => {
+                        DecodeError::too_large("request candidates", self.limits.candidates as u64, candidates)
+                    }
+                    FallbackReason::CostLimit => DecodeError::too_large("decision cost", self.limits.cost, cost),
+                    _ => DecodeError::invalid("request without candidates", 0),
+                };
                 Err(*self.last_error.get_or_insert(refused))
             }
         }
@@ -231,7 +240,8 @@ impl Engine {
     fn run_features(&mut self, request: &RequestView<'_>) -> Result<u64, (FallbackReason, u64)> {
         let Some(snapshot) = &self.snapshot else { return Err((FallbackReason::NotLoaded, 0)) };
         let candidates = request.candidates as u64;
-        let cost = candidates.saturating_mul(snapshot.cost);
+        let slots = Slate::size(&snapshot.policy, request) as u64;
+        let cost = candidates.saturating_mul(snapshot.cost + (slots * snapshot.slot_cost).div_ceil(8));
         if request.candidates == 0 {
             return Err((FallbackReason::NoCandidates, cost));
         }
@@ -258,10 +268,13 @@ impl Engine {
     fn fall_back(&mut self, request: Option<&RequestView<'_>>, reason: FallbackReason, cost: u64) -> &[u8] {
         let size = match (request, &self.snapshot) {
             (Some(request), Some(snapshot)) => Slate::size(&snapshot.policy, request),
-            (Some(request), None) => request.candidates.min(request.slate_size as usize),
+            // Nobody says how many slots there are: as many as there may be.
+            (Some(request), None) if request.slate_size == 0 => MAX_SLATE as usize,
+            (Some(request), None) => request.slate_size.min(MAX_SLATE) as usize,
             (None, _) => 0,
         };
-        self.scratch.slate.keep_order(size);
+        self.scratch.slate.keep_order(request, size);
+        let size = self.scratch.slate.slots.len();
         self.scratch.reasons.clear();
         for (buffer, value) in [(&mut self.scratch.slate_scores, f32::NAN), (&mut self.scratch.propensities, 1.0)] {
             buffer.clear();

@@ -22,6 +22,8 @@ pub struct Snapshot {
     pub(crate) slots: Vec<usize>,
     /// Cost units per candidate.
     pub(crate) cost: u64,
+    /// Comparisons per candidate and slot.
+    pub(crate) slot_cost: u64,
 }
 
 impl Snapshot {
@@ -49,8 +51,10 @@ impl Snapshot {
         let tag = model::WEIGHTS_TAG + u32::from(stage);
         let weights = section(tag, model::WEIGHTS_VERSION, "model weights")?;
         let model = Model::load(declared, weights, program.features.len())?;
-        let cost = program.features.len() as u64 + model.cost();
-        Ok(Self { id: *container.id(), slots: slots(&program), program, policy, model, cost })
+        let cost = program.features.iter().map(|feature| feature_cost(&feature.op)).sum::<u64>() + model.cost();
+        let compared = policy.diversity.as_ref().map_or(0, |diversity| diversity.fields.len());
+        let slot_cost = (1 + policy.at_most.len() + compared) as u64;
+        Ok(Self { id: *container.id(), slots: slots(&program), program, policy, model, cost, slot_cost })
     }
 
     /// Content address of the bundle.
@@ -87,6 +91,17 @@ impl Snapshot {
             .features
             .iter()
             .any(|feature| matches!(feature.op, OpV1::InteractedWith { .. } | OpV1::TokenOverlap { .. }))
+    }
+}
+
+/// Cost units of one value: 1, unless it looks at many things.
+const fn feature_cost(op: &OpV1) -> u64 {
+    match op {
+        // Each of the candidate's words is searched for among the others.
+        OpV1::TokenOverlap { .. } => 64,
+        OpV1::InteractedWith { .. } => 4,
+        OpV1::Category { .. } | OpV1::Rate { .. } => 2,
+        _ => 1,
     }
 }
 

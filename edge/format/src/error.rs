@@ -129,6 +129,8 @@ pub enum DecodeErrorKind {
     BadMetadata,
     /// The SHA-256 of the content is not the identity in the header.
     IdMismatch,
+    /// There is no bundle to work with.
+    NotLoaded,
 }
 
 /// Bytes were refused: what was wrong, in which part, at which offset.
@@ -154,6 +156,12 @@ impl DecodeError {
     #[must_use]
     pub const fn too_large(place: &'static str, limit: u64, found: u64) -> Self {
         Self::new(DecodeErrorKind::TooLarge { limit, found }, place, 0)
+    }
+
+    /// Nothing is loaded to work with.
+    #[must_use]
+    pub const fn not_loaded() -> Self {
+        Self::new(DecodeErrorKind::NotLoaded, "engine", 0)
     }
 
     /// What was wrong.
@@ -190,6 +198,7 @@ impl DecodeError {
             DecodeErrorKind::UnknownSection { .. } => ErrorCode::UnknownSection,
             DecodeErrorKind::BadMetadata => ErrorCode::BadMetadata,
             DecodeErrorKind::IdMismatch => ErrorCode::IdMismatch,
+            DecodeErrorKind::NotLoaded => ErrorCode::NotLoaded,
         }
     }
 
@@ -228,7 +237,7 @@ impl DecodeErrorKind {
             ErrorCode::UnknownSection => Self::UnknownSection { tag: first.try_into().ok()? },
             ErrorCode::BadMetadata => Self::BadMetadata,
             ErrorCode::IdMismatch => Self::IdMismatch,
-            ErrorCode::NotLoaded => return None,
+            ErrorCode::NotLoaded => Self::NotLoaded,
         })
     }
 }
@@ -255,6 +264,7 @@ impl fmt::Display for DecodeErrorKind {
             }
             Self::BadMetadata => f.write_str("the metadata does not decode"),
             Self::IdMismatch => f.write_str("the content does not hash to its id"),
+            Self::NotLoaded => f.write_str("no bundle is loaded"),
         }
     }
 }
@@ -286,6 +296,7 @@ mod tests {
             DecodeErrorKind::UnknownSection { tag: u32::MAX },
             DecodeErrorKind::BadMetadata,
             DecodeErrorKind::IdMismatch,
+            DecodeErrorKind::NotLoaded,
         ];
         for kind in kinds {
             let error = DecodeError::new(kind, "place", 0);

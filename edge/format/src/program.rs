@@ -28,6 +28,8 @@ pub const MAX_COLUMNS: usize = 32;
 pub const MAX_CAPACITY: u16 = 4096;
 /// Most events in the recent-event history of one device.
 pub const MAX_HISTORY: u16 = 256;
+/// Most words of one value of a tokens field.
+pub const MAX_TOKENS: usize = 256;
 /// Most buckets of a windowed counter.
 pub const MAX_BUCKETS: u8 = 64;
 

@@ -16,7 +16,7 @@
 //! reads while two bundles roll out: unknown columns are passed over, absent ones are missing.
 
 use crate::message::{MessageKind, MessageView};
-use crate::program::{FieldType, Scope};
+use crate::program::{FieldType, MAX_TOKENS, Scope};
 use crate::read::Reader;
 use crate::{DecodeError, F32s, I64s, U32s};
 
@@ -226,7 +226,11 @@ impl<'a> RequestView<'a> {
                 let offsets = reader.take(reader.remaining())?;
                 let tokens = tokens.checked_sub(1).ok_or(DecodeError::invalid(place, 0))?;
                 let tokens_column = Strings::parse(offsets, tokens, self.heap, place)?;
-                if ascends(starts) && starts.get(rows) as usize == tokens {
+                let short = starts
+                    .iter()
+                    .zip(starts.iter().skip(1))
+                    .all(|(start, end)| end.saturating_sub(start) as usize <= MAX_TOKENS);
+                if ascends(starts) && short && starts.get(rows) as usize == tokens {
                     Ok(Column::Tokens(TokenLists { starts, tokens: tokens_column }))
                 } else {
                     Err(DecodeError::invalid(place, 0))

@@ -16,7 +16,7 @@ use core::ops::Range;
 use serde::{Deserialize, Serialize};
 
 use crate::container::{Container, ContentId, Kind};
-use crate::program::{Decay, FieldType, MAX_COLUMNS, MAX_FIELDS, MAX_TABLES};
+use crate::program::{Decay, FieldType, MAX_COLUMNS, MAX_FIELDS, MAX_TABLES, MAX_TOKENS};
 use crate::{AlignedBytes, DecodeError, DecodeErrorKind};
 
 /// Tag of the metadata.
@@ -424,6 +424,7 @@ fn field_ranges(
                 && offsets.last().is_some_and(|end| *end as usize == tokens.len())
                 && offsets.windows(2).all(|pair| {
                     pair[0] <= pair[1]
+                        && (pair[1] - pair[0]) as usize <= MAX_TOKENS
                         && tokens
                             .get(pair[0] as usize..pair[1] as usize)
                             .is_some_and(|item| item.windows(2).all(|pair| pair[0] < pair[1]))

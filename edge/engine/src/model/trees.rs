@@ -230,8 +230,8 @@ impl Trees {
     }
 
     pub(super) fn cost(&self) -> u64 {
-        let walked: u64 =
-            self.trees.iter().filter(|tree| !Self::is_planar(tree)).map(|tree| u64::from(tree.leaves.ilog2())).sum();
+        let walked = self.trees.iter().filter(|tree| !Self::is_planar(tree));
+        let walked: u64 = walked.map(|tree| depth(self.nodes_of(tree))).sum();
         (self.tests.len() as u64).div_ceil(8) + walked
     }
 
@@ -374,6 +374,20 @@ impl<const N: usize> Exit<N> {
             *leaves = cast(first | position);
         }
         leaves
+    }
+}
+
+/// Steps of the longest walk.
+fn depth(nodes: &[Node]) -> u64 {
+    let (mut depth, mut level) = (0, 0..1);
+    // Breadth-first: the children of a level are the next level.
+    loop {
+        let next = nodes[level.clone()].iter().filter(|node| !node.is_leaf()).count() * 2;
+        if next == 0 {
+            return depth;
+        }
+        depth += 1;
+        level = level.end..level.end + next;
     }
 }
 

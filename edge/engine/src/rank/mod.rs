@@ -10,11 +10,15 @@
 use alloc::vec::Vec;
 
 use selvedge_format::decision::rule;
+use selvedge_format::key;
 use selvedge_format::policy::{AtMostV1, DiversityV1, MAX_SLATE, PolicyV1};
 use selvedge_format::request::RequestView;
 
 use crate::feature::Columns;
 use crate::math::ascending_bits;
+
+/// Candidates that a slate in the order of the request is taken from: it must not cost more than a ranked one.
+const MAX_CONSIDERED: usize = 2_000;
 
 /// No candidate.
 const NONE: u32 = u32::MAX;
@@ -51,12 +55,22 @@ impl Slate {
         (wanted.min(MAX_SLATE) as usize).min(request.candidates)
     }
 
-    /// The first candidates in the order of the request.
-    pub(crate) fn keep_order(&mut self, size: usize) {
+    /// The first candidates in the order of the request, without those that it excludes and without repeated ids. Rules
+    /// of the bundle do not count here: they read features.
+    pub(crate) fn keep_order(&mut self, request: Option<&RequestView<'_>>, size: usize) {
         self.slots.clear();
-        self.slots.extend(0..size as u32);
+        if let Some(request) = request {
+            let mut ids = core::mem::take(&mut self.sort_keys);
+            ids.clear();
+            let considered = request.candidates.min(MAX_CONSIDERED);
+            ids.extend((0..considered).map(|candidate| key(request.ids.get(candidate))));
+            self.mark_excluded(request, &ids);
+            self.sort_keys = ids;
+            let eligible = self.is_eligible.iter().enumerate().filter(|(_, is_eligible)| **is_eligible);
+            self.slots.extend(eligible.map(|(candidate, _)| candidate as u32).take(size));
+        }
         self.rules.clear();
-        self.rules.resize(size, 0);
+        self.rules.resize(self.slots.len(), 0);
     }
 
     /// Fills the slate. `scores` has one value per candidate; NaN ranks last.
@@ -88,12 +102,14 @@ impl Slate {
         }
     }
 
-    fn find_eligible(&mut self, policy: &PolicyV1, columns: &Columns, request: &RequestView<'_>) {
-        let items = columns.items();
+    /// Marks what the request excludes and the second of two equal `items` as not eligible.
+    fn mark_excluded(&mut self, request: &RequestView<'_>, items: &[u64]) {
         self.is_eligible.clear();
         self.is_eligible.resize(items.len(), true);
         for candidate in request.exclude.iter() {
-            self.is_eligible[candidate as usize] = false;
+            if let Some(is_eligible) = self.is_eligible.get_mut(candidate as usize) {
+                *is_eligible = false;
+            }
         }
         // A set twice the size of the request; ids are hashes already.
         let mask = (items.len() * 2).next_power_of_two() - 1;
@@ -110,6 +126,10 @@ impl Slate {
                 self.is_eligible[candidate] = false;
             }
         }
+    }
+
+    fn find_eligible(&mut self, policy: &PolicyV1, columns: &Columns, request: &RequestView<'_>) {
+        self.mark_excluded(request, columns.items());
         self.place_rules(policy, columns);
     }
 

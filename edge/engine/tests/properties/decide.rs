@@ -145,7 +145,7 @@ fn assert_sound(bytes: &[u8]) {
             assert_eq!(decision.error, 0);
         }
         DecisionStatus::Fallback(_) => {
-            assert_eq!(slots, (0..slots.len() as u32).collect::<Vec<_>>(), "a fallback keeps the order");
+            assert!(slots.windows(2).all(|pair| pair[0] < pair[1]), "a fallback keeps the order: {slots:?}");
             assert!(decision.scores.iter().all(|score| score.to_le_bytes() == canonical(f32::NAN)));
         }
         DecisionStatus::Control(_) => panic!("nobody is held out"),
@@ -225,14 +225,15 @@ fn every_bad_request_ends_in_the_documented_fallback() {
     let wrong_type = busy_request(4).column(Scope::Item, "price", Values::Strings(&["1"; 4])).build();
     let wrong_scope = busy_request(4).column(Scope::User, "price", Values::Numbers(&[1.0])).build();
     let wrong_rows = busy_request(4).column(Scope::Item, "price", Values::Numbers(&[1.0; 3])).build();
+    // The last candidate of a busy request repeats the first.
     let cases: [(&str, Vec<u8>, FallbackReason, usize); 9] = [
         ("no candidates", busy_request(0).build(), NoCandidates, 0),
         ("10,000 candidates", many, TooManyCandidates, SLATE as usize),
         ("a request above the limit", oversized, InvalidRequest, 0),
         ("a negative time", RequestBuilder::new([0; 16], -1, ["a"]).build(), InvalidRequest, 0),
         ("an impossible offset", busy_request(2).utc_offset_min(5_000).build(), InvalidRequest, 0),
-        ("a corrupt state", busy_request(4).state(&corrupt).build(), InvalidState, 4),
-        ("a column of another type", wrong_type, InvalidRequest, 4),
+        ("a corrupt state", busy_request(4).state(&corrupt).build(), InvalidState, 3),
+        ("a column of another type", wrong_type, InvalidRequest, 3),
         ("a column with a row too few", wrong_rows, InvalidRequest, 0),
         ("a pin of no candidate", busy_request(2).pin(2, 0).build(), InvalidRequest, 0),
     ];
@@ -321,4 +322,15 @@ fn nothing_loaded_keeps_the_order() {
     let (status, slots) = decided(&mut engine, &request);
     assert_eq!((status, slots), (DecisionStatus::Fallback(FallbackReason::NotLoaded), vec![0, 1, 2]));
     assert!(engine.features(&request).is_err());
+}
+
+#[test]
+fn a_fallback_leaves_out_what_is_excluded_and_what_is_repeated() {
+    let mut engine = Engine::new(Limits::default());
+    let request = RequestBuilder::new([1; 16], 1_000, ["a", "b", "a", "c", "d"]).exclude(1).build();
+    let decision = DecisionView::parse(engine.decide(&request)).expect("a decision").slots.iter().collect::<Vec<_>>();
+    assert_eq!(decision, [0, 3, 4], "nothing loaded, no slate size: all that may stand");
+    let request = RequestBuilder::new([1; 16], 1_000, ["a", "b", "a", "c", "d"]).exclude(0).slate_size(2).build();
+    let decision = DecisionView::parse(engine.decide(&request)).expect("a decision").slots.iter().collect::<Vec<_>>();
+    assert_eq!(decision, [1, 3], "an excluded candidate does not stand in for its equals");
 }

@@ -31,6 +31,7 @@ fn constants() -> BTreeMap<&'static str, u64> {
         program::MAX_CAPACITY,
         program::MAX_HISTORY,
         program::MAX_BUCKETS,
+        program::MAX_TOKENS,
         model::TAG,
         model::WEIGHTS_TAG,
         model::MAX_MODELS,
