@@ -1,6 +1,7 @@
 //! The runner against the real guest, and against modules that mean harm.
 
 mod hostile;
+mod kinds;
 mod real;
 
 /// A bundle, requests, and the guest module.
@@ -55,10 +56,15 @@ mod given {
             .build()
     }
 
+    /// Where `cargo xtask wasm` puts the guest module.
+    pub(crate) fn guest_path() -> PathBuf {
+        let built = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/guest/selvedge-guest.wasm");
+        std::env::var_os("SELVEDGE_GUEST").map_or_else(|| PathBuf::from(built), PathBuf::from)
+    }
+
     /// The guest module that `cargo xtask wasm` builds.
     pub(crate) fn guest() -> Vec<u8> {
-        let built = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/guest/selvedge-guest.wasm");
-        let path = std::env::var_os("SELVEDGE_GUEST").map_or_else(|| PathBuf::from(built), PathBuf::from);
+        let path = guest_path();
         std::fs::read(&path).unwrap_or_else(|error| {
             panic!("cannot read {}: {error}; `cargo xtask wasm` builds the guest module", path.display())
         })
