@@ -15,7 +15,9 @@ use selvedge_runner::{GuestModule, Instance, RunnerLimits};
 use selvedge_spec::{FeatureSpec, Learner, ModelSpec};
 use selvedge_train::baseline::{Baselines, baselines};
 use selvedge_train::bootstrap::{Bootstrap, Interval};
-use selvedge_train::dataset::{Dataset, DatasetError, FOLDS, FlyerQueries, LeftOut, Query, SyntheticSize, fetch, fold};
+use selvedge_train::dataset::{
+    Dataset, DatasetError, FOLDS, FlyerQueries, LeftOut, Query, Source, SyntheticSize, fetch, fold,
+};
 use selvedge_train::learn::TrainingSet;
 use selvedge_train::metric::Measures;
 use selvedge_train::replay::{Keep, Replay, Replayed};
@@ -72,11 +74,12 @@ struct Ranker {
 /// What came out.
 pub(super) struct Outcome {
     pub(super) source: String,
+    pub(super) is_made_up: bool,
     pub(super) facts: Vec<(&'static str, String)>,
     pub(super) queries: usize,
     /// Trees, linear, repeat count, popularity, flyer order.
     pub(super) methods: Vec<Method>,
-    /// NDCG@10 of the trees minus that of the repeat count, by paired bootstrap over queries.
+    /// NDCG@10 of the trees minus that of the repeat count, by paired bootstrap over households.
     pub(super) difference: Interval,
     /// The same for all measures, against each baseline.
     pub(super) differences: Vec<(&'static str, [Interval; 4])>,
@@ -103,9 +106,8 @@ pub(super) struct Method {
 pub(super) struct FoldOutcome {
     pub(super) fold: u8,
     pub(super) queries: usize,
-    pub(super) trees: f64,
-    pub(super) linear: f64,
-    pub(super) repeat: f64,
+    /// NDCG@10 by method.
+    pub(super) ndcg: Vec<f64>,
     pub(super) difference: Interval,
 }
 
@@ -163,6 +165,7 @@ impl Experiment {
         } else {
             match fetch_complete_journey(printer) {
                 Ok(dataset) => dataset,
+                Err(error) if !error.is_unreachable() => return Err(error.into()),
                 Err(error) => {
                     printer.warn(format_args!("the Complete Journey is not to be had: {error}"));
                     printer.hint("going on with made-up households; their figures say nothing about real ones");
@@ -232,6 +235,7 @@ impl Experiment {
         importances.sort_by(|a, b| b.1.total_cmp(&a.1));
         Ok(Outcome {
             source: self.dataset.source.to_string(),
+            is_made_up: self.dataset.source != Source::CompleteJourney,
             facts: self.facts(),
             queries: measured.queries(),
             methods: measured.methods(),
@@ -477,6 +481,7 @@ fn title(text: &str) -> String {
 #[derive(Default)]
 struct Measured {
     folds: Vec<u8>,
+    users: Vec<u32>,
     methods: [Vec<Measures>; 5],
 }
 
@@ -487,6 +492,7 @@ const NAMES: [&str; 5] = ["selvedge, trees", "selvedge, linear", "repeat count",
 impl Measured {
     fn push(&mut self, fold: u8, trees: Measures, linear: Measures, query: &Query, baselines: &Baselines) {
         self.folds.push(fold);
+        self.users.push(query.user);
         let of = |ranking: &[u32]| Measures::of(&query.relevant, ranking);
         let all = [trees, linear, of(&baselines.repeat), of(&baselines.popularity), of(&baselines.flyer)];
         for (method, measures) in self.methods.iter_mut().zip(all) {
@@ -506,7 +512,8 @@ impl Measured {
         let method = |(at, name): (usize, &&'static str)| Method {
             name,
             mean: Measures::mean(&self.methods[at]),
-            intervals: [0, 1, 2, 3].map(|measure| or_nothing(bootstrap().mean(&self.column(at, measure)))),
+            intervals: [0, 1, 2, 3]
+                .map(|measure| or_nothing(bootstrap().mean_by_cluster(&self.column(at, measure), &self.users))),
         };
         NAMES.iter().enumerate().map(method).collect()
     }
@@ -528,13 +535,11 @@ impl Measured {
                 all.filter(|(_, other)| **other == fold).map(|(value, _)| value).collect()
             };
             let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len().max(1) as f64;
-            let (trees, linear, repeat) = (column(0), column(1), column(REPEAT));
+            let (trees, repeat) = (column(0), column(REPEAT));
             FoldOutcome {
                 fold,
                 queries: trees.len(),
-                trees: mean(&trees),
-                linear: mean(&linear),
-                repeat: mean(&repeat),
+                ndcg: (0..NAMES.len()).map(|method| mean(&column(method))).collect(),
                 difference: or_nothing(bootstrap().paired(&trees, &repeat)),
             }
         };

@@ -2,7 +2,8 @@
 //!
 //! The guest has no clock, so a decision is timed from outside, copies and call included. Its parts are told apart by
 //! three calls that stop at different places (features; features and model; everything), one after the other on the
-//! same request, so that whatever slows the machine down slows all three. Differences are taken per request.
+//! same request, so that whatever slows the machine down slows all three. Of each call the median over the rounds is
+//! taken, and then the differences per request. The first part includes reading the request and copying in and out.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -32,7 +33,7 @@ pub(super) struct Latency {
     pub(super) fuel: u64,
     /// Every decision, in microseconds.
     pub(super) decisions_us: Vec<f64>,
-    /// Median number of candidates.
+    /// Number of requests.
     pub(super) requests: usize,
 }
 
@@ -48,6 +49,10 @@ impl Stage {
         samples.sort_by(f64::total_cmp);
         Self { median_us: quantile(samples, 0.5), p99_us: quantile(samples, 0.99) }
     }
+}
+
+fn microseconds(since: Instant) -> f64 {
+    since.elapsed().as_secs_f64() * 1e6
 }
 
 /// Times decisions.
@@ -77,24 +82,29 @@ pub(super) fn measure(
     }
     fuel.sort_unstable();
 
-    let (mut decisions, mut features, mut models, mut slates) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    // By request, by round.
+    let mut timed = vec![[const { Vec::new() }; 3]; requests.len()];
     for round in 0..ROUNDS {
         printer.progress("timing decisions", round as u64, ROUNDS as u64);
-        for request in requests {
+        for (request, [features, scores, decisions]) in requests.iter().zip(&mut timed) {
             let start = Instant::now();
             instance.features(request).map_err(in_guest)?;
-            let to_features = start.elapsed().as_secs_f64() * 1e6;
+            features.push(microseconds(start));
             let start = Instant::now();
             instance.score(request).map_err(in_guest)?;
-            let to_model = start.elapsed().as_secs_f64() * 1e6;
+            scores.push(microseconds(start));
             let start = Instant::now();
             instance.decide(request).map_err(in_guest)?;
-            let to_end = start.elapsed().as_secs_f64() * 1e6;
-            decisions.push(to_end);
-            features.push(to_features);
-            models.push((to_model - to_features).max(0.0));
-            slates.push((to_end - to_model).max(0.0));
+            decisions.push(microseconds(start));
         }
+    }
+    let mut decisions: Vec<f64> = timed.iter().flat_map(|[.., decisions]| decisions.iter().copied()).collect();
+    let (mut features, mut models, mut slates) = (Vec::new(), Vec::new(), Vec::new());
+    for calls in &mut timed {
+        let [to_features, to_scores, to_end] = calls.each_mut().map(|call| Stage::of(call).median_us);
+        features.push(to_features);
+        models.push((to_scores - to_features).max(0.0));
+        slates.push((to_end - to_scores).max(0.0));
     }
     Ok(Latency {
         decisions_us: decisions.clone(),

@@ -46,15 +46,13 @@ pub(crate) struct DemoArgs {
 }
 
 impl DemoArgs {
-    /// The command that makes the same figures again.
-    fn command(&self) -> String {
-        let mut command = "cargo xtask demo".to_owned();
-        for (given, flag) in [(self.offline, " --offline"), (self.quick, " --quick")] {
-            if given {
-                command.push_str(flag);
-            }
+    /// The command that makes the same figures again: made-up data are asked for, even if they were not this time.
+    fn command(&self, is_made_up: bool) -> &'static str {
+        match (self.quick, is_made_up) {
+            (true, _) => "cargo xtask demo --quick",
+            (false, true) => "cargo xtask demo --offline",
+            (false, false) => "cargo xtask demo",
         }
-        command
     }
 }
 
@@ -64,7 +62,7 @@ pub(crate) fn run(args: &DemoArgs, printer: &Printer) -> Result<(), CliError> {
     let wasm = std::fs::read(args.guest.path()?).map_err(|error| CliError::new(Exit::Io, error))?;
     let experiment = Experiment::prepare(args.offline, args.quick, printer)?;
     let outcome = experiment.run(&module, &wasm, args.rows.as_deref(), printer)?;
-    let figures = outcome.figures(&args.command());
+    let figures = outcome.figures(args.command(outcome.is_made_up));
     printer.end_progress();
     print::print(&outcome, printer);
     let html = page::report(&outcome, &figures).to_html();

@@ -66,7 +66,10 @@ fn quality(outcome: &Outcome, printer: &Printer) {
     }
     printer.data(format_args!(
         "\n{}",
-        styled(BOLD, format_args!("{} unseen flyers, mean and 95 % bootstrap interval", outcome.queries))
+        styled(
+            BOLD,
+            format_args!("{} unseen flyers, mean and 95 % bootstrap interval over households", outcome.queries)
+        )
     ));
     let mut columns = vec![("", Side::Left)];
     columns.extend(MEASURES.map(|measure| (measure, Side::Right)));
@@ -82,24 +85,21 @@ fn quality(outcome: &Outcome, printer: &Printer) {
         table.row(row);
     }
     printer.data(table);
+    let verdict = if outcome.difference.low > 0.0 { "above" } else { "not above" };
+    printer.data(format_args!(
+        "\nThe lower bound of trees - repeat count is {verdict} zero: {}",
+        signed(&outcome.difference)
+    ));
     printer.data(format_args!("\n{}", styled(BOLD, "NDCG@10 by unseen fifth of the households")));
-    let mut table = Table::new([
-        ("fold", Side::Right),
-        ("flyers", Side::Right),
-        ("trees", Side::Right),
-        ("linear", Side::Right),
-        ("repeat", Side::Right),
-        ("trees - repeat", Side::Right),
-    ]);
+    let mut columns = vec![("fold", Side::Right), ("flyers", Side::Right)];
+    columns.extend(outcome.methods.iter().map(|method| (method.name, Side::Right)));
+    columns.push(("trees - repeat count", Side::Right));
+    let mut table = Table::new(columns);
     for fold in &outcome.folds {
-        table.row([
-            fold.fold.to_string(),
-            fold.queries.to_string(),
-            format!("{:.4}", fold.trees),
-            format!("{:.4}", fold.linear),
-            format!("{:.4}", fold.repeat),
-            signed(&fold.difference),
-        ]);
+        let mut row = vec![fold.fold.to_string(), fold.queries.to_string()];
+        row.extend(fold.ndcg.iter().map(|ndcg| format!("{ndcg:.4}")));
+        row.push(signed(&fold.difference));
+        table.row(row);
     }
     printer.data(table);
 }

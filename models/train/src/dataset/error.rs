@@ -79,3 +79,11 @@ pub enum DatasetError {
         reason: String,
     },
 }
+
+impl DatasetError {
+    /// Whether the data could not be fetched, so that other data may stand in; everything else is damage, and is said.
+    #[must_use]
+    pub const fn is_unreachable(&self) -> bool {
+        matches!(self, Self::PythonMissing { .. } | Self::Download { .. })
+    }
+}
