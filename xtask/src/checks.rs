@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use crate::gates::{Gates, read_figures};
+use crate::gates::{Gates, Source, read_figures};
 use crate::say::Steps;
 use crate::{guest, process, rules, setup};
 
@@ -13,7 +13,7 @@ use crate::{guest, process, rules, setup};
 pub(crate) fn run(workspace: &Path, steps: &mut Steps) -> Result<()> {
     let toolchain = steps.step("setup", setup::run)?;
     let figures = steps.step("guest", || guest::build(workspace, &toolchain))?;
-    steps.step("gates", || Gates::read(workspace)?.check(&figures))?;
+    steps.step("gates", || Gates::read(workspace)?.check(Source::Guest, &figures))?;
     steps.step("rules", || rules::check(workspace))?;
     steps.step("format", || {
         let hint = "run `cargo fmt --all`; without rustfmt: `rustup component add rustfmt`, Debian: apt-get install rustfmt-web";
@@ -47,7 +47,7 @@ fn quick_demo(workspace: &Path) -> Result<()> {
     demo.arg("--guest").arg(guest::module(workspace));
     demo.arg("--report").arg(output.join("quick.html")).arg("--json").arg(&figures);
     process::run(&mut demo, "read the message above")?;
-    Gates::read(workspace)?.check(&read_figures(&figures)?)
+    Gates::read(workspace)?.check(Source::QuickDemo, &read_figures(&figures)?)
 }
 
 fn cargo(workspace: &Path, arguments: &[&str]) -> Command {

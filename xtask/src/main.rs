@@ -56,6 +56,9 @@ enum Task {
         /// A JSON list of {name, value, unit, command}
         #[arg(long, value_name = "FILE")]
         figures: PathBuf,
+        /// What wrote it: every gate of this source must find its figure there
+        #[arg(long, default_value = "demo --quick")]
+        source: gates::Source,
     },
     /// Run the fuzz targets (cargo-fuzz is built from source at the first run)
     Fuzz {
@@ -149,8 +152,8 @@ fn perform(task: Task, steps: &mut Steps) -> Result<()> {
                 process::run(cargo.args(&arguments), "read the message above")
             })?;
         }
-        Task::Gates { figures } => {
-            gates::Gates::read(workspace)?.check(&gates::read_figures(&figures)?)?;
+        Task::Gates { figures, source } => {
+            gates::Gates::read(workspace)?.check(source, &gates::read_figures(&figures)?)?;
         }
     }
     Ok(())
