@@ -5,7 +5,6 @@
 //! returns it. Every error names the command line, how it ended, and what the caller says to do next.
 
 use std::fmt::Write as _;
-use std::fs::File;
 use std::io::{Read as _, Seek as _};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
@@ -27,7 +26,8 @@ pub(crate) fn run(command: &mut Command, hint: &str) -> Result<()> {
 
 /// Runs `command` behind a spinner labelled `doing`; on failure the error carries the last lines it printed.
 pub(crate) fn quiet(command: &mut Command, doing: &str, hint: &str) -> Result<()> {
-    let mut log = unnamed_file()?;
+    // One place for both output streams, in order; without a name, it vanishes with its last handle.
+    let mut log = tempfile::tempfile().context("cannot make a temporary file for the output of a child process")?;
     let clone = || log.try_clone().context("cannot share the log of a child process");
     command.stdin(Stdio::null()).stdout(clone()?).stderr(clone()?);
 
@@ -97,18 +97,4 @@ fn not_started(command: &Command, hint: &str) -> String {
 
 fn ended(command: &Command, status: ExitStatus, hint: &str) -> String {
     format!("`{}` failed ({status})\nhint: {hint}", line(command))
-}
-
-/// A file that vanishes with its last handle: one place for both output streams of a child, in order.
-fn unnamed_file() -> Result<File> {
-    let path = std::env::temp_dir().join(format!("selvedge-xtask-{}.log", std::process::id()));
-    let file = File::options()
-        .read(true)
-        .append(true)
-        .create(true)
-        .open(&path)
-        .with_context(|| format!("cannot write {}", path.display()))?;
-    // The open handles keep it alive; where an open file cannot be removed it stays in the temporary directory.
-    let _ = std::fs::remove_file(&path);
-    Ok(file)
 }
