@@ -11,17 +11,16 @@ use crate::{guest, process, rules, setup};
 
 /// Sets up, builds the guest, and checks everything; stops at the first step that fails.
 pub(crate) fn run(workspace: &Path, steps: &mut Steps) -> Result<()> {
-    let toolchain = steps.step("setup", setup::run)?;
+    let toolchain = steps.step("setup", setup::run_for_checks)?;
     let figures = steps.step("guest", || guest::build(workspace, &toolchain))?;
     steps.step("gates", || Gates::read(workspace)?.check(Source::Guest, &figures))?;
     steps.step("rules", || rules::check(workspace))?;
     steps.step("format", || {
-        let hint = "run `cargo fmt --all`; without rustfmt: `rustup component add rustfmt`, Debian: apt-get install rustfmt-web";
-        process::run(&mut cargo(workspace, &["fmt", "--all", "--check"]), hint)
+        process::run(&mut cargo(workspace, &["fmt", "--all", "--check"]), "run `cargo fmt --all`")
     })?;
     steps.step("clippy", || {
-        let hint = "fix the warnings above; without clippy: `rustup component add clippy`, Debian: apt-get install rust-web-clippy";
-        process::run(&mut cargo(workspace, &["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"]), hint)
+        let clippy = ["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"];
+        process::run(&mut cargo(workspace, &clippy), "fix the warnings above")
     })?;
     steps.step("tests", || {
         let hint = "read the first failure above";

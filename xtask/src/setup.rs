@@ -15,8 +15,25 @@ const PROGRAMS: [(&str, &str, &str); 4] = [
     ("python3", "fetches the demo's data set, with pip", "your distribution's python3"),
 ];
 
+/// Subcommands of cargo that checks need and builds do without: name, component, how to get it.
+const COMPONENTS: [(&str, &str, &str); 2] = [
+    ("fmt", "rustfmt", "`rustup component add rustfmt`; Debian: apt-get install rustfmt-web"),
+    ("clippy", "clippy", "`rustup component add clippy`; Debian: apt-get install rust-web-clippy"),
+];
+
 /// Checks the programs, then finds or installs the wasm toolchain and wasm-opt.
 pub(crate) fn run() -> Result<WasmToolchain> {
+    install(missing_programs())
+}
+
+/// The same for a task that also checks format and lints: says what is missing for these before anything is built.
+pub(crate) fn run_for_checks() -> Result<WasmToolchain> {
+    let mut missing = missing_programs();
+    missing.extend(missing_components());
+    install(missing)
+}
+
+fn missing_programs() -> Vec<String> {
     let mut missing = Vec::new();
     for (program, purpose, source) in PROGRAMS {
         match process::ask(Command::new(program).arg("--version")) {
@@ -30,6 +47,18 @@ pub(crate) fn run() -> Result<WasmToolchain> {
                 .to_owned(),
         );
     }
+    missing
+}
+
+fn missing_components() -> impl Iterator<Item = String> {
+    let missing = |subcommand: &str| process::ask(process::cargo().args([subcommand, "--version"])).is_none();
+    COMPONENTS
+        .into_iter()
+        .filter(move |(subcommand, ..)| missing(subcommand))
+        .map(|(subcommand, component, source)| format!("{component} (`cargo {subcommand}`): {source}"))
+}
+
+fn install(missing: Vec<String>) -> Result<WasmToolchain> {
     if !missing.is_empty() {
         bail!("these programs are missing:\n  {}\nhint: install them and run the task again", missing.join("\n  "));
     }
