@@ -1,6 +1,6 @@
 //! The whole test command, step by step: what CI runs and what a contributor runs before a commit.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Result;
@@ -41,8 +41,12 @@ pub(crate) fn run(workspace: &Path, steps: &mut Steps) -> Result<()> {
 fn quick_demo(workspace: &Path) -> Result<()> {
     let output = workspace.join("target/demo");
     let figures = output.join("quick.json");
-    let mut demo =
-        cargo(workspace, &["run", "--quiet", "--package", "selvedge-cli", "--", "--quiet", "demo", "--quick"]);
+    // Built with the rest of the workspace, as the tests were: alone, its dependencies would be built again with fewer
+    // features.
+    process::run(&mut cargo(workspace, &["build", "--quiet", "--workspace", "--bins"]), "read the message above")?;
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace.join("target"), PathBuf::from);
+    let mut demo = Command::new(target.join("debug/selvedge"));
+    demo.args(["--quiet", "demo", "--quick"]);
     demo.arg("--guest").arg(guest::module(workspace));
     demo.arg("--report").arg(output.join("quick.html")).arg("--json").arg(&figures);
     process::run(&mut demo, "read the message above")?;
