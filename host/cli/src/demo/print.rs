@@ -6,6 +6,9 @@ use super::experiment::{Household, MEASURES, Outcome, Shown, Size};
 use crate::printer::{BOLD, DIM, GOOD, Printer, styled};
 use crate::table::{Side, Table};
 
+/// Reasons of an item that fit a line; the page has all.
+const PRINTED_REASONS: usize = 2;
+
 /// Prints everything.
 pub(super) fn print(outcome: &Outcome, printer: &Printer) {
     for household in &outcome.households {
