@@ -101,6 +101,7 @@ pub fn trees(
         .alpha(training.alpha)
         .subsample(training.subsample)
         .colsample_bytree(training.colsample)
+        .colsample_bynode(training.colsample_node)
         .max_bin(training.max_bin as usize)
         .build()?;
     let total = u64::from(training.rounds);

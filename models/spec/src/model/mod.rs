@@ -68,6 +68,8 @@ pub struct TreeTraining {
     pub subsample: f64,
     /// Share of the features each tree sees, above 0, at most 1.
     pub colsample: f64,
+    /// Share of those that each split chooses from, above 0, at most 1.
+    pub colsample_node: f64,
     /// Histogram bins per feature, 2..=1,024.
     pub max_bin: u32,
     /// LambdaMART pairs each of this many best candidates of a query with every lower one, 1..=1,000.

@@ -103,6 +103,7 @@ fn trees(table: &Table<'_>) -> Option<TreeTraining> {
     let alpha = number("alpha", default.alpha, NON_NEGATIVE);
     let subsample = number("subsample", default.subsample, FRACTION);
     let colsample = number("colsample", default.colsample, FRACTION);
+    let colsample_node = number("colsample_node", default.colsample_node, FRACTION);
     let max_bin = table.optional_or("max_bin", default.max_bin, |value| value.integer(2..=1_024));
     let pairs = table.optional_or("pairs", default.pairs, |value| value.integer(1..=1_000));
     let negatives = table.optional_or("negatives", default.negatives, |value| value.number(FRACTION));
@@ -117,6 +118,7 @@ fn trees(table: &Table<'_>) -> Option<TreeTraining> {
         alpha: alpha?,
         subsample: subsample?,
         colsample: colsample?,
+        colsample_node: colsample_node?,
         max_bin: max_bin?,
         pairs: pairs?,
         negatives: negatives?,
@@ -203,6 +205,7 @@ impl Default for TreeTraining {
             alpha: 0.0,
             subsample: 1.0,
             colsample: 1.0,
+            colsample_node: 1.0,
             max_bin: 256,
             pairs: 32,
             negatives: 1.0,
