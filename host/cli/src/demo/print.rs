@@ -31,7 +31,8 @@ fn show(household: &Household, printer: &Printer) {
         ("because", Side::Left),
     ]);
     for (place, (before, after)) in household.before.iter().zip(&household.after).enumerate() {
-        let reasons: Vec<String> = after.reasons.iter().map(|(text, effect)| format!("{text} {effect:+.2}")).collect();
+        let reasons = after.reasons.iter().take(PRINTED_REASONS);
+        let reasons: Vec<String> = reasons.map(|(text, effect)| format!("{text} {effect:+.2}")).collect();
         table.row([
             (place + 1).to_string(),
             name(before),
