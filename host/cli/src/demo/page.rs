@@ -78,10 +78,11 @@ fn headline(value: String, label: &str, note: String) -> Headline {
 
 fn quality(outcome: &Outcome) -> Quality {
     Quality {
-        note:
-            "Means over flyers with 95 % bootstrap intervals; differences are paired by flyer. Each fold's households \
-               were left out of training, and all test weeks come after the training weeks."
-                .to_owned(),
+        note: "Means over flyers with 95 % intervals from a bootstrap over households; differences are paired by flyer. Each \
+               fold's households were left out of training, and all test weeks come after the training weeks. Flyer \
+               order is ascending product id, since the data know no other: it says where an order that knows nothing \
+               ends up. The repeat count is what has to be beaten."
+            .to_owned(),
         measures: MEASURES.map(str::to_owned).to_vec(),
         methods: outcome
             .methods
