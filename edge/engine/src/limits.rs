@@ -14,8 +14,9 @@ pub struct Limits {
     pub state_bytes: usize,
     /// Most candidates that are ranked; a request with more keeps its order.
     pub candidates: usize,
-    /// Most cost units of a decision. A unit is one feature value computed, or eight tree tests or linear terms
-    /// evaluated, for one candidate: about two nanoseconds.
+    /// Most cost units of a decision. A unit is one feature value computed (more for those that search among many
+    /// events or words), or eight tree tests, linear terms or comparisons for a slot made, for one candidate: about two
+    /// nanoseconds.
     pub cost: u64,
 }
 

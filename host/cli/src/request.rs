@@ -1,10 +1,28 @@
 //! The request that `rank` sends: a JSON document, with what arguments add to it.
 
+use std::ops::Range;
+
+#[cfg(feature = "demo")]
+use selvedge_format::message::FRAME_LEN;
 use selvedge_format::message::{BlockHeader, MessageView, MessageWriter};
 use selvedge_format::request::{KIND, STATE};
 
-/// Where `reasons` stands among the fixed fields of a request (docs/format/request.md).
-const REASONS: std::ops::Range<usize> = 36..40;
+/// Where `slate size` and `reasons` stand among the fixed fields of a request (docs/format/request.md).
+#[cfg(feature = "demo")]
+const SLATE_SIZE: Range<usize> = 32..36;
+const REASONS: Range<usize> = 36..40;
+
+/// The same request with another number of slots and of reasons.
+#[cfg(feature = "demo")]
+pub(crate) fn asking(request: &[u8], slots: u32, reasons: u32) -> Vec<u8> {
+    let mut request = request.to_vec();
+    for (place, number) in [(SLATE_SIZE, slots), (REASONS, reasons)] {
+        if let Some(field) = request.get_mut(FRAME_LEN + place.start..FRAME_LEN + place.end) {
+            field.copy_from_slice(&number.to_le_bytes());
+        }
+    }
+    request
+}
 
 /// The same request with another user state and another number of reasons, where they are given.
 pub(crate) fn amend(request: &[u8], state: Option<&[u8]>, reasons: Option<u32>) -> Vec<u8> {
@@ -41,5 +59,12 @@ mod tests {
         assert_eq!((view.reasons, view.state, view.candidates), (3, b"SVUS".as_slice(), 2));
         assert_eq!(view.pins.get(0), 1);
         assert_eq!(amend(&built.build(), None, None), built.build());
+    }
+
+    #[cfg(feature = "demo")]
+    #[test]
+    fn asking_for_slots_and_reasons_is_building_the_request_with_them() {
+        let built = RequestBuilder::new([7; 16], 1_000, ["a", "b"]);
+        assert_eq!(asking(&built.build(), 5, 3), built.slate_size(5).reasons(3).build());
     }
 }

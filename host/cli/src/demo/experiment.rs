@@ -10,7 +10,6 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use selvedge_compile::{CompiledBundle, compile, import, lower_program};
 use selvedge_format::decision::DecisionView;
-use selvedge_format::meta::FeatureName;
 use selvedge_runner::{GuestModule, Instance, RunnerLimits};
 use selvedge_spec::{FeatureSpec, Learner, ModelSpec};
 use selvedge_train::baseline::{Baselines, baselines};
@@ -29,6 +28,7 @@ use crate::error::{CliError, Exit};
 use crate::flyer::progress;
 use crate::learner;
 use crate::printer::Printer;
+use crate::request::asking;
 
 /// The recipes that the demo runs, as they stand in `models/recipes/complete-journey`.
 const FEATURES: (&str, &str) =
@@ -372,7 +372,6 @@ impl Experiment {
             let query = &self.queries[case.query];
             self.fold_of(query) == 0 && query.relevant.iter().filter(|relevant| **relevant).count() >= 2
         });
-        let names = &lower_names(&ranker.features);
         let mut households: Vec<Household> = Vec::new();
         for case in unseen {
             let query = &self.queries[case.query];
@@ -399,7 +398,8 @@ impl Experiment {
                 }
             };
             let after = decision.slots.iter().enumerate().take(SHOWN_SLOTS as usize).map(|(slot, candidate)| {
-                let reasons = decision.reasons(slot).map(|(feature, effect)| (reason(names, feature), effect));
+                let reasons =
+                    decision.reasons(slot).map(|(feature, effect)| (reason(&ranker.features, feature), effect));
                 shown(candidate, reasons.collect())
             });
             let place = |candidate: usize| decision.slots.iter().position(|slot| slot as usize == candidate);
@@ -446,28 +446,10 @@ fn shrink(model: &mut ModelSpec) {
     }
 }
 
-/// The request with another number of slots and reasons. Their places are fixed: `docs/format/request.md`.
-fn asking(request: &[u8], slots: u32, reasons: u32) -> Vec<u8> {
-    let mut request = request.to_vec();
-    let slate_size = selvedge_format::message::FRAME_LEN + 32;
-    request[slate_size..slate_size + 4].copy_from_slice(&slots.to_le_bytes());
-    request[slate_size + 4..slate_size + 8].copy_from_slice(&reasons.to_le_bytes());
-    request
-}
-
-fn lower_names(features: &FeatureSpec) -> Vec<FeatureName> {
-    let name = |feature: &selvedge_spec::Feature| FeatureName {
-        name: feature.name.clone(),
-        kind: String::new(),
-        doc: feature.doc.clone(),
-    };
-    features.features.iter().map(name).collect()
-}
-
 /// What a feature means, for people.
-fn reason(names: &[FeatureName], feature: u32) -> String {
-    let Some(name) = names.get(feature as usize) else { return format!("feature {feature}") };
-    if name.doc.is_empty() { name.name.clone() } else { name.doc.clone() }
+fn reason(features: &FeatureSpec, feature: u32) -> String {
+    let Some(declared) = features.features.get(feature as usize) else { return format!("feature {feature}") };
+    if declared.doc.is_empty() { declared.name.clone() } else { declared.doc.clone() }
 }
 
 /// `FLUID MILK WHITE ONLY` reads better as `Fluid milk white only`.
