@@ -4,12 +4,15 @@
 //! that says what to do.
 
 mod binaryen;
+mod bindgen;
 mod cache;
 mod checks;
 mod fuzz;
 mod gates;
 mod guest;
 mod lightgbm;
+mod module;
+mod npm;
 mod process;
 mod rules;
 mod say;
@@ -39,6 +42,8 @@ enum Task {
     Setup,
     /// Build the guest modules into target/guest
     Wasm,
+    /// Build the modules for JavaScript hosts into target/browser and target/worker
+    Bindgen,
     /// Set up, build the guest, and run the main job on real data
     Demo {
         /// Passed on to `selvedge demo`: --json FILE, --offline, ... (see `cargo xtask demo -- --help`)
@@ -112,6 +117,12 @@ fn perform(task: Task, steps: &mut Steps) -> Result<()> {
         Task::Wasm => {
             let toolchain = steps.step("setup", setup::run)?;
             steps.step("guest", || guest::build(workspace, &toolchain))?;
+        }
+        Task::Bindgen => {
+            let toolchain = steps.step("setup", setup::run)?;
+            steps.step("node_modules", || npm::install(workspace))?;
+            steps.step("browser", || bindgen::browser(workspace, &toolchain))?;
+            steps.step("worker", || bindgen::worker(workspace, &toolchain))?;
         }
         Task::Demo { arguments } => {
             let toolchain = steps.step("setup", setup::run)?;

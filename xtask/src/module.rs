@@ -1,0 +1,137 @@
+//! From a crate of `edge/` to an optimised WebAssembly module: cargo, wasm-bindgen where JavaScript is the host, wasm-opt.
+//!
+//! Modules are built in `target/wasm`, apart from native code, because the compiler may be another one. Nothing of the
+//! machine goes into them: paths are remapped and every flag is given here, so two machines with one compiler build the
+//! same bytes.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use sha2::{Digest as _, Sha256};
+
+use crate::toolchain::{TARGET, WasmToolchain};
+use crate::{binaryen, cache, process, tools};
+
+/// What rustc's wasm target has on by default: wasm-opt refuses a module that uses what it was not told of.
+const BASE_FEATURES: [&str; 7] = [
+    "--enable-bulk-memory",
+    "--enable-bulk-memory-opt",
+    "--enable-mutable-globals",
+    "--enable-multivalue",
+    "--enable-nontrapping-float-to-int",
+    "--enable-reference-types",
+    "--enable-sign-ext",
+];
+
+/// Speed first: the modules are below their size limits, and decisions are what they are for.
+const OPTIMISE: [&str; 3] = ["-O3", "--strip-debug", "--strip-producers"];
+
+/// A crate and how it is compiled.
+#[derive(Clone, Copy)]
+pub(crate) struct Module {
+    /// The crate, a cdylib.
+    pub(crate) package: &'static str,
+    /// Directory under `target/wasm`; modules with the same flags share it.
+    pub(crate) directory: &'static str,
+    pub(crate) rustflags: &'static [&'static str],
+    /// WebAssembly features that this module may use besides the base, for wasm-opt.
+    pub(crate) features: &'static [&'static str],
+}
+
+impl Module {
+    /// Cargo's module; cargo decides whether there is anything to do.
+    pub(crate) fn compile(&self, workspace: &Path, toolchain: &WasmToolchain) -> Result<PathBuf> {
+        let target = workspace.join("target/wasm").join(self.directory);
+        let mut flags = vec![
+            format!("--remap-path-prefix={}=/selvedge", workspace.display()),
+            format!("--remap-path-prefix={}=/cargo", cache::cargo_home()?.display()),
+        ];
+        flags.extend(self.rustflags.iter().map(|flag| (*flag).to_owned()));
+        let mut cargo = process::cargo();
+        toolchain.apply(&mut cargo);
+        cargo
+            .current_dir(workspace)
+            .args(["build", "--package", self.package, "--profile", "wasm", "--target", TARGET, "--target-dir"])
+            .arg(&target)
+            // Highest of the places that flags can come from: the user's RUSTFLAGS never change what ships.
+            .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"));
+        process::run(&mut cargo, "read the compiler's message above; `cargo xtask setup` checks the wasm toolchain")?;
+        let module = target.join(TARGET).join("wasm").join(self.package.replace('-', "_")).with_extension("wasm");
+        if !module.exists() {
+            bail!(
+                "cargo built no {}\nhint: the Cargo.toml of {} needs `crate-type = [\"cdylib\"]` under [lib]",
+                module.display(),
+                self.package
+            );
+        }
+        Ok(module)
+    }
+
+    /// Runs wasm-opt unless its last output came from the same bytes, flags and version.
+    pub(crate) fn optimise(&self, compiled: &Path, module: &Path) -> Result<()> {
+        let input = fs::read(compiled).with_context(|| format!("cannot read {}", compiled.display()))?;
+        let flags = || OPTIMISE.iter().chain(&BASE_FEATURES).chain(self.features);
+        let mut key = Sha256::new();
+        key.update(&input);
+        key.update(binaryen::VERSION);
+        flags().for_each(|flag| key.update(flag));
+        let key: String = key.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        let key_file = compiled.with_extension("optimised");
+        if module.exists() && fs::read_to_string(&key_file).is_ok_and(|last| last == key) {
+            return Ok(());
+        }
+        process::quiet(
+            binaryen::wasm_opt(&binaryen::find_or_install()?).args(flags()).arg(compiled).arg("-o").arg(module),
+            &format!("wasm-opt {}", module.display()),
+            "a feature that wasm-opt was not told of is the usual cause: see BASE_FEATURES in xtask/src/module.rs",
+        )?;
+        fs::write(&key_file, key).with_context(|| format!("cannot write {}", key_file.display()))
+    }
+
+    /// Compiles, writes wasm-bindgen's JavaScript (`<name>.js`) into `output` and the optimised module
+    /// (`<name>_bg.wasm`) beside it, and returns the module's path.
+    pub(crate) fn bind(
+        &self,
+        workspace: &Path,
+        toolchain: &WasmToolchain,
+        target: &str,
+        output: &Path,
+    ) -> Result<PathBuf> {
+        let compiled = self.compile(workspace, toolchain)?;
+        let bound = compiled.with_extension("bindgen");
+        process::quiet(
+            std::process::Command::new(tools::WASM_BINDGEN.find_or_install()?)
+                .args(["--target", target, "--omit-default-module-path", "--out-dir"])
+                .arg(&bound)
+                .arg(&compiled),
+            &format!("wasm-bindgen {}", self.package),
+            "wasm-bindgen in Cargo.toml and WASM_BINDGEN in xtask/src/tools.rs must be the same version",
+        )?;
+        fs::create_dir_all(output).with_context(|| format!("cannot create {}", output.display()))?;
+        let name = self.package.replace('-', "_");
+        let module = output.join(format!("{name}_bg.wasm"));
+        self.optimise(&bound.join(format!("{name}_bg.wasm")), &module)?;
+        for entry in fs::read_dir(&bound).with_context(|| format!("cannot read {}", bound.display()))? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|extension| extension == "js" || extension == "ts") {
+                let copy = output.join(path.file_name().unwrap_or_default());
+                fs::copy(&path, &copy).with_context(|| format!("cannot write {}", copy.display()))?;
+            }
+        }
+        Ok(module)
+    }
+}
+
+/// Size under `gzip -9`, the size that crosses a network.
+pub(crate) fn gzip_bytes(bytes: &[u8]) -> Result<usize> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    encoder
+        .write_all(bytes)
+        .and_then(|()| encoder.finish())
+        .map(|packed| packed.len())
+        .context("cannot gzip the module")
+}
