@@ -17,7 +17,7 @@ const BROWSER_SIMD: Module = Module {
 const BROWSER_PLAIN: Module = Module {
     package: "selvedge-browser",
     directory: "plain",
-    rustflags: &["-Cllvm-args=-inline-threshold=60"],
+    rustflags: &["-Cllvm-args=-inline-threshold=40"],
     features: &[],
 };
 

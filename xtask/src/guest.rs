@@ -38,7 +38,7 @@ const VARIANTS: [Variant; 2] = [
             package: "selvedge-guest",
             directory: "plain",
             // For engines that are old: size counts for more than the few percent that inlining brings.
-            rustflags: &["-Cllvm-args=-inline-threshold=60"],
+            rustflags: &["-Cllvm-args=-inline-threshold=40"],
             features: &[],
         },
     },

@@ -104,6 +104,8 @@ impl Engine {
         loaded
     }
 
+    // Once per bundle: the compiler shall not grow it for speed.
+    #[cold]
     fn try_load(&mut self, bytes: AlignedBytes) -> Result<Loaded, DecodeError> {
         // The kind decides only which reader is asked; each checks it again.
         let is_shared = bytes.get(10..12) == Some((Kind::SharedState as u16).to_le_bytes().as_slice());
@@ -211,7 +213,7 @@ impl Engine {
         let cost = self.run_model(request)?;
         let Some(snapshot) = &self.snapshot else { return Err((FallbackReason::NotLoaded, cost)) };
         let scratch = &mut self.scratch;
-        scratch.slate.fill(&snapshot.policy, &scratch.columns, request, &scratch.scores);
+        scratch.slate.fill(&snapshot.policy, snapshot.explore, &scratch.columns, request, &scratch.scores);
         let reasons = request.reasons.min(MAX_REASONS) as usize;
         if reasons > 0 {
             let stride = feature::stride(request.candidates);
@@ -223,6 +225,9 @@ impl Engine {
         scratch.slate_scores.extend(scratch.slate.slots.iter().map(|slot| scratch.scores[*slot as usize]));
         scratch.propensities.clear();
         scratch.propensities.resize(scratch.slate.slots.len(), 1.0);
+        if let Some((slot, propensity)) = scratch.slate.drawn {
+            scratch.propensities[slot] = propensity;
+        }
         Ok(cost)
     }
 
@@ -265,6 +270,7 @@ impl Engine {
         Ok(cost)
     }
 
+    #[cold]
     fn fall_back(&mut self, request: Option<&RequestView<'_>>, reason: FallbackReason, cost: u64) -> &[u8] {
         let size = match (request, &self.snapshot) {
             (Some(request), Some(snapshot)) => Slate::size(&snapshot.policy, request),

@@ -10,6 +10,12 @@ pub fn exp2(x: f32) -> f32 {
     libm::exp2f(x)
 }
 
+/// `e^x`.
+#[must_use]
+pub fn exp(x: f32) -> f32 {
+    libm::expf(x)
+}
+
 /// `ln(1 + x)`; NaN below -1.
 #[must_use]
 pub fn ln_1p(x: f32) -> f32 {
@@ -26,7 +32,7 @@ pub fn sqrt(x: f32) -> f32 {
 /// `1 / (1 + e^-x)`.
 #[must_use]
 pub fn sigmoid(x: f32) -> f32 {
-    1.0 / (1.0 + libm::expf(-x))
+    1.0 / (1.0 + exp(-x))
 }
 
 /// Factor by which a counter with this half-life shrinks in `elapsed_s` seconds.

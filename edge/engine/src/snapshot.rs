@@ -3,10 +3,11 @@
 use alloc::vec::Vec;
 
 use selvedge_format::container::{Container, ContentId, Kind};
+use selvedge_format::explore::ExploreV1;
 use selvedge_format::policy::PolicyV1;
 use selvedge_format::program::{By, FieldType, OpV1, ProgramV1};
 use selvedge_format::shared::SharedState;
-use selvedge_format::{AlignedBytes, DecodeError, meta, model, policy, program};
+use selvedge_format::{AlignedBytes, DecodeError, explore, meta, model, policy, program};
 
 use crate::Limits;
 use crate::model::Model;
@@ -17,6 +18,7 @@ pub struct Snapshot {
     pub(crate) id: ContentId,
     pub(crate) program: ProgramV1,
     pub(crate) policy: PolicyV1,
+    pub(crate) explore: Option<ExploreV1>,
     pub(crate) model: Model,
     /// Position of each field among the fields of its type.
     pub(crate) slots: Vec<usize>,
@@ -31,6 +33,7 @@ impl Snapshot {
     ///
     /// # Errors
     /// The bytes are not a bundle, are damaged, are larger than the limit, or name anything that is not there.
+    #[cold]
     pub fn load(bytes: &AlignedBytes, limits: &Limits) -> Result<Self, DecodeError> {
         if bytes.len() > limits.bundle_bytes {
             return Err(DecodeError::too_large("bundle bytes", limits.bundle_bytes as u64, bytes.len() as u64));
@@ -40,9 +43,13 @@ impl Snapshot {
             |tag, version, place| container.require(tag, version, place).map(|section| &bytes[section.range.clone()]);
         let program = ProgramV1::decode(section(program::TAG, program::VERSION, "feature program")?)?;
         let policy = PolicyV1::decode(section(policy::TAG, policy::VERSION, "slate policy")?, &program)?;
+        let explore = match container.find(explore::TAG) {
+            Some(_) => Some(ExploreV1::decode(section(explore::TAG, explore::VERSION, "exploration")?)?),
+            None => None,
+        };
         let models = model::ModelsV1::decode(section(model::TAG, model::VERSION, "model directory")?)?;
         container.refuse_unknown(|tag| {
-            matches!(tag, meta::TAG | program::TAG | policy::TAG | model::TAG)
+            matches!(tag, meta::TAG | program::TAG | policy::TAG | model::TAG | explore::TAG)
                 || (model::WEIGHTS_TAG..model::WEIGHTS_TAG + models.models.len() as u32).contains(&tag)
         })?;
         // The directory has exactly one stage; `ModelsV1::decode` has checked it.
@@ -53,8 +60,10 @@ impl Snapshot {
         let model = Model::load(declared, weights, program.features.len())?;
         let cost = program.features.iter().map(|feature| feature_cost(&feature.op)).sum::<u64>() + model.cost();
         let compared = policy.diversity.as_ref().map_or(0, |diversity| diversity.fields.len());
+        // The exponential of a softmax is as dear as a few features.
+        let cost = cost + if explore.is_some() { 2 } else { 0 };
         let slot_cost = (1 + policy.at_most.len() + compared) as u64;
-        Ok(Self { id: *container.id(), slots: slots(&program), program, policy, model, cost, slot_cost })
+        Ok(Self { id: *container.id(), slots: slots(&program), program, policy, explore, model, cost, slot_cost })
     }
 
     /// Content address of the bundle.
@@ -73,6 +82,12 @@ impl Snapshot {
     #[must_use]
     pub const fn policy(&self) -> &PolicyV1 {
         &self.policy
+    }
+
+    /// Its exploration, if any.
+    #[must_use]
+    pub const fn explore(&self) -> Option<&ExploreV1> {
+        self.explore.as_ref()
     }
 
     /// Its model.
@@ -120,6 +135,7 @@ pub(crate) struct Binding {
 }
 
 impl Binding {
+    #[cold]
     pub(crate) fn new(program: &ProgramV1, shared: Option<&SharedState>) -> Self {
         let field = |id, ty| {
             let shared = shared?;

@@ -6,7 +6,7 @@
 //!
 //! | bytes | module | page |
 //! |---|---|---|
-//! | Bundle, SharedState | [`container`], [`program`], [`policy`], [`model`], [`shared`] | `docs/format/bundle.md`, `docs/format/shared-state.md` |
+//! | Bundle, SharedState | [`container`], [`program`], [`policy`], [`explore`], [`model`], [`shared`] | `docs/format/bundle.md`, `docs/format/shared-state.md` |
 //! | UserState | [`state`] | `docs/format/user-state.md` |
 //! | Request, Decision | [`message`], [`request`], [`decision`] | `docs/format/request.md`, `docs/format/decision.md` |
 //! | DecisionRecord | [`record`] | `docs/format/decision-record.md` |
@@ -25,6 +25,7 @@ mod aligned;
 pub mod container;
 pub mod decision;
 mod error;
+pub mod explore;
 mod hash;
 pub mod message;
 pub mod meta;

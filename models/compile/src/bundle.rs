@@ -3,13 +3,13 @@
 use selvedge_format::container::{Container, ContainerBuilder, ContentId, Kind};
 use selvedge_format::meta::MetaV1;
 use selvedge_format::model::{ModelsV1, StageV1};
-use selvedge_format::{meta, model, policy, program};
+use selvedge_format::{explore, meta, model, policy, program};
 use selvedge_spec::{FeatureSpec, ModelSpec};
 use serde::Serialize;
 
 use crate::bind::{Bound, bind};
 use crate::error::{CompileError, CompileErrorKind};
-use crate::lower::{feature_names, lower_policy, lower_program};
+use crate::lower::{feature_names, lower_explore, lower_policy, lower_program};
 use crate::model::TrainedModel;
 use crate::verify::{Parity, verify};
 
@@ -89,13 +89,16 @@ pub fn compile(
         shared_refresh_s: features.shared_refresh.get(),
     };
     let directory = ModelsV1 { models: vec![bound.declared()], stages: vec![StageV1 { model: 0, keep: 0 }] };
-    let bytes = ContainerBuilder::new(Kind::Bundle)
+    let mut bundle = ContainerBuilder::new(Kind::Bundle)
         .optional(meta::TAG, meta::VERSION, names.encode())
         .required(program::TAG, program::VERSION, program.encode())
         .required(model::TAG, model::VERSION, directory.encode())
         .required(policy::TAG, policy::VERSION, policy.encode())
-        .required(model::WEIGHTS_TAG, model::WEIGHTS_VERSION, bound.weights())
-        .build();
+        .required(model::WEIGHTS_TAG, model::WEIGHTS_VERSION, bound.weights());
+    if let Some(explore) = lower_explore(model) {
+        bundle = bundle.required(explore::TAG, explore::VERSION, explore.encode());
+    }
+    let bytes = bundle.build();
     let container = Container::parse(&bytes, Kind::Bundle)
         .map_err(|error| CompileError::new(CompileErrorKind::BadContainer, "bundle", error.to_string(), REPORT))?;
     let parity = verify(&bytes, &bound, features.features.len())?;
@@ -129,6 +132,7 @@ fn section_name(tag: u32) -> String {
         program::TAG => "feature program".to_owned(),
         model::TAG => "model directory".to_owned(),
         policy::TAG => "slate policy".to_owned(),
+        explore::TAG => "exploration".to_owned(),
         model::WEIGHTS_TAG.. => format!("weights of model {}", tag - model::WEIGHTS_TAG),
         _ => "unknown".to_owned(),
     }

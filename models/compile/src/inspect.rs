@@ -6,12 +6,13 @@
 mod text;
 
 use selvedge_format::container::{Container, HEADER_LEN, Kind, MAGIC, verify_id};
+use selvedge_format::explore::{ExploreKindV1, ExploreV1};
 use selvedge_format::meta::MetaV1;
 use selvedge_format::model::{LEAF, LinearWeights, Link, ModelKindV1, ModelV1, ModelsV1, TreeNodes, WEIGHTS_TAG};
 use selvedge_format::policy::PolicyV1;
 use selvedge_format::program::{By, ColumnV1, Decay, FieldType, Measure, ProgramV1, Scope, TableV1, TransformV1};
 use selvedge_format::shared::SharedState;
-use selvedge_format::{AlignedBytes, DecodeError, key, meta, model, policy, program};
+use selvedge_format::{AlignedBytes, DecodeError, explore, key, meta, model, policy, program};
 use serde::Serialize;
 
 use crate::bundle::{self, SectionSize};
@@ -226,6 +227,10 @@ fn bundle(bytes: &[u8]) -> Result<BundleInspection, DecodeError> {
         |tag, version, place| container.require(tag, version, place).map(|section| &bytes[section.range.clone()]);
     let program = ProgramV1::decode(section(program::TAG, program::VERSION, "feature program")?)?;
     let policy = PolicyV1::decode(section(policy::TAG, policy::VERSION, "slate policy")?, &program)?;
+    let explore = match container.find(explore::TAG) {
+        Some(_) => Some(ExploreV1::decode(section(explore::TAG, explore::VERSION, "exploration")?)?),
+        None => None,
+    };
     let models = ModelsV1::decode(section(model::TAG, model::VERSION, "model directory")?)?;
     let names = match container.find(meta::TAG) {
         Some(_) => Some(MetaV1::decode(section(meta::TAG, meta::VERSION, "names")?)?),
@@ -250,7 +255,7 @@ fn bundle(bytes: &[u8]) -> Result<BundleInspection, DecodeError> {
         global_tables: tables(&program.global_tables, false),
         features: (0..program.features.len()).map(|at| names.feature_inspection(at)).collect(),
         models: models.collect::<Result<_, DecodeError>>()?,
-        policy: names.policy(&policy),
+        policy: names.policy(&policy, explore),
     })
 }
 
@@ -385,7 +390,7 @@ impl Names<'_> {
         }
     }
 
-    fn policy(&self, policy: &PolicyV1) -> PolicyInspection {
+    fn policy(&self, policy: &PolicyV1, explore: Option<ExploreV1>) -> PolicyInspection {
         let mut rules = Vec::new();
         for rule in &policy.exclude {
             rules.push(format!("exclude {} = key {:016x}", self.field(rule.field.into()), rule.value));
@@ -402,6 +407,13 @@ impl Names<'_> {
                 diversity.fields.iter().map(|(field, weight)| format!("{weight} {}", self.field((*field).into())));
             let terms = terms.collect::<Vec<_>>().join(" + ");
             rules.push(format!("diversity: relevance {}, likeness {terms}", diversity.lambda));
+        }
+        if let Some(ExploreV1 { kind, seed }) = explore {
+            let kind = match kind {
+                ExploreKindV1::EpsilonGreedy { epsilon } => format!("epsilon {epsilon}"),
+                ExploreKindV1::Softmax { temperature } => format!("softmax, temperature {temperature}"),
+            };
+            rules.push(format!("explore in the first free slot: {kind}, seed {seed}"));
         }
         PolicyInspection { slate_size: policy.slate_size, rules }
     }

@@ -45,6 +45,9 @@ value = "acme"
 [slate.diversity]
 lambda = 0.75
 similarity = { brand = 3.0 }
+[slate.explore]
+temperature = 0.5
+seed = 9
 "#;
 
 fn spec(features: &str) -> FeatureSpec {

@@ -1,8 +1,8 @@
 //! What valid declarations become.
 
 use selvedge_spec::{
-    By, Counter, CounterKind, CounterScope, FeatureKind, FeatureSpec, Learner, Measure, ModelSpec, OverlapWith,
-    ProblemKind, Transform,
+    By, Counter, CounterKind, CounterScope, Explore, ExploreKind, FeatureKind, FeatureSpec, Learner, Measure,
+    ModelSpec, OverlapWith, ProblemKind, Transform,
 };
 
 fn parse(body: &str) -> FeatureSpec {
@@ -94,11 +94,15 @@ window = 5
 [slate.diversity]
 lambda = 0.9
 similarity = { brand = 1.0 }
+[slate.explore]
+epsilon = 0.05
+seed = 7
 "#;
     let model = ModelSpec::parse("model.toml", text).expect("valid");
     let Learner::Linear(training) = &model.learner else { panic!("not linear") };
     assert_eq!((training.lambda, training.seed), (0.01, 0));
     assert_eq!((model.slate.size, model.slate.at_most[0].window, model.slate.exclude.len()), (10, 5, 0));
+    assert_eq!(model.slate.explore, Some(Explore { kind: ExploreKind::Epsilon(0.05), seed: 7 }));
     let features = parse("[[feature]]\nname = \"a\"\nkind = \"position\"\n");
     model.check(&features).expect("brand is a string field of the item");
 }

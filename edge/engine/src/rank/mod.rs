@@ -4,18 +4,26 @@
 //! rules allow there: by score, or by maximal marginal relevance where the policy asks for diversity. Equal scores keep
 //! the order of the request. Rules are hard: where no candidate may stand, the slate ends.
 //!
+//! Where the bundle explores, the first slot without a pin is drawn among the candidates that the rules allow there, and the
+//! rest is filled as ever: rules hold, and the probability of the draw is exact.
+//!
 //! Precedence: the request's exclusions, then its pins, then the bundle's rules. The second of two candidates with the
 //! same id never enters.
+
+mod draw;
 
 use alloc::vec::Vec;
 
 use selvedge_format::decision::rule;
+use selvedge_format::explore::ExploreV1;
 use selvedge_format::key;
 use selvedge_format::policy::{AtMostV1, DiversityV1, MAX_SLATE, PolicyV1};
 use selvedge_format::request::RequestView;
 
 use crate::feature::Columns;
 use crate::math::ascending_bits;
+
+use self::draw::Draw;
 
 /// Candidates that a slate in the order of the request is taken from: it must not cost more than a ranked one.
 const MAX_CONSIDERED: usize = 2_000;
@@ -30,6 +38,8 @@ pub struct Slate {
     pub slots: Vec<u32>,
     /// Bits of [`rule`] by slot.
     pub rules: Vec<u32>,
+    /// The slot that was drawn, and with what probability this candidate was.
+    pub(crate) drawn: Option<(usize, f32)>,
     /// Eligible candidates, best first.
     order: Vec<u32>,
     sort_keys: Vec<u64>,
@@ -45,6 +55,7 @@ pub struct Slate {
     near: Vec<(u64, u32)>,
     /// Cap and value: what may not stand in the slot to fill; ascending.
     barred: Vec<(usize, u64)>,
+    draw: Draw,
 }
 
 impl Slate {
@@ -71,10 +82,19 @@ impl Slate {
         }
         self.rules.clear();
         self.rules.resize(self.slots.len(), 0);
+        self.drawn = None;
+        self.draw.clear();
     }
 
     /// Fills the slate. `scores` has one value per candidate; NaN ranks last.
-    pub(crate) fn fill(&mut self, policy: &PolicyV1, columns: &Columns, request: &RequestView<'_>, scores: &[f32]) {
+    pub(crate) fn fill(
+        &mut self,
+        policy: &PolicyV1,
+        explore: Option<ExploreV1>,
+        columns: &Columns,
+        request: &RequestView<'_>,
+        scores: &[f32],
+    ) {
         let size = Self::size(policy, request);
         self.find_eligible(policy, columns, request);
         self.place_pins(request, size);
@@ -85,13 +105,23 @@ impl Slate {
         }
         self.slots.clear();
         self.rules.clear();
+        self.drawn = None;
+        self.draw.clear();
         for slot in 0..size {
             let (candidate, rules) = match self.pins[slot] {
-                NONE => match self.best(policy, columns, slot) {
-                    Some(best) => best,
-                    // A hole above a pin would shift the pin: what follows cannot be placed where it was asked for.
-                    None => break,
-                },
+                NONE => {
+                    let Some((at, rules)) = self.best(policy, columns, slot) else {
+                        // A hole above a pin would shift the pin: what follows cannot be placed where it was asked for.
+                        break;
+                    };
+                    let (at, rules) = match explore {
+                        Some(explore) if self.drawn.is_none() => {
+                            self.explore(explore, policy, columns, request, scores, (slot, at, rules))
+                        }
+                        _ => (at, rules),
+                    };
+                    (core::mem::replace(&mut self.order[at], NONE), rules)
+                }
                 pinned => (pinned, rule::PINNED),
             };
             self.slots.push(candidate);
@@ -171,8 +201,8 @@ impl Slate {
         }
     }
 
-    /// The candidate for `slot`, taken out of the order, and the rules that had a say.
-    fn best(&mut self, policy: &PolicyV1, columns: &Columns, slot: usize) -> Option<(u32, u32)> {
+    /// The place in the order of the candidate for `slot`, and the rules that had a say.
+    fn best(&mut self, policy: &PolicyV1, columns: &Columns, slot: usize) -> Option<(usize, u32)> {
         self.bar(&policy.at_most, columns, slot);
         // Where equals compete, the earlier in the order wins.
         let mut best: Option<(usize, f32)> = None;
@@ -205,7 +235,32 @@ impl Slate {
         if held_back.is_some_and(|(other, other_worth)| other_worth > worth || other_worth == worth && other < at) {
             rules |= rule::AT_MOST;
         }
-        Some((core::mem::replace(&mut self.order[at], NONE), rules))
+        Some((at, rules))
+    }
+
+    /// Draws what stands in a slot for which `greedy`, a place in the order with its rules, is the best. What is drawn
+    /// against the policy's choice owes its slot to the draw alone.
+    fn explore(
+        &mut self,
+        explore: ExploreV1,
+        policy: &PolicyV1,
+        columns: &Columns,
+        request: &RequestView<'_>,
+        scores: &[f32],
+        (slot, greedy, rules): (usize, usize, u32),
+    ) -> (usize, u32) {
+        let mut draw = core::mem::take(&mut self.draw);
+        let feasible = self.order.iter().copied().filter(|candidate| *candidate != NONE);
+        let feasible = feasible.filter(|candidate| !self.is_barred(&policy.at_most, columns, *candidate));
+        draw.prepare(explore.kind, feasible, self.order[greedy], scores);
+        let drawn = draw.pick(explore.seed, &request.request_id);
+        self.draw = draw;
+        let at = drawn.and_then(|(drawn, _)| self.order.iter().position(|candidate| *candidate == drawn));
+        self.drawn = drawn.map(|(_, probability)| (slot, probability));
+        match at {
+            Some(at) if at != greedy => (at, rule::EXPLORED),
+            _ => (greedy, rules),
+        }
     }
 
     /// Finds the values that may not stand in `slot`: those of which some window that contains the slot is full.

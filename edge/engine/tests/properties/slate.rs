@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 use selvedge_format::decision::{DecisionView, rule};
+use selvedge_format::explore::{ExploreKindV1, ExploreV1};
 use selvedge_format::key;
 use selvedge_format::policy::{AtMostV1, DiversityV1, ExcludeV1, MAX_SLATE, PolicyV1};
 use selvedge_format::program::{OpV1, Scope};
@@ -60,10 +61,16 @@ fn case() -> impl Strategy<Value = Case> {
 
 /// Slots and rules that the engine chooses.
 fn decide(case: &Case) -> (Vec<u32>, Vec<u32>) {
-    let mut engine = first_feature_engine(&program([OpV1::Number { field: PRICE }]), &case.policy);
+    let (slots, rules, _) = explore(case, None, [0; 16]);
+    (slots, rules)
+}
+
+/// Slots, rules and propensities.
+fn explore(case: &Case, explore: Option<ExploreV1>, request_id: [u8; 16]) -> (Vec<u32>, Vec<u32>, Vec<f32>) {
+    let mut engine = exploring_engine(&program([OpV1::Number { field: PRICE }]), &case.policy, explore);
     let ids: Vec<String> = case.ids.iter().map(|id| format!("id{id}")).collect();
     let brands: Vec<&str> = case.brands.iter().map(|brand| BRANDS[*brand]).collect();
-    let mut request = RequestBuilder::new([0; 16], 0, ids.iter().map(String::as_str))
+    let mut request = RequestBuilder::new(request_id, 0, ids.iter().map(String::as_str))
         .slate_size(case.slate_size)
         .column(Scope::Item, "price", Values::Numbers(&case.scores))
         .column(Scope::Item, "brand", Values::Strings(&brands));
@@ -75,7 +82,7 @@ fn decide(case: &Case) -> (Vec<u32>, Vec<u32>) {
     }
     let decision = DecisionView::parse(engine.decide(&request.build())).expect("a valid decision");
     assert_eq!(decision.status.names().0, "personalized");
-    (decision.slots.iter().collect(), decision.rules.iter().collect())
+    (decision.slots.iter().collect(), decision.rules.iter().collect(), decision.propensities.iter().collect())
 }
 
 impl Case {
@@ -235,6 +242,66 @@ fn rules_that_had_a_say_are_named() {
     case.pins.clear();
     case.policy = PolicyV1 { diversity: Some(DiversityV1 { lambda: 0.2, fields: vec![(BRAND, 1.0)] }), ..policy(3) };
     assert_eq!(decide(&case), (vec![0, 2, 3], vec![0, rule::DIVERSITY, rule::DIVERSITY]));
+}
+
+proptest! {
+    /// A drawn candidate is treated as if the request had pinned it: what the rules make of the rest does not change.
+    #[test]
+    fn a_draw_fills_the_first_free_slot_and_the_rest_follows(
+        case in case(),
+        kind in prop_oneof![
+            (0.01_f32..=1.0).prop_map(|epsilon| ExploreKindV1::EpsilonGreedy { epsilon }),
+            (0.01_f32..20.0).prop_map(|temperature| ExploreKindV1::Softmax { temperature }),
+        ],
+        seed in any::<u64>(),
+        request_id in any::<[u8; 16]>(),
+    ) {
+        let explored = ExploreV1 { kind, seed };
+        let (slots, rules, propensities) = explore(&case, Some(explored), request_id);
+        prop_assert_eq!((&slots, &rules, &propensities), (&slots, &rules, &explore(&case, Some(explored), request_id).2));
+        let (greedy, greedy_rules) = decide(&case);
+        let placed: Vec<Option<u32>> = slots.iter().copied().map(Some).collect();
+        prop_assert!(!case.is_broken(&placed) || case.is_broken(&case.pinned()), "a rule is broken: {slots:?}");
+        let free = (0..slots.len()).find(|slot| case.pinned()[*slot].is_none());
+        for (slot, propensity) in propensities.iter().enumerate() {
+            prop_assert!(*propensity > 0.0 && *propensity <= 1.0);
+            prop_assert!(*propensity == 1.0 || Some(slot) == free, "slot {} is not drawn", slot);
+            prop_assert!(rules[slot] & rule::EXPLORED == 0 || Some(slot) == free);
+        }
+        match free {
+            Some(free) if slots[free] != greedy[free] => {
+                prop_assert_eq!(rules[free], rule::EXPLORED);
+                let mut pinned = case.clone();
+                pinned.pins.push((slots[free], free as u32));
+                prop_assert_eq!(slots, decide(&pinned).0);
+            }
+            _ => prop_assert_eq!((slots, rules), (greedy, greedy_rules)),
+        }
+    }
+
+    #[test]
+    fn epsilon_of_one_draws_all_alike(case in case(), request_id in any::<[u8; 16]>()) {
+        let all = ExploreV1 { kind: ExploreKindV1::EpsilonGreedy { epsilon: 1.0 }, seed: 1 };
+        let (slots, _, propensities) = explore(&case, Some(all), request_id);
+        if let Some(free) = (0..slots.len()).find(|slot| case.pinned()[*slot].is_none()) {
+            let drawn = (1.0 / propensities[free]).round();
+            prop_assert!((propensities[free] * drawn - 1.0).abs() < 1e-6);
+            prop_assert!(drawn as usize <= case.ids.len());
+        }
+    }
+}
+
+#[test]
+fn a_decision_that_is_not_personalized_does_not_explore() {
+    let all = ExploreV1 { kind: ExploreKindV1::EpsilonGreedy { epsilon: 1.0 }, seed: 1 };
+    let mut engine = exploring_engine(&program([OpV1::Number { field: PRICE }]), &policy(5), Some(all));
+    for request_id in 0..32 {
+        let request = RequestBuilder::new([request_id; 16], 0, ["a", "b", "c"]).state(&[1, 2, 3]).build();
+        let decision = DecisionView::parse(engine.decide(&request)).expect("a valid decision");
+        assert_eq!(decision.status.names().0, "fallback");
+        assert_eq!(decision.slots.iter().collect::<Vec<_>>(), [0, 1, 2]);
+        assert_eq!(decision.propensities.iter().collect::<Vec<_>>(), [1.0; 3]);
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use selvedge_engine::state::{Event, ItemKeys, UserState};
 use selvedge_engine::{Engine, Limits};
 use selvedge_format::container::{ContainerBuilder, Kind};
+use selvedge_format::explore::ExploreV1;
 use selvedge_format::model::{
     LinearWeights, Link, ModelKindV1, ModelV1, ModelsV1, StageV1, WEIGHTS_TAG, WEIGHTS_VERSION,
 };
@@ -13,7 +14,7 @@ use selvedge_format::program::{
     table_id,
 };
 use selvedge_format::shared::{FieldValues, SharedParts, SharedState};
-use selvedge_format::{AlignedBytes, key, model, policy, program};
+use selvedge_format::{AlignedBytes, explore, key, model, policy, program};
 
 pub(crate) const ITEMS: [&str; 8] = ["i0", "i1", "i2", "i3", "i4", "i5", "i6", "i7"];
 pub(crate) const BRANDS: [&str; 4] = ["", "b1", "b2", "b3"];
@@ -182,6 +183,10 @@ pub(crate) fn state_after(program: &ProgramV1, shared: Option<&SharedState>, eve
 
 /// A bundle; `weights` is the section of its one model.
 pub(crate) fn bundle(program: &ProgramV1, policy: &PolicyV1, kind: ModelKindV1, weights: Vec<u8>) -> Vec<u8> {
+    parts(program, policy, kind, weights).build()
+}
+
+fn parts(program: &ProgramV1, policy: &PolicyV1, kind: ModelKindV1, weights: Vec<u8>) -> ContainerBuilder {
     let models =
         ModelsV1 { models: vec![ModelV1 { kind, link: Link::Identity }], stages: vec![StageV1 { model: 0, keep: 0 }] };
     ContainerBuilder::new(Kind::Bundle)
@@ -189,7 +194,6 @@ pub(crate) fn bundle(program: &ProgramV1, policy: &PolicyV1, kind: ModelKindV1, 
         .required(policy::TAG, policy::VERSION, policy.encode())
         .required(model::TAG, model::VERSION, models.encode())
         .required(WEIGHTS_TAG, WEIGHTS_VERSION, weights)
-        .build()
 }
 
 pub(crate) fn policy(slate_size: u32) -> PolicyV1 {
@@ -198,13 +202,22 @@ pub(crate) fn policy(slate_size: u32) -> PolicyV1 {
 
 /// An engine whose score is the program's first feature.
 pub(crate) fn first_feature_engine(program: &ProgramV1, policy: &PolicyV1) -> Engine {
+    exploring_engine(program, policy, None)
+}
+
+/// The same, with an exploration.
+pub(crate) fn exploring_engine(program: &ProgramV1, policy: &PolicyV1, explore: Option<ExploreV1>) -> Engine {
     let mut weight = vec![0.0; program.features.len()];
     if let Some(first) = weight.first_mut() {
         *first = 1.0;
     }
     let centre = vec![0.0; weight.len()];
     let weights = LinearWeights::encode(&weight, &centre);
-    engine(&bundle(program, policy, ModelKindV1::Linear { bias: 0.0 }, weights), Limits::default())
+    let mut bundle = parts(program, policy, ModelKindV1::Linear { bias: 0.0 }, weights);
+    if let Some(explore) = explore {
+        bundle = bundle.required(explore::TAG, explore::VERSION, explore.encode());
+    }
+    engine(&bundle.build(), Limits::default())
 }
 
 pub(crate) fn engine(bundle: &[u8], limits: Limits) -> Engine {

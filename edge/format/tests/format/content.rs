@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use selvedge_format::container::{Container, ContainerBuilder, Kind};
 use selvedge_format::decision::{self, DecisionParts, DecisionStatus, DecisionView};
+use selvedge_format::explore::{self, ExploreV1};
 use selvedge_format::message::{BlockHeader, MessageView, MessageWriter};
 use selvedge_format::meta::{self, MetaV1};
 use selvedge_format::model::{self, LinearWeights, ModelKindV1, ModelsV1, TreeNode, TreeNodes};
@@ -113,6 +114,7 @@ pub(crate) struct Bundle {
     pub(crate) models: ModelsV1,
     pub(crate) weights: Vec<Weights>,
     pub(crate) policy: PolicyV1,
+    pub(crate) explore: Option<ExploreV1>,
 }
 
 #[derive(Clone, Debug)]
@@ -163,7 +165,7 @@ impl Content for Bundle {
         let section = |tag, version| container.require(tag, version, "bundle").map(|found| &bytes[found.range.clone()]);
         let program = ProgramV1::decode(section(program::TAG, program::VERSION)?)?;
         let models = ModelsV1::decode(section(model::TAG, model::VERSION)?)?;
-        let known = [meta::TAG, program::TAG, model::TAG, policy::TAG];
+        let known = [meta::TAG, program::TAG, model::TAG, policy::TAG, explore::TAG];
         let weight_tags = model::WEIGHTS_TAG..model::WEIGHTS_TAG + models.models.len() as u32;
         container.refuse_unknown(|tag| known.contains(&tag) || weight_tags.contains(&tag))?;
         let weights = weight_tags
@@ -177,7 +179,11 @@ impl Content for Bundle {
             Some(_) => Some(MetaV1::decode(section(meta::TAG, meta::VERSION)?)?),
             None => None,
         };
-        Ok(Self { meta, program, models, weights, policy })
+        let explore = match container.find(explore::TAG) {
+            Some(_) => Some(ExploreV1::decode(section(explore::TAG, explore::VERSION)?)?),
+            None => None,
+        };
+        Ok(Self { meta, program, models, weights, policy, explore })
     }
 
     fn encode(&self) -> Vec<u8> {
@@ -187,6 +193,9 @@ impl Content for Bundle {
             .required(policy::TAG, policy::VERSION, self.policy.encode());
         if let Some(meta) = &self.meta {
             builder = builder.optional(meta::TAG, meta::VERSION, meta.encode());
+        }
+        if let Some(explore) = &self.explore {
+            builder = builder.required(explore::TAG, explore::VERSION, explore.encode());
         }
         for (tag, weights) in (model::WEIGHTS_TAG..).zip(&self.weights) {
             builder = builder.required(tag, model::WEIGHTS_VERSION, weights.encode());

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use selvedge_format::decision::{ControlReason, DecisionStatus, FallbackReason};
 use selvedge_format::{
-    ErrorCode, container, decision, message, meta, model, policy, program, record, request, shared, state,
+    ErrorCode, container, decision, explore, message, meta, model, policy, program, record, request, shared, state,
 };
 
 /// Names as the pages write them, and values in force.
@@ -41,6 +41,8 @@ fn constants() -> BTreeMap<&'static str, u64> {
         model::MAX_DEPTH,
         model::LEAF,
         model::MISSING_LEFT,
+        explore::TAG,
+        explore::LEN,
         policy::TAG,
         policy::MAX_SLATE,
         policy::MAX_RULES,

@@ -175,6 +175,7 @@ pub(crate) fn bundle() -> Bundle {
             at_most: vec![AtMostV1 { field: DEPARTMENT, count: 3, window: 5 }],
             diversity: Some(DiversityV1 { lambda: 0.875, fields: vec![(DEPARTMENT, 1.0)] }),
         },
+        explore: None,
         program,
     }
 }

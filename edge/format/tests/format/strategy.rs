@@ -4,6 +4,7 @@ use proptest::collection::{btree_map, btree_set, vec};
 use proptest::prelude::*;
 use proptest::sample::select;
 use selvedge_format::decision::{ControlReason, DecisionStatus, FallbackReason};
+use selvedge_format::explore::{ExploreKindV1, ExploreV1};
 use selvedge_format::meta::{FeatureName, MetaV1};
 use selvedge_format::model::{self, Link, ModelKindV1, ModelV1, ModelsV1, StageV1, TreeNode};
 use selvedge_format::policy::{AtMostV1, DiversityV1, ExcludeV1, MAX_SLATE, PolicyV1};
@@ -224,22 +225,33 @@ fn meta() -> impl Strategy<Value = MetaV1> {
     )
 }
 
+fn explore() -> impl Strategy<Value = ExploreV1> {
+    let kind = prop_oneof![
+        (1e-6_f32..=1.0).prop_map(|epsilon| ExploreKindV1::EpsilonGreedy { epsilon }),
+        (1e-6_f32..1e6).prop_map(|temperature| ExploreKindV1::Softmax { temperature }),
+    ];
+    (kind, any::<u64>()).prop_map(|(kind, seed)| ExploreV1 { kind, seed })
+}
+
 pub(crate) fn bundle() -> impl Strategy<Value = Bundle> {
-    (program(), policy(), proptest::option::of(meta())).prop_flat_map(|(program, policy, meta)| {
-        let link = select(&[Link::Identity, Link::Logistic]);
-        vec((weights(program.features.len()), link), 1..3).prop_map(move |models| {
-            let (models, weights): (Vec<_>, Vec<_>) =
-                models.into_iter().map(|((kind, weights), link)| (ModelV1 { kind, link }, weights)).unzip();
-            let stage = StageV1 { model: models.len() as u16 - 1, keep: 0 };
-            Bundle {
-                meta: meta.clone(),
-                program: program.clone(),
-                models: ModelsV1 { models, stages: vec![stage] },
-                weights,
-                policy: policy.clone(),
-            }
-        })
-    })
+    (program(), policy(), proptest::option::of(explore()), proptest::option::of(meta())).prop_flat_map(
+        |(program, policy, explore, meta)| {
+            let link = select(&[Link::Identity, Link::Logistic]);
+            vec((weights(program.features.len()), link), 1..3).prop_map(move |models| {
+                let (models, weights): (Vec<_>, Vec<_>) =
+                    models.into_iter().map(|((kind, weights), link)| (ModelV1 { kind, link }, weights)).unzip();
+                let stage = StageV1 { model: models.len() as u16 - 1, keep: 0 };
+                Bundle {
+                    meta: meta.clone(),
+                    program: program.clone(),
+                    models: ModelsV1 { models, stages: vec![stage] },
+                    weights,
+                    policy: policy.clone(),
+                    explore,
+                }
+            })
+        },
+    )
 }
 
 fn field_values(items: usize) -> impl Strategy<Value = FieldValues> {

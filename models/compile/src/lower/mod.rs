@@ -20,6 +20,7 @@ use selvedge_spec::{
 use crate::error::{CompileError, CompileErrorKind};
 use counters::Counters;
 
+pub(crate) use policy::lower_explore;
 pub use policy::lower_policy;
 
 /// Lowers features to a program with one operation per feature, in the order of the declaration.

@@ -1,8 +1,9 @@
 //! The slate of `model.toml` as the policy of a bundle.
 
+use selvedge_format::explore::{ExploreKindV1, ExploreV1};
 use selvedge_format::key;
 use selvedge_format::policy::{AtMostV1, DiversityV1, ExcludeV1, MAX_RULES, MAX_SLATE, PolicyV1};
-use selvedge_spec::{Diversity, FeatureSpec, FieldScope, FieldType, ModelSpec};
+use selvedge_spec::{Diversity, ExploreKind, FeatureSpec, FieldScope, FieldType, ModelSpec};
 
 use super::Fields;
 use crate::error::{CompileError, CompileErrorKind};
@@ -40,6 +41,16 @@ pub fn lower_policy(model: &ModelSpec, features: &FeatureSpec) -> Result<PolicyV
         at_most: at_most.collect::<Result<_, CompileError>>()?,
         diversity: slate.diversity.as_ref().map(|diversity| fields.diversity(diversity)).transpose()?,
     })
+}
+
+/// The exploration of a model, if it declares any.
+pub(crate) fn lower_explore(model: &ModelSpec) -> Option<ExploreV1> {
+    let explore = model.slate.explore?;
+    let kind = match explore.kind {
+        ExploreKind::Epsilon(epsilon) => ExploreKindV1::EpsilonGreedy { epsilon },
+        ExploreKind::Temperature(temperature) => ExploreKindV1::Softmax { temperature },
+    };
+    Some(ExploreV1 { kind, seed: explore.seed })
 }
 
 struct ItemStrings<'a> {

@@ -106,6 +106,26 @@ pub struct SlateSpec {
     pub exclude: Vec<Exclude>,
     /// Trades score against likeness to what is already on the slate.
     pub diversity: Option<Diversity>,
+    /// Draws the first place.
+    pub explore: Option<Explore>,
+}
+
+/// How the first place that is not pinned is drawn.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Explore {
+    /// The distribution.
+    pub kind: ExploreKind,
+    /// Another seed draws otherwise for the same requests.
+    pub seed: u64,
+}
+
+/// The distribution of a draw over the items that the rules allow.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum ExploreKind {
+    /// With this probability, above 0 and at most 1, an item at random, otherwise the best.
+    Epsilon(f32),
+    /// Proportional to `e^(score / temperature)`; the temperature is in units of the score, above 0, finite.
+    Temperature(f32),
 }
 
 /// At most `max` items with the same value of `field` in any `window` consecutive places.

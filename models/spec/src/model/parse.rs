@@ -1,6 +1,9 @@
 //! From the text of `model.toml` to a [`ModelSpec`].
 
-use super::{AtMost, Diversity, Exclude, Learner, LinearTraining, ModelSpec, SimilarityTerm, SlateSpec, TreeTraining};
+use super::{
+    AtMost, Diversity, Exclude, Explore, ExploreKind, Learner, LinearTraining, ModelSpec, SimilarityTerm, SlateSpec,
+    TreeTraining,
+};
 use crate::document;
 use crate::error::{Problems, Source, SpecError};
 use crate::reader::{FRACTION, NON_NEGATIVE, POSITIVE, Table, UNIT, Value, all};
@@ -141,12 +144,14 @@ fn read_slate(table: Table<'_>, problems: &Problems) -> Option<SlateSpec> {
     let at_most = all(table.sections("at_most", "[[slate.at_most]]").into_iter().map(at_most));
     let exclude = all(table.sections("exclude", "[[slate.exclude]]").into_iter().map(exclude));
     let diversity = table.section("diversity").map(|table| diversity(table, problems));
+    let explore = table.section("explore").map(explore);
     table.finish();
     Some(SlateSpec {
         size: size?,
         at_most: at_most?,
         exclude: exclude?,
         diversity: diversity.map_or(Some(None), |read| read.map(Some))?,
+        explore: explore.map_or(Some(None), |read| read.map(Some))?,
     })
 }
 
@@ -179,6 +184,20 @@ fn diversity(table: Table<'_>, problems: &Problems) -> Option<Diversity> {
     let similarity = table.required("similarity").and_then(|value| similarity(value, problems));
     table.finish();
     Some(Diversity { lambda: lambda?, similarity: similarity? })
+}
+
+fn explore(table: Table<'_>) -> Option<Explore> {
+    let kind = match (table.optional("epsilon"), table.optional("temperature")) {
+        (Some(_), Some(temperature)) => {
+            temperature.out_of_range("absent beside `epsilon`: a place is drawn in one way")
+        }
+        (None, Some(temperature)) => temperature.single(POSITIVE).map(ExploreKind::Temperature),
+        // Neither is there: the report asks for the usual one.
+        _ => table.required("epsilon").and_then(|epsilon| epsilon.single(FRACTION)).map(ExploreKind::Epsilon),
+    };
+    let seed = table.optional_or("seed", 0, |value| value.integer(0..=u64::MAX));
+    table.finish();
+    Some(Explore { kind: kind?, seed: seed? })
 }
 
 fn similarity(value: Value<'_>, problems: &Problems) -> Option<Vec<SimilarityTerm>> {
@@ -222,6 +241,6 @@ impl Default for LinearTraining {
 
 impl Default for SlateSpec {
     fn default() -> Self {
-        Self { size: DEFAULT_SLATE, at_most: Vec::new(), exclude: Vec::new(), diversity: None }
+        Self { size: DEFAULT_SLATE, at_most: Vec::new(), exclude: Vec::new(), diversity: None, explore: None }
     }
 }
