@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use selvedge_format::container::{ContentId, Kind};
-use selvedge_format::decision::{DecisionParts, DecisionStatus, FallbackReason};
+use selvedge_format::decision::{DecisionParts, DecisionStatus, FallbackReason, canonical};
 use selvedge_format::policy::MAX_SLATE;
 use selvedge_format::request::RequestView;
 use selvedge_format::shared::SharedState;
@@ -77,6 +77,15 @@ impl<'a> FeatureMatrix<'a> {
     pub fn column(&self, feature: usize) -> &'a [f32] {
         let start = feature * feature::stride(self.candidates);
         &self.values[start..start + self.candidates]
+    }
+
+    /// Appends `candidates u32, features u32`, then `f32[features][candidates]`, every NaN alike: how modules answer.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&(self.candidates as u32).to_le_bytes());
+        out.extend_from_slice(&(self.features() as u32).to_le_bytes());
+        for feature in 0..self.features() {
+            out.extend(self.column(feature).iter().flat_map(|value| canonical(*value)));
+        }
     }
 }
 

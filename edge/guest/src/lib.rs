@@ -86,11 +86,7 @@ impl Guest {
         let request = self.buffers.get(address, len);
         self.foreign_buffer = request.is_none();
         if let Some(Ok(matrix)) = request.map(|request| self.engine.features(request)) {
-            self.answer.extend_from_slice(&(matrix.candidates as u32).to_le_bytes());
-            self.answer.extend_from_slice(&(matrix.features() as u32).to_le_bytes());
-            for feature in 0..matrix.features() {
-                self.answer.extend(matrix.column(feature).iter().flat_map(|value| canonical(*value)));
-            }
+            matrix.write(&mut self.answer);
         }
         &self.answer
     }

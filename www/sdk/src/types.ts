@@ -1,0 +1,145 @@
+import type { EngineFallback } from './decision.js';
+import type { EngineCode, SelvedgeError } from './errors.js';
+
+/** A value of a field: its type is the one that the bundle declares. `null` and `undefined` are missing. */
+export type Value = number | string | readonly string[] | Date | null | undefined;
+
+/** An id, or an object with an `id` and values by field name. Fields that the bundle does not read are passed over. */
+export type Candidate = string | { readonly id: string; readonly [field: string]: Value };
+
+/** Values of the context by field name, for example the query. */
+export type Context = Readonly<Record<string, Value>>;
+
+/** What `rank` may be asked besides. */
+export interface RankOptions {
+  /** Slots wanted; otherwise the bundle's number. */
+  readonly slots?: number;
+  /** Largest contributions per slot, at most 16; none unless asked for. */
+  readonly reasons?: number;
+  /** These ids in these slots, counted from 0. */
+  readonly pins?: readonly { readonly id: string; readonly slot: number }[];
+  /** Ids that never stand in the slate. */
+  readonly exclude?: readonly string[];
+  /** Values of the user by field name; they go before those of the stored profile. */
+  readonly user?: Context;
+  /** 16 bytes, or 32 hexadecimal digits; random unless given. Seeds every draw: a repeated id repeats the decision. */
+  readonly requestId?: Uint8Array | string;
+  /** When the decision is made, milliseconds since 1970-01-01 UTC; now unless given. */
+  readonly time?: number;
+  /** The user's offset from UTC in minutes; the device's unless given. */
+  readonly utcOffsetMin?: number;
+  readonly signal?: AbortSignal;
+}
+
+export type Rule = 'pinned' | 'diversity' | 'at-most' | 'explored';
+
+export interface RankedItem {
+  /** Position among the candidates, from 0. */
+  readonly index: number;
+  readonly id: string;
+  /** Null where there is none. */
+  readonly score: number | null;
+  /** Probability that the policy puts it here, given the slots above. */
+  readonly propensity: number;
+  readonly rules: readonly Rule[];
+  /** Largest contribution first. */
+  readonly reasons: readonly { readonly feature: string; readonly effect: number }[];
+}
+
+export interface Decision {
+  readonly status: 'personalized' | 'control' | 'fallback';
+  /** Why it is not personalized. */
+  readonly reason: FallbackReason | 'holdout' | null;
+  readonly error: EngineCode | null;
+  /** 32 hexadecimal digits. */
+  readonly requestId: string;
+  /** 64 hexadecimal digits; null if none is loaded. */
+  readonly bundleId: string | null;
+  readonly sharedId: string | null;
+  /** The slate, best first. */
+  readonly items: readonly RankedItem[];
+  /** The decision as `docs/format/decision.md` has it; empty where the engine made none. */
+  readonly bytes: Uint8Array;
+}
+
+export type FallbackReason = EngineFallback | 'invalid-value' | 'trap' | 'worker-lost';
+
+/** Something that the user did. */
+export interface UserEvent {
+  /** One of the bundle's events, for example `view`. */
+  readonly event: string;
+  /** Id of the item. */
+  readonly item: string;
+  /** What counters of values add; 0 unless given. */
+  readonly value?: number;
+  /** Milliseconds since 1970-01-01 UTC; now unless given. */
+  readonly time?: number;
+}
+
+export interface LoadOptions {
+  /** Address or bytes of the bundle. Left out, the page's inlined one is taken (see {@link inline}). */
+  readonly bundle?: string | URL | Uint8Array;
+  /** Address or bytes of the shared state: item fields and counters over all users. */
+  readonly shared?: string | URL | Uint8Array;
+  /** A state to begin with, for example the server's; merged with the stored one. */
+  readonly state?: Uint8Array;
+  /** Under which name the state is stored; one device may have several users. */
+  readonly user?: string;
+  /** Whether state and bundle are kept on the device; true where the runtime can. */
+  readonly store?: boolean;
+  /** Whether the engine runs in a dedicated worker. */
+  readonly worker?: boolean;
+  /** Whether to read `<script type="application/json" id="selvedge-state">`; true in a page that has it. */
+  readonly inline?: boolean;
+  /** The module, where the package shall not find it by itself; `selvedge/slim` needs it. */
+  readonly module?: ModuleSource;
+  readonly signal?: AbortSignal;
+}
+
+export type ModuleSource = WebAssembly.Module | Uint8Array | string | URL;
+
+export interface Status {
+  /** 64 hexadecimal digits; null if none is loaded. */
+  readonly bundleId: string | null;
+  readonly sharedId: string | null;
+  /** Which module runs. */
+  readonly simd: boolean;
+  /** `persistent` keeps bundle and state on the device; `memory` until the page goes. */
+  readonly storage: 'persistent' | 'memory';
+  /** Bytes of the user's state. */
+  readonly stateBytes: number;
+  /** Events that are not written yet. */
+  readonly pending: number;
+  readonly decisions: number;
+  readonly fallbacks: number;
+  /** Requests that the package has made, and the bytes that they brought. Nothing is ever sent but an address. */
+  readonly requests: number;
+  readonly requestBytes: number;
+}
+
+export interface Events {
+  /** A newer bundle or shared state is in use, or another tab changed the user's state. */
+  update: { readonly what: 'bundle' | 'shared' | 'state'; readonly id: string | null };
+  /** A decision kept the order it was given, or something that would be kept is not. */
+  fallback: { readonly reason: FallbackReason | 'storage-unavailable' | 'update-refused'; readonly error: SelvedgeError | null };
+}
+
+/** A loaded engine. */
+export interface Selvedge {
+  /**
+   * Ranks the candidates. What cannot be ranked keeps its order and says why; the promise is rejected only if `signal`
+   * aborts or an argument is none that a program should pass.
+   */
+  rank(candidates: readonly Candidate[], context?: Context, options?: RankOptions): Promise<Decision>;
+  /** Counts something that the user did. The next `rank` knows it; the promise is kept when it is stored. */
+  observe(event: UserEvent): Promise<void>;
+  /** The user's state as bytes, for a server or another device. */
+  state(): Promise<Uint8Array>;
+  /** Forgets the user, on the device too. */
+  forget(): Promise<void>;
+  status(): Promise<Status>;
+  /** Calls `listener` at every event; returns what ends that. */
+  on<K extends keyof Events>(event: K, listener: (detail: Events[K]) => void): () => void;
+  /** Ends all work; pending events are written first. */
+  close(): Promise<void>;
+}
