@@ -15,13 +15,14 @@ use crate::{process, say};
 
 /// The arrows of ARCHITECTURE.md: a crate and what it may depend on. What is reached through an allowed arrow may also
 /// be named directly.
-const ARROWS: [(&str, &[&str]); 13] = [
+const ARROWS: [(&str, &[&str]); 14] = [
     ("selvedge-format", &[]),
     ("selvedge-engine", &["selvedge-format"]),
     ("selvedge-wire", &["selvedge-engine"]),
     ("selvedge-guest", &["selvedge-wire"]),
     ("selvedge-browser", &["selvedge-wire"]),
     ("selvedge-worker", &["selvedge-wire"]),
+    ("selvedge-conformance", &["selvedge-wire"]),
     ("selvedge-spec", &[]),
     ("selvedge-compile", &["selvedge-spec", "selvedge-engine"]),
     ("selvedge-train", &["selvedge-spec", "selvedge-wire"]),

@@ -67,7 +67,12 @@ impl Engine {
     /// Loads a bundle or a shared state. What is refused changes nothing. The content must hash to the id that it
     /// carries: it may come from a cache that others write to.
     pub fn load(&mut self, bytes: &[u8]) -> u32 {
-        let loaded = verify_id(bytes).and_then(|_| self.engine.load(AlignedBytes::copy_of(bytes)));
+        let aligned = AlignedBytes::copy_of(bytes);
+        // What does not hash to its id is first asked what else is wrong with it: that says more.
+        let loaded = match verify_id(bytes) {
+            Ok(_) => self.engine.load(aligned),
+            Err(other) => selvedge_engine::Engine::new(Limits::default()).load(aligned).and(Err(other)),
+        };
         if let Ok(Loaded::Bundle(_)) = loaded {
             self.names = feature_names(bytes).unwrap_or_default();
         }

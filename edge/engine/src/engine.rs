@@ -174,6 +174,13 @@ impl Engine {
         }
     }
 
+    /// The candidates among which the last decision drew, with their probabilities; none if it drew nothing. For
+    /// off-policy evaluation: what another policy would have shown, and how probably.
+    #[cfg(feature = "host")]
+    pub fn last_draw(&self) -> impl Iterator<Item = (u32, f32)> + '_ {
+        self.scratch.slate.distribution()
+    }
+
     /// Computes the features of a request without deciding: for training, parity tests and diagnosis.
     ///
     /// # Errors

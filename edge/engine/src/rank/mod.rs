@@ -86,6 +86,12 @@ impl Slate {
         self.draw.clear();
     }
 
+    /// Candidates and probabilities of the last draw.
+    #[cfg(feature = "host")]
+    pub(crate) fn distribution(&self) -> impl Iterator<Item = (u32, f32)> + '_ {
+        self.draw.distribution()
+    }
+
     /// Fills the slate. `scores` has one value per candidate; NaN ranks last.
     pub(crate) fn fill(
         &mut self,
