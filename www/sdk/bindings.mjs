@@ -2,7 +2,7 @@
 import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 
-/** Where `cargo xtask bindgen` puts the modules. */
+/** Where `cargo xtask web` puts the modules. */
 export const modules = fileURLToPath(new URL('../../target/browser/', import.meta.url));
 
 /**

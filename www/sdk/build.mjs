@@ -1,4 +1,4 @@
-// Builds dist/: one file per runtime, the two modules, and the types. `cargo xtask sdk` calls it after the modules are there.
+// Builds dist/: one file per runtime, the two modules, and the types. `cargo xtask web` calls it after the modules are there.
 import { execFileSync } from 'node:child_process';
 import { copyFile, mkdir, rm, writeFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';

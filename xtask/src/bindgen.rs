@@ -1,6 +1,6 @@
 //! Builds the modules for JavaScript hosts: the npm package's, with SIMD and without, and the Worker's.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::Result;
 
@@ -24,15 +24,13 @@ const BROWSER_PLAIN: Module = Module {
 const WORKER: Module = Module { package: "selvedge-worker", ..BROWSER_SIMD };
 
 /// Builds into `target/browser/{simd,plain}`.
-pub(crate) fn browser(workspace: &Path, toolchain: &WasmToolchain) -> Result<[PathBuf; 2]> {
+pub(crate) fn browser(workspace: &Path, toolchain: &WasmToolchain) -> Result<()> {
     let output = workspace.join("target/browser");
-    Ok([
-        BROWSER_SIMD.bind(workspace, toolchain, "web", &output.join("simd"))?,
-        BROWSER_PLAIN.bind(workspace, toolchain, "web", &output.join("plain"))?,
-    ])
+    BROWSER_SIMD.bind(workspace, toolchain, "web", &output.join("simd"))?;
+    BROWSER_PLAIN.bind(workspace, toolchain, "web", &output.join("plain"))
 }
 
 /// Builds into `target/worker`.
-pub(crate) fn worker(workspace: &Path, toolchain: &WasmToolchain) -> Result<PathBuf> {
+pub(crate) fn worker(workspace: &Path, toolchain: &WasmToolchain) -> Result<()> {
     WORKER.bind(workspace, toolchain, "web", &workspace.join("target/worker"))
 }

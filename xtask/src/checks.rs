@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use crate::gates::{Gates, Source, read_figures};
 use crate::say::Steps;
-use crate::{guest, process, rules, setup};
+use crate::{conformance, guest, process, rules, setup, size};
 
 /// Sets up, builds the guest, and checks everything; stops at the first step that fails.
 pub(crate) fn run(workspace: &Path, steps: &mut Steps) -> Result<()> {
@@ -33,7 +33,10 @@ pub(crate) fn run(workspace: &Path, steps: &mut Steps) -> Result<()> {
     steps.step("doc-tests", || {
         process::run(&mut cargo(workspace, &["test", "--workspace", "--doc"]), "read the first failure above")
     })?;
-    steps.step("demo, quick", || quick_demo(workspace))
+    steps.step("demo, quick", || quick_demo(workspace))?;
+    crate::web(workspace, &toolchain, steps)?;
+    steps.step("sizes", || Gates::read(workspace)?.check(Source::Size, &size::run(workspace, None)?))?;
+    steps.step("conformance", || conformance::run(workspace, None))
 }
 
 /// The whole chain on a few made-up households; its figures are the same every time, and those of bytes and fuel have

@@ -37,6 +37,10 @@ pub(crate) enum Source {
     /// The build of the guest modules.
     #[serde(rename = "guest")]
     Guest,
+    /// What ships, after all of it was built.
+    #[serde(rename = "size")]
+    #[value(name = "size")]
+    Size,
     /// The demo on made-up households.
     #[serde(rename = "demo --quick")]
     #[value(name = "demo --quick")]

@@ -49,6 +49,11 @@ pub(crate) fn module(workspace: &Path) -> PathBuf {
     output(workspace).join(VARIANTS[0].file)
 }
 
+/// Both modules, with SIMD and without.
+pub(crate) fn modules(workspace: &Path) -> [PathBuf; 2] {
+    VARIANTS.map(|variant| output(workspace).join(variant.file))
+}
+
 fn output(workspace: &Path) -> PathBuf {
     workspace.join("target/guest")
 }

@@ -7,6 +7,7 @@ mod binaryen;
 mod bindgen;
 mod cache;
 mod checks;
+mod conformance;
 mod fuzz;
 mod gates;
 mod guest;
@@ -17,6 +18,7 @@ mod process;
 mod rules;
 mod say;
 mod setup;
+mod size;
 mod toolchain;
 mod tools;
 
@@ -28,6 +30,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use crate::say::Steps;
+use crate::toolchain::WasmToolchain;
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Development tasks of Selvedge", disable_help_subcommand = true)]
@@ -42,8 +45,20 @@ enum Task {
     Setup,
     /// Build the guest modules into target/guest
     Wasm,
-    /// Build the modules for JavaScript hosts into target/browser and target/worker
-    Bindgen,
+    /// Build what runs in JavaScript hosts: the npm package (www/sdk/dist) and the Worker (target/worker)
+    Web,
+    /// Build all that ships and check its sizes
+    Size {
+        /// Write the sizes as JSON: a list of {name, gzip_bytes, bytes, files}
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+    },
+    /// Run the conformance corpus natively, under wasmtime, and in Node, Chromium and workerd
+    Conformance {
+        /// Write the outcome as JSON: a list of {driver, cases, equal}
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+    },
     /// Set up, build the guest, and run the main job on real data
     Demo {
         /// Passed on to `selvedge demo`: --json FILE, --offline, ... (see `cargo xtask demo -- --help`)
@@ -108,6 +123,14 @@ fn main() -> ExitCode {
     }
 }
 
+/// Builds what runs in JavaScript hosts.
+fn web(workspace: &Path, toolchain: &WasmToolchain, steps: &mut Steps) -> Result<()> {
+    steps.step("node_modules", || npm::install(workspace))?;
+    steps.step("browser module", || bindgen::browser(workspace, toolchain))?;
+    steps.step("npm package", || npm::package(workspace))?;
+    steps.step("worker module", || bindgen::worker(workspace, toolchain))
+}
+
 fn perform(task: Task, steps: &mut Steps) -> Result<()> {
     let workspace = workspace();
     match task {
@@ -118,11 +141,24 @@ fn perform(task: Task, steps: &mut Steps) -> Result<()> {
             let toolchain = steps.step("setup", setup::run)?;
             steps.step("guest", || guest::build(workspace, &toolchain))?;
         }
-        Task::Bindgen => {
+        Task::Web => {
             let toolchain = steps.step("setup", setup::run)?;
-            steps.step("node_modules", || npm::install(workspace))?;
-            steps.step("browser", || bindgen::browser(workspace, &toolchain))?;
-            steps.step("worker", || bindgen::worker(workspace, &toolchain))?;
+            web(workspace, &toolchain, steps)?;
+        }
+        Task::Size { json } => {
+            let toolchain = steps.step("setup", setup::run)?;
+            steps.step("guest", || guest::build(workspace, &toolchain))?;
+            web(workspace, &toolchain, steps)?;
+            steps.step("size", || {
+                let figures = size::run(workspace, json.as_deref())?;
+                gates::Gates::read(workspace)?.check(gates::Source::Size, &figures)
+            })?;
+        }
+        Task::Conformance { json } => {
+            let toolchain = steps.step("setup", setup::run)?;
+            steps.step("guest", || guest::build(workspace, &toolchain))?;
+            web(workspace, &toolchain, steps)?;
+            steps.step("conformance", || conformance::run(workspace, json.as_deref()))?;
         }
         Task::Demo { arguments } => {
             let toolchain = steps.step("setup", setup::run)?;

@@ -93,14 +93,8 @@ impl Module {
     }
 
     /// Compiles, writes wasm-bindgen's JavaScript (`<name>.js`) into `output` and the optimised module
-    /// (`<name>_bg.wasm`) beside it, and returns the module's path.
-    pub(crate) fn bind(
-        &self,
-        workspace: &Path,
-        toolchain: &WasmToolchain,
-        target: &str,
-        output: &Path,
-    ) -> Result<PathBuf> {
+    /// (`<name>_bg.wasm`) beside it.
+    pub(crate) fn bind(&self, workspace: &Path, toolchain: &WasmToolchain, target: &str, output: &Path) -> Result<()> {
         let compiled = self.compile(workspace, toolchain)?;
         let bound = compiled.with_extension("bindgen");
         process::quiet(
@@ -122,7 +116,7 @@ impl Module {
                 fs::copy(&path, &copy).with_context(|| format!("cannot write {}", copy.display()))?;
             }
         }
-        Ok(module)
+        Ok(())
     }
 }
 

@@ -28,6 +28,15 @@ pub(crate) fn install(workspace: &Path) -> Result<()> {
     fs::write(&installed, lock).with_context(|| format!("cannot write {}", installed.display()))
 }
 
+/// Builds the npm package into `www/sdk/dist`; the modules are there already.
+pub(crate) fn package(workspace: &Path) -> Result<()> {
+    process::quiet(
+        Command::new("node").current_dir(workspace).arg("www/sdk/build.mjs"),
+        "building the npm package",
+        "read the message of esbuild or of the TypeScript compiler",
+    )
+}
+
 /// `node` with `arguments` in the workspace, knowing where the browser is.
 pub(crate) fn node<S: AsRef<OsStr>>(workspace: &Path, arguments: impl IntoIterator<Item = S>) -> Result<Command> {
     let mut command = Command::new("node");
