@@ -19,7 +19,7 @@ async function glue() {
   if (!source.includes(exported) || !source.includes('export class Engine ')) {
     throw new Error('wasm-bindgen writes its file in another way: teach www/sdk/bindings.mjs');
   }
-  const body = source.replace(exported, '').replace(types, '').replace('export class Engine ', 'class Engine ');
+  const body = source.replace(exported, '').replace(types, '').replace(/^export (class|function) /gm, '$1 ');
   return `export function bindings() {\n${body}\nreturn { Engine, initSync };\n}\n`;
 }
 

@@ -27,8 +27,8 @@ await Promise.all([
     define: { 'import.meta.url': '__url' },
     banner: { js: 'const __url = require("node:url").pathToFileURL(__filename);' },
   }),
-  copyFile(`${modules}simd/selvedge_browser_bg.wasm`, `${dist}selvedge.wasm`),
-  copyFile(`${modules}plain/selvedge_browser_bg.wasm`, `${dist}selvedge-plain.wasm`),
+  copyFile(`${modules}simd/selvedge.wasm`, `${dist}selvedge.wasm`),
+  copyFile(`${modules}plain/selvedge.wasm`, `${dist}selvedge-plain.wasm`),
 ]);
 execFileSync(process.execPath, [at('../../node_modules/typescript/bin/tsc'), '--project', at('tsconfig.json')], { stdio: 'inherit' });
 // The public types name nothing of the bindings; CommonJS wants a declaration file of its own kind.

@@ -1,10 +1,12 @@
 //! Builds the modules for JavaScript hosts: the npm package's, with SIMD and without, and the Worker's.
 
 use std::path::Path;
+use std::process::Command;
 
 use anyhow::Result;
 
 use crate::module::Module;
+use crate::process;
 use crate::toolchain::WasmToolchain;
 
 const BROWSER_SIMD: Module = Module {
@@ -25,12 +27,20 @@ const WORKER: Module = Module { package: "selvedge-worker", ..BROWSER_SIMD };
 
 /// Builds into `target/browser/{simd,plain}`.
 pub(crate) fn browser(workspace: &Path, toolchain: &WasmToolchain) -> Result<()> {
-    let output = workspace.join("target/browser");
-    BROWSER_SIMD.bind(workspace, toolchain, "web", &output.join("simd"))?;
-    BROWSER_PLAIN.bind(workspace, toolchain, "web", &output.join("plain"))
+    for (module, variant) in [(BROWSER_SIMD, "simd"), (BROWSER_PLAIN, "plain")] {
+        let output = workspace.join("target/browser").join(variant);
+        module.bind(workspace, toolchain, &output, &output.join("selvedge.wasm"))?;
+    }
+    Ok(())
 }
 
-/// Builds into `target/worker`.
+/// Builds into `target/worker`: the entry with its bindings, and the module.
 pub(crate) fn worker(workspace: &Path, toolchain: &WasmToolchain) -> Result<()> {
-    WORKER.bind(workspace, toolchain, "web", &workspace.join("target/worker"))
+    let output = workspace.join("target/worker");
+    WORKER.bind(workspace, toolchain, &output.join("bindings"), &output.join("selvedge_worker_bg.wasm"))?;
+    process::quiet(
+        Command::new("node").current_dir(workspace).arg("edge/worker/build.mjs"),
+        "building the Worker",
+        "read the message of esbuild",
+    )
 }

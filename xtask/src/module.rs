@@ -92,31 +92,26 @@ impl Module {
         fs::write(&key_file, key).with_context(|| format!("cannot write {}", key_file.display()))
     }
 
-    /// Compiles, writes wasm-bindgen's JavaScript (`<name>.js`) into `output` and the optimised module
-    /// (`<name>_bg.wasm`) beside it.
-    pub(crate) fn bind(&self, workspace: &Path, toolchain: &WasmToolchain, target: &str, output: &Path) -> Result<()> {
+    /// Compiles, writes wasm-bindgen's JavaScript into `bindings` and the optimised module to `module`.
+    pub(crate) fn bind(
+        &self,
+        workspace: &Path,
+        toolchain: &WasmToolchain,
+        bindings: &Path,
+        module: &Path,
+    ) -> Result<()> {
         let compiled = self.compile(workspace, toolchain)?;
-        let bound = compiled.with_extension("bindgen");
         process::quiet(
             std::process::Command::new(tools::WASM_BINDGEN.find_or_install()?)
-                .args(["--target", target, "--omit-default-module-path", "--out-dir"])
-                .arg(&bound)
+                .args(["--target", "web", "--omit-default-module-path", "--experimental-reset-state-function"])
+                .arg("--out-dir")
+                .arg(bindings)
                 .arg(&compiled),
             &format!("wasm-bindgen {}", self.package),
             "wasm-bindgen in Cargo.toml and WASM_BINDGEN in xtask/src/tools.rs must be the same version",
         )?;
-        fs::create_dir_all(output).with_context(|| format!("cannot create {}", output.display()))?;
         let name = self.package.replace('-', "_");
-        let module = output.join(format!("{name}_bg.wasm"));
-        self.optimise(&bound.join(format!("{name}_bg.wasm")), &module)?;
-        for entry in fs::read_dir(&bound).with_context(|| format!("cannot read {}", bound.display()))? {
-            let path = entry?.path();
-            if path.extension().is_some_and(|extension| extension == "js" || extension == "ts") {
-                let copy = output.join(path.file_name().unwrap_or_default());
-                fs::copy(&path, &copy).with_context(|| format!("cannot write {}", copy.display()))?;
-            }
-        }
-        Ok(())
+        self.optimise(&bindings.join(format!("{name}_bg.wasm")), module)
     }
 }
 

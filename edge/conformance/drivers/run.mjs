@@ -29,7 +29,7 @@ const files = {
 };
 const variants = { '': 'simd', '-plain': 'plain' };
 const wasm = {};
-for (const variant of Object.values(variants)) wasm[variant] = await readFile(`${modules}${variant}/selvedge_browser_bg.wasm`);
+for (const variant of Object.values(variants)) wasm[variant] = await readFile(`${modules}${variant}/selvedge.wasm`);
 
 const drivers = { node: inNode, chromium: inChromium, workerd: inWorkerd };
 const reports = [];

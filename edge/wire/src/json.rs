@@ -232,6 +232,14 @@ struct Pin {
 /// # Errors
 /// The document is not JSON, has members that requests do not have, or a value that does not fit its place.
 pub fn request(text: &[u8], program: &ProgramV1) -> Result<Request, JsonError> {
+    request_of_user(text, program, &[])
+}
+
+/// Reads a request document, for a user whose state is known here: it is taken unless the document brings one.
+///
+/// # Errors
+/// As [`request`].
+pub fn request_of_user(text: &[u8], program: &ProgramV1, known_state: &[u8]) -> Result<Request, JsonError> {
     let document: Document = serde_json::from_slice(text).map_err(|error| JsonError::document(&error))?;
     let request_id = match &document.request_id {
         None | Some(Value::Null) => hashed_id(text),
@@ -269,6 +277,7 @@ pub fn request(text: &[u8], program: &ProgramV1) -> Result<Request, JsonError> {
     let offset = integer(document.utc_offset_min.as_ref(), "utc_offset_min", OFFSET, offset)?;
     let mut builder = RequestBuilder::new(request_id, time_ms, ids.iter().copied())
         .utc_offset_min(offset)
+        .state(known_state)
         .slate_size(integer(document.slate_size.as_ref(), "slate_size", COUNT, 0)?)
         .reasons(integer(document.reasons.as_ref(), "reasons", COUNT, 0)?);
     if let Some(state) = document.state.as_ref().filter(|state| !state.is_null()) {

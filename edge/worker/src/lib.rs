@@ -1,1 +1,128 @@
-//! The engine as a Cloudflare Worker.
+//! The engine as a Cloudflare Worker: a proxy that reranks feeds, and an API.
+//!
+//! Whatever goes wrong, the shopper gets what the origin said: see `docs/worker.md` for the reasons, which stand in the
+//! header `Selvedge-Status`. What is here waits and fetches; the decision itself is `selvedge-engine`.
+
+mod api;
+mod bundle;
+mod config;
+mod identity;
+mod isolate;
+mod journal;
+mod openapi;
+mod origin;
+mod page;
+mod proxy;
+mod rank;
+mod record;
+mod splice;
+mod user;
+
+use wasm_bindgen::prelude::wasm_bindgen;
+use worker::{Context, Date, Env, Request, Response, Result, event};
+
+use crate::config::{Config, Trust};
+use crate::rank::Reason;
+
+#[wasm_bindgen]
+extern "C" {
+    #[wasm_bindgen(js_namespace = crypto, js_name = getRandomValues)]
+    fn random(bytes: &mut [u8]);
+}
+
+#[event(fetch)]
+async fn fetch(request: Request, env: Env, context: Context) -> Result<Response> {
+    let config = match isolate::config(&env) {
+        Ok(config) => config,
+        // The shop goes on; the status and the header say what is wrong.
+        Err(error) => return unconfigured(request, &error).await,
+    };
+    let path = request.path();
+    if path.starts_with("/v1/") {
+        return api::answer(request, &env, &context, &config).await;
+    }
+    if let Some(feed) = config.feed(&path) {
+        return proxy::answer(request, &env, &context, &config, feed).await;
+    }
+    if config.is_page(&path) {
+        return page::answer(request, &env, &context, &config).await;
+    }
+    origin::fetch(&config, request).await
+}
+
+async fn unconfigured(request: Request, error: &str) -> Result<Response> {
+    worker::console_error!("{error}");
+    if request.path().starts_with("/v1/") {
+        let body = serde_json::json!({ "error": { "code": "misconfigured", "message": error } });
+        return Ok(Response::from_json(&body)?.with_status(503));
+    }
+    origin::pass(worker::Fetch::Request(request).send().await?, "fallback; reason=\"misconfigured\"")
+}
+
+/// Makes sure that there is a bundle: the first request of an isolate waits for it a while, later ones have it looked
+/// after when they are answered.
+async fn ready(env: &Env, context: &Context, config: &Config) -> std::result::Result<(), Reason> {
+    let is_there = || isolate::with(|isolate| isolate.engine.snapshot().is_some());
+    if is_there() {
+        if bundle::is_stale() {
+            let env = env.clone();
+            context.wait_until(async move { bundle::refresh(&env).await });
+        }
+        return Ok(());
+    }
+    // All who come before it is there wait: what is on its way for one may be cancelled with it.
+    let _ = bundle::is_stale();
+    let _ = origin::within(config.limits.bundle_ms, bundle::refresh(env)).await;
+    let refused = || isolate::with(|isolate| isolate.refusal.is_some());
+    if is_there() { Ok(()) } else { Err(if refused() { "bundle-refused" } else { "bundle-missing" }) }
+}
+
+/// What a request says of itself.
+struct Asked {
+    request_id: [u8; 16],
+    time_ms: i64,
+    query: Vec<(String, String)>,
+    /// The user's id, if it is to be believed.
+    user: Option<String>,
+}
+
+impl Asked {
+    fn of(request: &Request, env: &Env, config: &Config) -> Self {
+        let now = Date::now().as_millis();
+        let header = |name: &str| request.headers().get(name).ok().flatten();
+        let user = config.user.as_ref().and_then(|user| {
+            let (trust, shown) = (user.trust.as_ref()?, identity::shown(&user.from, header)?);
+            let (Trust::Hmac(binding) | Trust::Jwt(binding)) = trust;
+            let secret = env.secret(binding).ok()?.to_string();
+            identity::trusted(&shown, trust, secret.as_bytes(), now)
+        });
+        let url = request.url();
+        let pairs = |url: worker::Url| url.query_pairs().into_owned().collect();
+        Self {
+            request_id: header(origin::REQUEST_ID).and_then(|id| request_id(&id)).unwrap_or_else(|| {
+                let mut id = [0; 16];
+                random(&mut id);
+                id
+            }),
+            time_ms: now as i64,
+            query: url.map(pairs).unwrap_or_default(),
+            user,
+        }
+    }
+
+    /// The user's state, in time; that of an unknown user for an id that nothing covers.
+    async fn state(&self, env: &Env, config: &Config) -> std::result::Result<Vec<u8>, Reason> {
+        let Some(user) = &self.user else { return Ok(Vec::new()) };
+        match origin::within(config.limits.state_ms, user::state(env, user)).await {
+            Some(Ok(state)) => Ok(state),
+            Some(Err(_)) => Err("state-missing"),
+            None => Err("state-slow"),
+        }
+    }
+}
+
+/// 32 hexadecimal digits.
+fn request_id(text: &str) -> Option<[u8; 16]> {
+    let is_id = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_id.then(|| u128::from_str_radix(text, 16).ok().map(u128::to_be_bytes)).flatten()
+}

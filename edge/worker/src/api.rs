@@ -1,0 +1,166 @@
+//! API mode: decisions, events, bundles and the status, for those who call instead of being proxied.
+
+use selvedge_format::decision::DecisionView;
+use selvedge_wire::json;
+use serde_json::json;
+use worker::{Context, Env, Method, Request, Response, Result};
+
+use crate::config::Config;
+use crate::rank::Ranked;
+use crate::user::Events;
+use crate::{Asked, bundle, isolate, journal, openapi, origin, record, user};
+
+/// Media types of requests and decisions as bytes.
+pub(crate) const REQUEST_TYPE: &str = "application/vnd.selvedge.request";
+pub(crate) const DECISION_TYPE: &str = "application/vnd.selvedge.decision";
+
+/// What went wrong, for whoever called.
+pub(crate) struct Refused {
+    status: u16,
+    code: &'static str,
+    message: String,
+}
+
+#[inline(never)]
+fn refused(status: u16, code: &'static str, message: impl Into<String>) -> Refused {
+    Refused { status, code, message: message.into() }
+}
+
+type Answer = std::result::Result<Response, Refused>;
+
+impl From<worker::Error> for Refused {
+    fn from(error: worker::Error) -> Self {
+        refused(503, "unavailable", error.to_string())
+    }
+}
+
+/// Answers a request to `/v1/`.
+pub(crate) async fn answer(request: Request, env: &Env, context: &Context, config: &Config) -> Result<Response> {
+    let path = request.path();
+    let answer = match (request.method(), path.as_str()) {
+        (Method::Post, "/v1/rank") => rank(request, env, context, config).await,
+        (Method::Post, "/v1/events") => events(request, env, context, config).await,
+        (Method::Get, "/v1/status") => status(env, context, config).await,
+        (Method::Get, "/v1/openapi.json") => openapi_document(),
+        (Method::Get, path) if path.starts_with("/v1/bundles/") => {
+            published(env, context, config, &path["/v1/bundles/".len()..]).await
+        }
+        (_, path) if openapi::PATHS.iter().any(|(known, ..)| *known == path) => {
+            Err(refused(405, "method-not-allowed", "this path takes another method; see /v1/openapi.json"))
+        }
+        _ => Err(refused(404, "not-found", "there is nothing here; see /v1/openapi.json")),
+    };
+    answer.or_else(|Refused { status, code, message }| {
+        let response = Response::from_json(&json!({ "error": { "code": code, "message": message } }))?;
+        Ok(response.with_status(status))
+    })
+}
+
+/// Reads a body within the limit, of one of these media types.
+async fn body(
+    request: &mut Request,
+    config: &Config,
+    types: &[&str],
+) -> std::result::Result<(usize, Vec<u8>), Refused> {
+    let found = request.headers().get("content-type")?.unwrap_or_default();
+    let essence = found.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let Some(ty) = types.iter().position(|ty| *ty == essence) else {
+        let message = format!("the content type must be {}, not `{found}`", types.join(" or "));
+        return Err(refused(415, "unsupported-media-type", message));
+    };
+    let limit = config.limits.body_bytes;
+    let mut response = Response::from_stream(request.stream()?)?;
+    if let Some(length) = request.headers().get("content-length")? {
+        response.headers_mut().set("content-length", &length)?;
+    }
+    match origin::read(&mut response, limit).await {
+        Ok(body) => Ok((ty, body)),
+        Err("body-too-large") => Err(refused(413, "too-large", format!("a body may have {limit} bytes"))),
+        Err(_) => Err(refused(400, "truncated", "the body broke off")),
+    }
+}
+
+async fn rank(mut request: Request, env: &Env, context: &Context, config: &Config) -> Answer {
+    let asked = Asked::of(&request, env, config);
+    let (ty, body) = body(&mut request, config, &["application/json", REQUEST_TYPE]).await?;
+    let ready = crate::ready(env, context, config).await;
+    if ty == 1 {
+        let decision = isolate::with(|isolate| {
+            isolate.counters.decisions += 1;
+            isolate.engine.decide(&body).to_vec()
+        });
+        let response = Response::from_bytes(decision)?;
+        response.headers().set("content-type", DECISION_TYPE)?;
+        return Ok(response);
+    }
+    ready.map_err(|reason| refused(503, reason, "no bundle is loaded yet; ask again in a moment"))?;
+    let state = asked.state(env, config).await.unwrap_or_default();
+    let decided = isolate::with(|isolate| {
+        let Some(snapshot) = isolate.engine.snapshot() else {
+            return Err(refused(503, "bundle-missing", "no bundle is loaded"));
+        };
+        let read = json::request_of_user(&body, snapshot.program(), &state);
+        let read = read.map_err(|error| refused(400, "invalid-request", error.to_string()))?;
+        isolate.counters.decisions += 1;
+        let decision = isolate.engine.decide(&read.bytes).to_vec();
+        Ok((read, decision, isolate.names.clone()))
+    });
+    let (read, decision, names) = decided?;
+    let view = DecisionView::parse(&decision).map_err(|error| refused(503, "engine", error.to_string()))?;
+    let document = json::decision(&view, &read.ids, &names);
+    let slate = view.slots.iter().collect();
+    let ranked = Ranked { request: read.bytes, decision, slate };
+    context.wait_until(journal::append(env.clone(), config.log, record::decision(&ranked, config.log.full_share)));
+    Ok(Response::from_json(&document)?)
+}
+
+async fn events(mut request: Request, env: &Env, context: &Context, config: &Config) -> Answer {
+    let asked = Asked::of(&request, env, config);
+    let (_, body) = body(&mut request, config, &["application/json"]).await?;
+    let events = Events::parse(&body).map_err(|message| refused(400, "invalid-events", message))?;
+    let Some(user) = asked.user else {
+        return Err(refused(
+            401,
+            "untrusted-user",
+            "events need a user id that is covered by the configured signature",
+        ));
+    };
+    let _ = context;
+    let mut applied = user::apply(env, &user, &events).await?;
+    match applied.status_code() {
+        200 => Ok(applied),
+        409 => Err(refused(409, "not-applied", applied.text().await?)),
+        _ => Err(refused(400, "invalid-events", applied.text().await?)),
+    }
+}
+
+async fn status(env: &Env, context: &Context, config: &Config) -> Answer {
+    let _ = crate::ready(env, context, config).await;
+    let status = isolate::with(|isolate| {
+        let (bundle, shared) = isolate.ids();
+        json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "bundle_id": bundle,
+            "shared_state_id": shared,
+            "refusal": isolate.refusal,
+            "counters": isolate.counters,
+        })
+    });
+    Ok(Response::from_json(&status)?)
+}
+
+async fn published(env: &Env, context: &Context, config: &Config, id: &str) -> Answer {
+    let _ = crate::ready(env, context, config).await;
+    let bytes = bundle::published(env, id).await.map_err(|error| refused(503, "unavailable", error))?;
+    let bytes = bytes.ok_or_else(|| refused(404, "not-found", "no bundle or shared state in use has this id"))?;
+    let response = Response::from_bytes(bytes)?;
+    response.headers().set("cache-control", "public, max-age=31536000, immutable")?;
+    response.headers().set("access-control-allow-origin", "*")?;
+    Ok(response)
+}
+
+fn openapi_document() -> Answer {
+    let response = Response::from_bytes(openapi::DOCUMENT.as_bytes().to_vec())?;
+    response.headers().set("content-type", "application/json")?;
+    Ok(response)
+}

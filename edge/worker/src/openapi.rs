@@ -1,0 +1,121 @@
+//! The OpenAPI document of the API, made from the table of its paths and checked in as `openapi.json`.
+
+/// What `/v1/openapi.json` answers.
+pub(crate) const DOCUMENT: &str = include_str!("../openapi.json");
+
+/// Paths with one method each: path, method, summary.
+pub(crate) const PATHS: [(&str, &str, &str); 5] = [
+    ("/v1/rank", "post", "Rank candidates"),
+    ("/v1/events", "post", "Count what a user did"),
+    ("/v1/status", "get", "What is loaded, and what was counted"),
+    ("/v1/bundles/{id}", "get", "The bytes of the bundle or shared state in use"),
+    ("/v1/openapi.json", "get", "This document"),
+];
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::api::{DECISION_TYPE, REQUEST_TYPE};
+
+    fn reference(name: &str) -> Value {
+        json!({ "schema": { "$ref": format!("#/components/schemas/{name}") } })
+    }
+
+    fn bytes() -> Value {
+        json!({ "schema": { "type": "string", "format": "binary" } })
+    }
+
+    fn operation(path: &str, summary: &str) -> Value {
+        let error = json!({ "description": "What is wrong, and what to do", "content": { "application/json": reference("Error") } });
+        let (takes, gives) = match path {
+            "/v1/rank" => (
+                Some(json!({ "application/json": reference("RankRequest"), REQUEST_TYPE: bytes() })),
+                json!({ "application/json": reference("Decision"), DECISION_TYPE: bytes() }),
+            ),
+            "/v1/events" => (
+                Some(json!({ "application/json": reference("Events") })),
+                json!({ "application/json": reference("Applied") }),
+            ),
+            "/v1/status" => (None, json!({ "application/json": reference("Status") })),
+            "/v1/bundles/{id}" => (None, json!({ "application/octet-stream": bytes() })),
+            _ => (None, json!({ "application/json": { "schema": { "type": "object" } } })),
+        };
+        let mut operation = json!({
+            "summary": summary,
+            "responses": { "200": { "description": "Done", "content": gives }, "default": error },
+        });
+        if let Some(takes) = takes {
+            operation["requestBody"] = json!({ "required": true, "content": takes });
+        }
+        if path.contains("{id}") {
+            let id = json!({ "type": "string", "pattern": "^[0-9a-f]{64}$" });
+            operation["parameters"] = json!([{ "name": "id", "in": "path", "required": true, "schema": id }]);
+        }
+        operation
+    }
+
+    fn document() -> Value {
+        let text = json!({ "type": "string" });
+        let number = json!({ "type": "number" });
+        let integer = json!({ "type": "integer" });
+        let nullable_text = json!({ "type": ["string", "null"] });
+        let object = |required: &[&str], properties: Value| json!({ "type": "object", "required": required, "properties": properties });
+        let list = |items: Value| json!({ "type": "array", "items": items });
+        let mut paths = serde_json::Map::new();
+        for (path, method, summary) in PATHS {
+            paths.insert(path.to_owned(), json!({ method: operation(path, summary) }));
+        }
+        json!({
+            "openapi": "3.1.0",
+            "info": {
+                "title": "Selvedge",
+                "version": env!("CARGO_PKG_VERSION"),
+                "description": "Personalized ranking at the edge",
+                "license": { "name": "MIT OR Apache-2.0" },
+            },
+            "paths": paths,
+            "components": { "schemas": {
+                "Error": object(&["error"], json!({ "error": object(&["code", "message"], json!({ "code": text, "message": text })) })),
+                "RankRequest": object(&["time", "candidates"], json!({
+                    "request_id": text, "time": { "type": ["string", "integer"] }, "utc_offset_min": integer,
+                    "slate_size": integer, "reasons": integer, "user": { "type": "object" }, "state": text,
+                    "context": { "type": "object" },
+                    "candidates": list(object(&["id"], json!({ "id": text }))),
+                    "pins": list(json!({ "type": "object" })), "exclude": list(text.clone()),
+                })),
+                "Decision": object(&["request_id", "status", "candidates", "cost", "slots"], json!({
+                    "request_id": text, "status": { "enum": ["personalized", "control", "fallback"] }, "reason": text,
+                    "error": text, "bundle_id": text, "shared_state_id": text, "candidates": integer, "cost": integer,
+                    "base": number,
+                    "slots": list(object(&["id", "candidate", "score", "propensity", "rules", "reasons"], json!({
+                        "id": text, "candidate": integer, "score": { "type": ["number", "null"] }, "propensity": number,
+                        "rules": list(text.clone()),
+                        "reasons": list(object(&["feature", "effect"], json!({ "feature": text, "effect": number }))),
+                    }))),
+                })),
+                "Events": object(&["events"], json!({ "events": { "type": "array", "maxItems": 100, "items":
+                    object(&["event", "item"], json!({
+                        "id": text, "event": text, "item": text, "value": number, "time": integer, "request_id": text,
+                    })) } })),
+                "Applied": object(&["applied"], json!({ "applied": integer })),
+                "Status": object(&["version", "bundle_id", "shared_state_id", "refusal", "counters"], json!({
+                    "version": text, "bundle_id": nullable_text, "shared_state_id": nullable_text,
+                    "refusal": nullable_text,
+                    "counters": { "type": "object", "additionalProperties": integer },
+                })),
+            } },
+        })
+    }
+
+    #[test]
+    fn the_document_is_that_of_the_paths() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/openapi.json");
+        let text = serde_json::to_string_pretty(&document()).unwrap() + "\n";
+        if std::env::var_os("SELVEDGE_BLESS").is_some() {
+            std::fs::write(path, &text).unwrap();
+        }
+        assert_eq!(std::fs::read_to_string(path).unwrap(), text, "write it anew with SELVEDGE_BLESS=1");
+    }
+}

@@ -1,0 +1,95 @@
+//! The origin: asked once, its answer passed on or read within limits.
+
+use std::time::Duration;
+
+use futures_util::future::{Either, select};
+use futures_util::{StreamExt as _, pin_mut};
+use wasm_bindgen::JsCast as _;
+use worker::worker_sys::web_sys;
+use worker::{Delay, Fetch, Headers, Request, Response, Result};
+
+use crate::config::Config;
+
+/// The header that says what became of a request.
+pub(crate) const STATUS: &str = "Selvedge-Status";
+/// The header with the request's id, sent and received.
+pub(crate) const REQUEST_ID: &str = "Selvedge-Request-Id";
+
+/// What no longer holds of a body in another order.
+const OF_THE_BODY: [&str; 8] = [
+    "etag",
+    "content-md5",
+    "digest",
+    "content-digest",
+    "repr-digest",
+    "content-encoding",
+    "content-length",
+    "transfer-encoding",
+];
+
+/// Sends the request on.
+pub(crate) async fn fetch(config: &Config, request: Request) -> Result<Response> {
+    let Some(origin) = &config.origin else { return Fetch::Request(request).send().await };
+    let url = request.url()?;
+    let rest = url.query().map_or_else(|| url.path().to_owned(), |query| format!("{}?{query}", url.path()));
+    let address = format!("{}{rest}", origin.trim_end_matches('/'));
+    // Method, headers and body of the one are the settings of the other.
+    let forwarded = web_sys::Request::new_with_str_and_init(&address, request.inner().unchecked_ref())?;
+    Fetch::Request(Request::from(forwarded)).send().await
+}
+
+/// Waits at most so long.
+pub(crate) async fn within<T>(ms: u64, future: impl Future<Output = T>) -> Option<T> {
+    let delay = Delay::from(Duration::from_millis(ms));
+    pin_mut!(future, delay);
+    match select(future, delay).await {
+        Either::Left((value, _)) => Some(value),
+        Either::Right(_) => None,
+    }
+}
+
+/// The answer as it is, with a word on why.
+pub(crate) fn pass(response: Response, status: &str) -> Result<Response> {
+    let headers = copy(response.headers())?;
+    headers.set(STATUS, status)?;
+    Ok(response.with_headers(headers))
+}
+
+/// The answer with another body.
+pub(crate) fn replace(response: &Response, body: String, cache_control: &str) -> Result<Response> {
+    let headers = copy(response.headers())?;
+    for name in OF_THE_BODY {
+        headers.delete(name)?;
+    }
+    headers.set("cache-control", cache_control)?;
+    Ok(Response::from_bytes(body.into_bytes())?.with_headers(headers))
+}
+
+fn copy(headers: &Headers) -> Result<Headers> {
+    let copy = Headers::new();
+    for (name, value) in headers.entries() {
+        copy.append(&name, &value)?;
+    }
+    Ok(copy)
+}
+
+/// Reads a body of at most `limit` bytes.
+///
+/// # Errors
+/// Why it was not read to its end.
+pub(crate) async fn read(response: &mut Response, limit: usize) -> std::result::Result<Vec<u8>, &'static str> {
+    let length = response.headers().get("content-length").ok().flatten();
+    if length.and_then(|length| length.parse().ok()).is_some_and(|length: usize| length > limit) {
+        return Err("body-too-large");
+    }
+    let mut stream = response.stream().map_err(|_| "origin-body")?;
+    let mut body = Vec::new();
+    while let Some(chunk) = stream.next().await {
+        let chunk = chunk.map_err(|_| "origin-body")?;
+        if body.len() + chunk.len() > limit {
+            return Err("body-too-large");
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}

@@ -1,0 +1,183 @@
+//! Users' states: one Durable Object per user, so that events of one user are applied one after the other.
+
+use std::cell::RefCell;
+
+use selvedge_engine::state::{Event, ItemKeys, UserState};
+use selvedge_format::key;
+use serde::{Deserialize, Serialize};
+use worker::js_sys::Uint8Array;
+use worker::{DurableObject, Env, Method, Request, RequestInit, Response, Result, State, durable_object};
+
+use crate::{bundle, isolate};
+
+/// Events of a request.
+const MAX_EVENTS: usize = 100;
+/// Ids of events that an object remembers: an event that comes again is counted once.
+const REMEMBERED: usize = 256;
+/// The part of the state that edges write.
+const DEVICE: u64 = 0;
+/// A stored value may have 128 KiB.
+const MAX_STORED: usize = 120 << 10;
+const KEY: &str = "user";
+
+/// What `POST /v1/events` takes.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Events {
+    pub(crate) events: Vec<UserEvent>,
+}
+
+/// Something that the user did.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct UserEvent {
+    /// Makes it count once, however often it is sent.
+    pub(crate) id: Option<String>,
+    /// One of the bundle's events.
+    pub(crate) event: String,
+    /// Id of the item.
+    pub(crate) item: String,
+    /// What counters of values add.
+    #[serde(default)]
+    pub(crate) value: f32,
+    /// Milliseconds since 1970-01-01 UTC; the time of arrival unless given.
+    pub(crate) time: Option<i64>,
+    /// The decision that it follows, 32 hexadecimal digits.
+    pub(crate) request_id: Option<String>,
+}
+
+impl Events {
+    /// Reads a body.
+    pub(crate) fn parse(body: &[u8]) -> std::result::Result<Self, String> {
+        let events: Self = serde_json::from_slice(body).map_err(|error| error.to_string())?;
+        if events.events.len() > MAX_EVENTS {
+            return Err(format!("{} events, of which a request may have {MAX_EVENTS}", events.events.len()));
+        }
+        Ok(events)
+    }
+}
+
+/// The state of a user; empty for an unknown one.
+pub(crate) async fn state(env: &Env, user: &str) -> Result<Vec<u8>> {
+    let stub = env.durable_object("USERS")?.get_by_name(user)?;
+    stub.fetch_with_str("https://user/state").await?.bytes().await
+}
+
+/// Applies events to the state of a user.
+pub(crate) async fn apply(env: &Env, user: &str, events: &Events) -> Result<Response> {
+    let stub = env.durable_object("USERS")?.get_by_name(user)?;
+    let mut init = RequestInit::new();
+    init.with_method(Method::Post).with_body(Some(serde_json::to_string(events)?.into()));
+    stub.fetch_with_request(Request::new_with_init("https://user/events", &init)?).await
+}
+
+/// The object: state and remembered event ids, written together.
+#[durable_object(fetch)]
+pub struct User {
+    object: State,
+    env: Env,
+    /// What is stored, once it was read.
+    kept: RefCell<Option<Kept>>,
+}
+
+#[derive(Clone, Default)]
+struct Kept {
+    /// Oldest first.
+    seen: Vec<u64>,
+    state: UserState,
+}
+
+impl DurableObject for User {
+    fn new(object: State, env: Env) -> Self {
+        Self { object, env, kept: RefCell::new(None) }
+    }
+
+    async fn fetch(&self, mut request: Request) -> Result<Response> {
+        let mut kept = self.kept().await?;
+        if request.method() != Method::Post {
+            let state = if kept.state == UserState::new() { Vec::new() } else { kept.state.encode() };
+            return Response::from_bytes(state);
+        }
+        let events = match Events::parse(&request.bytes().await?) {
+            Ok(events) => events,
+            Err(error) => return Response::error(error, 400),
+        };
+        if isolate::with(|isolate| isolate.engine.snapshot().is_none()) || bundle::is_stale() {
+            bundle::refresh(&self.env).await;
+        }
+        let now = worker::Date::now().as_millis() as i64;
+        let applied = isolate::with(|isolate| {
+            let Some(snapshot) = isolate.engine.snapshot() else { return Err("no bundle is loaded".to_owned()) };
+            let items = ItemKeys::new(snapshot.program(), isolate.engine.shared());
+            events.events.iter().try_fold(0_u32, |applied, event| {
+                let id = event.id.as_ref().map_or(0, |id| key(id.as_bytes()));
+                if id != 0 && kept.seen.contains(&id) {
+                    return Ok(applied);
+                }
+                let happened = Event {
+                    event: key(event.event.as_bytes()),
+                    // The future would never be forgotten.
+                    time_ms: event.time.unwrap_or(now).min(now),
+                    item: key(event.item.as_bytes()),
+                    value: event.value,
+                };
+                let outcome = kept.state.apply(DEVICE, snapshot.program(), &items, &happened);
+                outcome.map_err(|error| error.to_string())?;
+                if id != 0 {
+                    kept.seen.push(id);
+                }
+                Ok(applied + 1)
+            })
+        });
+        match applied {
+            Ok(applied) => {
+                let surplus = kept.seen.len().saturating_sub(REMEMBERED);
+                kept.seen.drain(..surplus);
+                self.keep(kept).await?;
+                Response::from_json(&serde_json::json!({ "applied": applied }))
+            }
+            Err(error) => Response::error(error, 409),
+        }
+    }
+}
+
+impl User {
+    async fn kept(&self) -> Result<Kept> {
+        if let Some(kept) = self.kept.borrow().clone() {
+            return Ok(kept);
+        }
+        let stored = self.object.storage().get::<Vec<u8>>(KEY).await?;
+        // What does not decode is of a version that was never released: the user begins anew.
+        let kept = stored.and_then(|stored| Kept::decode(&stored)).unwrap_or_default();
+        *self.kept.borrow_mut() = Some(kept.clone());
+        Ok(kept)
+    }
+
+    async fn keep(&self, kept: Kept) -> Result<()> {
+        let bytes = kept.encode();
+        if bytes.len() > MAX_STORED {
+            return Err(worker::Error::RustError(format!("a state of {} bytes", bytes.len())));
+        }
+        self.object.storage().put_raw(KEY, Uint8Array::from(bytes.as_slice())).await?;
+        *self.kept.borrow_mut() = Some(kept);
+        Ok(())
+    }
+}
+
+impl Kept {
+    /// Number of ids `u32`, the ids `u64` each, the state.
+    fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::from((self.seen.len() as u32).to_le_bytes());
+        bytes.extend(self.seen.iter().flat_map(|id| id.to_le_bytes()));
+        bytes.extend(self.state.encode());
+        bytes
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let (count, rest) = bytes.split_first_chunk()?;
+        let (ids, state) = rest.split_at_checked(8 * u32::from_le_bytes(*count) as usize)?;
+        let (ids, _) = ids.as_chunks();
+        let state = UserState::decode(state).ok()?;
+        Some(Self { seen: ids.iter().map(|id| u64::from_le_bytes(*id)).collect(), state })
+    }
+}
