@@ -12,6 +12,7 @@ use crate::toolchain::WasmToolchain;
 const BROWSER_SIMD: Module = Module {
     package: "selvedge-browser",
     directory: "simd",
+    profile: "wasm",
     rustflags: &["-Ctarget-feature=+simd128"],
     features: &["--enable-simd"],
 };
@@ -19,11 +20,18 @@ const BROWSER_SIMD: Module = Module {
 const BROWSER_PLAIN: Module = Module {
     package: "selvedge-browser",
     directory: "plain",
+    profile: "wasm",
     rustflags: &["-Cllvm-args=-inline-threshold=40"],
     features: &[],
 };
 
-const WORKER: Module = Module { package: "selvedge-worker", ..BROWSER_SIMD };
+const WORKER: Module = Module {
+    package: "selvedge-worker",
+    directory: "worker",
+    profile: "wasm-worker",
+    rustflags: &["-Ctarget-feature=+simd128"],
+    features: &["--enable-simd"],
+};
 
 /// Builds into `target/browser/{simd,plain}`.
 pub(crate) fn browser(workspace: &Path, toolchain: &WasmToolchain) -> Result<()> {

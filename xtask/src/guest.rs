@@ -27,6 +27,7 @@ const VARIANTS: [Variant; 2] = [
         module: Module {
             package: "selvedge-guest",
             directory: "simd",
+            profile: "wasm",
             rustflags: &["-Ctarget-feature=+simd128"],
             features: &["--enable-simd"],
         },
@@ -37,6 +38,7 @@ const VARIANTS: [Variant; 2] = [
         module: Module {
             package: "selvedge-guest",
             directory: "plain",
+            profile: "wasm",
             // For engines that are old: size counts for more than the few percent that inlining brings.
             rustflags: &["-Cllvm-args=-inline-threshold=40"],
             features: &[],

@@ -37,6 +37,8 @@ pub(crate) struct Module {
     pub(crate) package: &'static str,
     /// Directory under `target/wasm`; modules with the same flags share it.
     pub(crate) directory: &'static str,
+    /// Profile of Cargo.toml.
+    pub(crate) profile: &'static str,
     pub(crate) rustflags: &'static [&'static str],
     /// WebAssembly features that this module may use besides the base, for wasm-opt.
     pub(crate) features: &'static [&'static str],
@@ -55,12 +57,12 @@ impl Module {
         toolchain.apply(&mut cargo);
         cargo
             .current_dir(workspace)
-            .args(["build", "--package", self.package, "--profile", "wasm", "--target", TARGET, "--target-dir"])
+            .args(["build", "--package", self.package, "--profile", self.profile, "--target", TARGET, "--target-dir"])
             .arg(&target)
             // Highest of the places that flags can come from: the user's RUSTFLAGS never change what ships.
             .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"));
         process::run(&mut cargo, "read the compiler's message above; `cargo xtask setup` checks the wasm toolchain")?;
-        let module = target.join(TARGET).join("wasm").join(self.package.replace('-', "_")).with_extension("wasm");
+        let module = target.join(TARGET).join(self.profile).join(self.package.replace('-', "_")).with_extension("wasm");
         if !module.exists() {
             bail!(
                 "cargo built no {}\nhint: the Cargo.toml of {} needs `crate-type = [\"cdylib\"]` under [lib]",

@@ -9,6 +9,7 @@ use selvedge_format::container::{Container, Kind, verify_id};
 use selvedge_format::meta::{self, MetaV1};
 use selvedge_format::{AlignedBytes, DecodeError};
 use serde::Serialize;
+use serde_json::Value;
 use worker::Env;
 
 use crate::config::Config;
@@ -87,9 +88,11 @@ impl Isolate {
 /// The configuration, read once.
 pub(crate) fn config(env: &Env) -> Result<Rc<Config>, String> {
     with(|isolate| {
-        let read = || match env.object_var::<Config>("SELVEDGE") {
-            Ok(config) => Ok(Rc::new(config)),
-            Err(error) => Err(format!("the variable SELVEDGE is no configuration: {error}")),
+        // By way of JSON: read from the JavaScript object itself, a misspelt setting would pass unnoticed.
+        let read = || match env.object_var::<Value>("SELVEDGE").map(serde_json::from_value) {
+            Ok(Ok(config)) => Ok(Rc::new(config)),
+            Ok(Err(error)) => Err(format!("the variable SELVEDGE is no configuration: {error}")),
+            Err(error) => Err(format!("the variable SELVEDGE: {error}")),
         };
         isolate.config.get_or_insert_with(read).clone()
     })

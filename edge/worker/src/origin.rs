@@ -62,6 +62,7 @@ pub(crate) fn replace(response: &Response, body: String, cache_control: &str) ->
         headers.delete(name)?;
     }
     headers.set("cache-control", cache_control)?;
+    headers.set("content-length", &body.len().to_string())?;
     Ok(Response::from_bytes(body.into_bytes())?.with_headers(headers))
 }
 
