@@ -36,8 +36,9 @@ impl From<worker::Error> for Refused {
 
 /// Answers a request to `/v1/`.
 pub(crate) async fn answer(request: Request, env: &Env, context: &Context, config: &Config) -> Result<Response> {
-    let path = request.path();
-    let answer = match (request.method(), path.as_str()) {
+    let address = request.inner().url();
+    let (path, _) = origin::path_and_query(&address);
+    let answer = match (request.method(), path) {
         (Method::Post, "/v1/rank") => rank(request, env, context, config).await,
         (Method::Post, "/v1/events") => events(request, env, context, config).await,
         (Method::Get, "/v1/status") => status(env, context, config).await,

@@ -9,8 +9,8 @@ use selvedge_format::container::{Container, Kind, verify_id};
 use selvedge_format::meta::{self, MetaV1};
 use selvedge_format::{AlignedBytes, DecodeError};
 use serde::Serialize;
-use serde_json::Value;
 use worker::Env;
+use worker::js_sys::{JSON, Reflect};
 
 use crate::config::Config;
 
@@ -89,10 +89,11 @@ impl Isolate {
 pub(crate) fn config(env: &Env) -> Result<Rc<Config>, String> {
     with(|isolate| {
         // By way of JSON: read from the JavaScript object itself, a misspelt setting would pass unnoticed.
-        let read = || match env.object_var::<Value>("SELVEDGE").map(serde_json::from_value) {
-            Ok(Ok(config)) => Ok(Rc::new(config)),
-            Ok(Err(error)) => Err(format!("the variable SELVEDGE is no configuration: {error}")),
-            Err(error) => Err(format!("the variable SELVEDGE: {error}")),
+        let read = || {
+            let object = Reflect::get(env, &"SELVEDGE".into()).unwrap_or_default();
+            let text = JSON::stringify(&object).ok().and_then(|text| text.as_string()).unwrap_or_default();
+            let config = serde_json::from_str(&text).map(Rc::new);
+            config.map_err(|error| format!("the variable SELVEDGE is no configuration: {error}"))
         };
         isolate.config.get_or_insert_with(read).clone()
     })

@@ -37,14 +37,15 @@ async fn fetch(request: Request, env: Env, context: Context) -> Result<Response>
         // The shop goes on; the status and the header say what is wrong.
         Err(error) => return unconfigured(request, &error).await,
     };
-    let path = request.path();
+    let address = request.inner().url();
+    let (path, _) = origin::path_and_query(&address);
     if path.starts_with("/v1/") {
         return api::answer(request, &env, &context, &config).await;
     }
-    if let Some(feed) = config.feed(&path) {
+    if let Some(feed) = config.feed(path) {
         return proxy::answer(request, &env, &context, &config, feed).await;
     }
-    if config.is_page(&path) {
+    if config.is_page(path) {
         return page::answer(request, &env, &context, &config).await;
     }
     origin::fetch(&config, request).await
@@ -52,7 +53,7 @@ async fn fetch(request: Request, env: Env, context: Context) -> Result<Response>
 
 async fn unconfigured(request: Request, error: &str) -> Result<Response> {
     worker::console_error!("{error}");
-    if request.path().starts_with("/v1/") {
+    if origin::target(&request.inner().url()).starts_with("/v1/") {
         let body = serde_json::json!({ "error": { "code": "misconfigured", "message": error } });
         return Ok(Response::from_json(&body)?.with_status(503));
     }
@@ -96,8 +97,8 @@ impl Asked {
             let secret = env.secret(binding).ok()?.to_string();
             identity::trusted(&shown, trust, secret.as_bytes(), now)
         });
-        let url = request.url();
-        let pairs = |url: worker::Url| url.query_pairs().into_owned().collect();
+        let address = request.inner().url();
+        let (_, query) = origin::path_and_query(&address);
         Self {
             request_id: header(origin::REQUEST_ID).and_then(|id| request_id(&id)).unwrap_or_else(|| {
                 let mut id = [0; 16];
@@ -105,7 +106,7 @@ impl Asked {
                 id
             }),
             time_ms: now as i64,
-            query: url.map(pairs).unwrap_or_default(),
+            query: form_urlencoded::parse(query.as_bytes()).into_owned().collect(),
             user,
         }
     }
