@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 
 const at = (path) => fileURLToPath(new URL(path, import.meta.url));
-const bindings = at('../../target/worker/bindings/selvedge_worker.js');
+const bindings = at('../../target/worker-bindings/selvedge_worker.js');
 
 await build({
   entryPoints: [at('index.js')],

@@ -1,9 +1,10 @@
 //! Builds the modules for JavaScript hosts: the npm package's, with SIMD and without, and the Worker's.
 
+use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use crate::module::Module;
 use crate::process;
@@ -45,7 +46,10 @@ pub(crate) fn browser(workspace: &Path, toolchain: &WasmToolchain) -> Result<()>
 /// Builds into `target/worker`: the entry with its bindings, and the module.
 pub(crate) fn worker(workspace: &Path, toolchain: &WasmToolchain) -> Result<()> {
     let output = workspace.join("target/worker");
-    WORKER.bind(workspace, toolchain, &output.join("bindings"), &output.join("selvedge_worker_bg.wasm"))?;
+    fs::create_dir_all(&output).with_context(|| format!("cannot create {}", output.display()))?;
+    // The bindings are no part of what ships: the build of the entry takes them in.
+    let bindings = workspace.join("target/worker-bindings");
+    WORKER.bind(workspace, toolchain, &bindings, &output.join("selvedge_worker_bg.wasm"))?;
     process::quiet(
         Command::new("node").current_dir(workspace).arg("edge/worker/build.mjs"),
         "building the Worker",

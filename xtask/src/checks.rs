@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use crate::gates::{Gates, Source, read_figures};
 use crate::say::Steps;
-use crate::{conformance, guest, process, rules, setup, size};
+use crate::{conformance, guest, npm, process, rules, setup, size};
 
 /// Sets up, builds the guest, and checks everything; stops at the first step that fails.
 pub(crate) fn run(workspace: &Path, steps: &mut Steps) -> Result<()> {
@@ -36,7 +36,9 @@ pub(crate) fn run(workspace: &Path, steps: &mut Steps) -> Result<()> {
     steps.step("demo, quick", || quick_demo(workspace))?;
     crate::web(workspace, &toolchain, steps)?;
     steps.step("sizes", || Gates::read(workspace)?.check(Source::Size, &size::run(workspace, None)?))?;
-    steps.step("conformance", || conformance::run(workspace, None))
+    steps.step("conformance", || conformance::run(workspace, None))?;
+    steps.step("worker in workerd", || npm::test(workspace, "edge/worker/tests"))?;
+    steps.step("npm package in Node and Chromium", || npm::test(workspace, "www/sdk/test"))
 }
 
 /// The whole chain on a few made-up households; its figures are the same every time, and those of bytes and fuel have

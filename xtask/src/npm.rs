@@ -44,6 +44,21 @@ pub(crate) fn node<S: AsRef<OsStr>>(workspace: &Path, arguments: impl IntoIterat
     Ok(command)
 }
 
+/// Runs the tests (`*.test.mjs`) of a directory. The command line of this build makes what they need.
+pub(crate) fn test(workspace: &Path, directory: &str) -> Result<()> {
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace.join("target"), PathBuf::from);
+    let files = fs::read_dir(workspace.join(directory)).with_context(|| format!("cannot list {directory}"))?;
+    let mut tests: Vec<PathBuf> = files.flatten().map(|file| file.path()).collect();
+    tests.retain(|path| path.to_string_lossy().ends_with(".test.mjs"));
+    tests.sort_unstable();
+    if tests.is_empty() {
+        bail!("{directory} has no test");
+    }
+    let mut node = node(workspace, ["--test", "--test-reporter=spec"])?;
+    node.args(tests).env("SELVEDGE", target.join("debug/selvedge"));
+    process::quiet(&mut node, directory, "run `node --test` on the file that failed")
+}
+
 /// The browser of the tests: `$CHROMIUM`, the system's, or on a Debian machine with the right to, one that is installed
 /// now.
 pub(crate) fn chromium() -> Result<PathBuf> {

@@ -111,7 +111,7 @@ async fn rank(mut request: Request, env: &Env, context: &Context, config: &Confi
     let document = json::decision(&view, &read.ids, &names);
     let slate = view.slots.iter().collect();
     let ranked = Ranked { request: read.bytes, decision, slate };
-    context.wait_until(journal::append(env.clone(), config.log, record::decision(&ranked, config.log.full_share)));
+    context.wait_until(journal::append(env.clone(), config.log, record::decision(&ranked, config.log.share)));
     Ok(Response::from_json(&document)?)
 }
 

@@ -111,8 +111,8 @@ impl Default for Limits {
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Log {
-    /// Share of decisions that are logged with request and features; the rest are digests.
-    pub(crate) full_share: f64,
+    /// Share of decisions that are logged, with the request.
+    pub(crate) share: f64,
     /// Bytes that may wait for the log; what comes after is counted and dropped.
     pub(crate) max_bytes: usize,
     /// Milliseconds that records wait for company.
@@ -121,7 +121,7 @@ pub(crate) struct Log {
 
 impl Default for Log {
     fn default() -> Self {
-        Self { full_share: 0.01, max_bytes: 1 << 20, delay_ms: 1_000 }
+        Self { share: 0.01, max_bytes: 1 << 20, delay_ms: 1_000 }
     }
 }
 

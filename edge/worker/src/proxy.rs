@@ -51,7 +51,7 @@ pub(crate) async fn answer(
             let response = origin::replace(&untouched, body, &config.cache_control)?;
             response.headers().set(origin::STATUS, "personalized")?;
             response.headers().set(origin::REQUEST_ID, &crate::isolate::hexadecimal(&asked.request_id))?;
-            let records = record::decision(&ranked, config.log.full_share);
+            let records = record::decision(&ranked, config.log.share);
             context.wait_until(journal::append(env.clone(), config.log, records));
             Ok(response)
         }

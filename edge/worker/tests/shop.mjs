@@ -10,67 +10,28 @@ import { gzipSync } from 'node:zlib';
 
 import { Miniflare } from 'miniflare';
 
+import { bundleId, makeBundle, selvedge } from '../../../www/sdk/test/bundle.mjs';
+
+export { bundleId, makeBundle };
+
 const at = (path) => fileURLToPath(new URL(path, import.meta.url));
 const built = at('../../../target/worker/');
 
 export const SECRET = 'a secret of the shop, for tests';
 export const token = (user) => `${user}.${createHmac('sha256', SECRET).update(user).digest('hex')}`;
 
-/** A bundle that ranks by price, dearest first, and counts views of items. */
-export function makeBundle() {
+/** Decides the records of a log again, natively; throws unless every decision is the same to the byte. */
+export function replay(bundle, log) {
   const directory = mkdtempSync(join(tmpdir(), 'selvedge-worker-'));
-  const file = (name, text) => {
-    writeFileSync(join(directory, name), text);
-    return join(directory, name);
-  };
-  const features = file(
-    'features.toml',
-    `version = 1
-[fields.item]
-price = "number"
-brand = "string"
-[fields.context]
-query = "tokens"
-[events]
-view = {}
-[[feature]]
-name = "price"
-kind = "number"
-field = "item.price"
-default = 0
-[[feature]]
-name = "viewed"
-kind = "decayed_count"
-scope = "user"
-event = "view"
-by = "item"
-half_life = "30d"
-`,
-  );
-  const model = file(
-    'model.toml',
-    `version = 1
-[model]
-name = "shop"
-kind = "linear"
-objective = "lambdarank"
-features = "features.toml"
-[slate]
-size = 500
-`,
-  );
-  const trained = file('trained.json', '{"kind": "linear", "bias": 0, "weights": {"price": 1, "viewed": 1000}}');
-  const out = join(directory, 'bundle.svb');
   try {
-    const selvedge = process.env.SELVEDGE ?? at('../../../target/debug/selvedge');
-    execFileSync(selvedge, ['--quiet', 'compile', '--features', features, '--model', model, '--trained', trained, '--out', out]);
-    return readFileSync(out);
+    const [bundlePath, logPath] = [join(directory, 'bundle.svb'), join(directory, 'log.svdr')];
+    writeFileSync(bundlePath, bundle);
+    writeFileSync(logPath, log);
+    execFileSync(selvedge, ['replay', '--bundle', bundlePath, logPath]);
   } finally {
     rmSync(directory, { recursive: true });
   }
 }
-
-export const bundleId = (bytes) => Buffer.from(bytes.subarray(32, 64)).toString('hex');
 
 /** What the origin says; the path chooses how. */
 export const FEED = `{ "page" : 1,\t"data": {"items": [ {"id":"a","price":1},\n  {"id":"b","price":3.5} , {"id":7,"price":2}],"next":null}, "é": "\\u00e9" }\n`;
@@ -158,6 +119,18 @@ export async function startWorker(origin, change = {}, { store = 'r2', entry, be
       await bundles.put('head', JSON.stringify({ bundle: named, shared: null }));
     },
     fetch: (path, init) => miniflare.dispatchFetch(`http://shop.example${path}`, init),
+    /** The log, once it has so many records. */
+    async log(records) {
+      const bucket = await miniflare.getR2Bucket('LOG');
+      for (let attempt = 0; attempt < 100; attempt++) {
+        const { objects } = await bucket.list();
+        const parts = await Promise.all(objects.map(async ({ key }) => Buffer.from(await (await bucket.get(key)).arrayBuffer())));
+        const log = Buffer.concat(parts);
+        if (log.toString('latin1').split('SVDR').length > records) return log;
+        await new Promise((resolve) => setTimeout(resolve, 50));
+      }
+      throw new Error('the log did not come');
+    },
     /** Over HTTP, as bytes come. */
     async raw(path) {
       const url = new URL(path, await miniflare.ready);

@@ -1,11 +1,12 @@
 // The Worker as it ships, in workerd, before an origin.
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { after, before, test } from 'node:test';
 
 import Ajv from 'ajv/dist/2020.js';
 
-import { FEED, REORDERED, bundleId, makeBundle, startOrigin, startWorker, token } from './shop.mjs';
+import { FEED, REORDERED, bundleId, makeBundle, replay, startOrigin, startWorker, token } from './shop.mjs';
 
 let origin;
 let worker;
@@ -226,10 +227,32 @@ test('a page carries the state and where the bundle is', async () => {
   assert.equal(response.headers.get('cache-control'), 'private, no-store');
 });
 
+test('sampled decisions are in the log, and decide the same bytes again', async () => {
+  await withWorker({ log: { share: 1, delay_ms: 10 } }, {}, async (other) => {
+    await other.publish(bundle);
+    const ids = ['1', '2', '3'].map((digit) => digit.repeat(32));
+    await Promise.all(ids.map((id) => other.fetch('/feed/good', { headers: { 'Selvedge-Request-Id': id } })));
+    const log = await other.log(ids.length);
+    for (const id of ids) assert.ok(log.includes(Buffer.from(id, 'hex')), `${id} is logged`);
+    replay(bundle, log);
+  });
+});
+
 test('a misspelt configuration stops no shop', async () => {
   await withWorker({ feed: [] }, {}, async (other) => {
     const response = await other.fetch('/v1/status');
     assert.equal(response.status, 503);
     assert.match((await response.json()).error.message, /unknown field `feed`/);
   });
+});
+
+test('wrangler takes the configuration at the top level as it is', () => {
+  const root = new URL('../../../', import.meta.url).pathname;
+  const environment = { ...process.env, WRANGLER_SEND_METRICS: 'false', CI: '1' };
+  const output = execFileSync(
+    process.execPath,
+    ['node_modules/wrangler/bin/wrangler.js', 'deploy', '--dry-run', '--outdir', 'target/worker/dry-run'],
+    { cwd: root, env: environment, encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] },
+  );
+  for (const binding of ['BUNDLES', 'LOG', 'USERS', 'SELVEDGE']) assert.match(output, new RegExp(binding));
 });
