@@ -80,7 +80,7 @@ fn verify(secret: &[u8], message: &[u8], signature: &[u8]) -> Option<()> {
 
 fn hexadecimal(text: &str) -> Option<Vec<u8>> {
     let byte = |at: usize| u8::from_str_radix(text.get(at..at + 2)?, 16).ok();
-    (text.len() % 2 == 0).then(|| (0..text.len()).step_by(2).map(byte).collect()).flatten()
+    text.len().is_multiple_of(2).then(|| (0..text.len()).step_by(2).map(byte).collect()).flatten()
 }
 
 #[cfg(test)]
