@@ -181,7 +181,10 @@ mod tests {
             let chi_square: f64 = drawn
                 .iter()
                 .zip(expected)
-                .map(|(drawn, expected)| (f64::from(*drawn) - expected).powi(2) / expected)
+                .map(|(drawn, expected)| {
+                    let difference = f64::from(*drawn) - expected;
+                    difference * difference / expected
+                })
                 .sum();
             assert!(chi_square < 18.5, "{kind:?}: {drawn:?}, chi-square {chi_square}");
         }
