@@ -12,7 +12,7 @@ fn main() -> std::io::Result<()> {
     let request = sample::request(&state);
     let decision = engine().decide(&request).to_vec();
     let mut record = Vec::new();
-    RecordView { request: &request, decision: &decision }.write(&mut record);
+    RecordView::Full { request: &request, decision: &decision }.write(&mut record);
     let samples = [
         ("bundle", sample::bundle()),
         ("shared_state", sample::shared_state()),

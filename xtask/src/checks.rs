@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use crate::gates::{Gates, Source, read_figures};
 use crate::say::Steps;
-use crate::{conformance, guest, npm, process, rules, setup, size};
+use crate::{conformance, guest, npm, obp, process, rules, setup, size};
 
 /// Sets up, builds the guest, and checks everything; stops at the first step that fails.
 pub(crate) fn run(workspace: &Path, steps: &mut Steps) -> Result<()> {
@@ -33,6 +33,7 @@ pub(crate) fn run(workspace: &Path, steps: &mut Steps) -> Result<()> {
     steps.step("doc-tests", || {
         process::run(&mut cargo(workspace, &["test", "--workspace", "--doc"]), "read the first failure above")
     })?;
+    steps.step("off-policy estimators", || obp::run(workspace))?;
     steps.step("demo, quick", || quick_demo(workspace))?;
     crate::web(workspace, &toolchain, steps)?;
     steps.step("sizes", || Gates::read(workspace)?.check(Source::Size, &size::run(workspace, None)?))?;

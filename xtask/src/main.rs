@@ -11,10 +11,11 @@ mod conformance;
 mod fuzz;
 mod gates;
 mod guest;
-mod lightgbm;
 mod module;
 mod npm;
+mod obp;
 mod process;
+mod python;
 mod rules;
 mod say;
 mod setup;
@@ -94,6 +95,8 @@ enum Task {
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
     },
+    /// Compare the off-policy estimators with Open Bandit Pipeline's on its sample logs (both come from PyPI)
+    Obp,
     /// Build the guest and run the benchmarks
     Bench {
         /// Passed on to criterion: a filter, --save-baseline NAME, ...
@@ -101,6 +104,9 @@ enum Task {
         arguments: Vec<OsString>,
     },
 }
+
+/// What the comparison with LightGBM installs, pinned: figures name the versions that they were measured with.
+const LIGHTGBM: [&str; 2] = ["lightgbm==4.6.0", "numpy==2.2.6"];
 
 /// `selvedge demo` with the guest that was built here; arguments are to be added.
 fn demo(workspace: &Path) -> Command {
@@ -170,7 +176,8 @@ fn perform(task: Task, steps: &mut Steps) -> Result<()> {
             steps.step("guest", || guest::build(workspace, &toolchain))?;
             let rows = workspace.join("target/demo/rows");
             steps.step("demo", || process::run(demo(workspace).arg("--rows").arg(&rows), "read the message above"))?;
-            let packages = steps.step("lightgbm", lightgbm::packages)?;
+            let packages =
+                steps.step("lightgbm", || python::packages("lightgbm-4.6.0", "LightGBM 4.6.0 from PyPI", &LIGHTGBM))?;
             steps.step("compare", || {
                 let mut compare = Command::new("python3");
                 compare.env("PYTHONPATH", packages).arg(workspace.join("benches/lightgbm/compare.py")).arg(&rows);
@@ -180,6 +187,7 @@ fn perform(task: Task, steps: &mut Steps) -> Result<()> {
                 process::run(&mut compare, "read the message above")
             })?;
         }
+        Task::Obp => steps.step("off-policy estimators", || obp::run(workspace))?,
         Task::Test => checks::run(workspace, steps)?,
         Task::Rules => steps.step("rules", || rules::check(workspace))?,
         Task::Deny => steps.step("deny", || {

@@ -29,8 +29,7 @@ const BASE_FEATURES: [&str; 7] = [
 
 /// Speed first: the modules are below their size limits, and decisions are what they are for. What LLVM did not inline
 /// into its only caller stays a function: inlined, it is no faster and compresses worse.
-const OPTIMISE: [&str; 4] =
-    ["-O3", "--one-caller-inline-max-function-size=10", "--strip-debug", "--strip-producers"];
+const OPTIMISE: [&str; 4] = ["-O3", "--one-caller-inline-max-function-size=10", "--strip-debug", "--strip-producers"];
 
 /// A crate and how it is compiled.
 #[derive(Clone, Copy)]

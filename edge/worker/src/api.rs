@@ -90,7 +90,9 @@ async fn rank(mut request: Request, env: &Env, context: &Context, config: &Confi
             isolate.counters.decisions += 1;
             isolate.engine.decide(&body).to_vec()
         });
-        let response = Response::from_bytes(decision)?;
+        let ranked = Ranked { request: body, decision, slate: Vec::new() };
+        context.wait_until(journal::append(env.clone(), config.log, record::decision(&ranked, config.log.share)));
+        let response = Response::from_bytes(ranked.decision)?;
         response.headers().set("content-type", DECISION_TYPE)?;
         return Ok(response);
     }
@@ -126,10 +128,13 @@ async fn events(mut request: Request, env: &Env, context: &Context, config: &Con
             "events need a user id that is covered by the configured signature",
         ));
     };
-    let _ = context;
     let mut applied = user::apply(env, &user, &events).await?;
     match applied.status_code() {
-        200 => Ok(applied),
+        200 => {
+            let outcomes = record::outcomes(&events.events, asked.time_ms);
+            context.wait_until(journal::append(env.clone(), config.log, outcomes));
+            Ok(applied)
+        }
         409 => Err(refused(409, "not-applied", applied.text().await?)),
         _ => Err(refused(400, "invalid-events", applied.text().await?)),
     }

@@ -111,7 +111,7 @@ impl Default for Limits {
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Log {
-    /// Share of decisions that are logged, with the request.
+    /// Share of decisions that are logged with their request; of the others a digest is.
     pub(crate) share: f64,
     /// Bytes that may wait for the log; what comes after is counted and dropped.
     pub(crate) max_bytes: usize,

@@ -1,7 +1,6 @@
 //! From a feed's items to a decision.
 
 use selvedge_format::decision::DecisionView;
-use selvedge_format::message::FRAME_LEN;
 use selvedge_format::program::{FieldType, Scope};
 use selvedge_wire::{RequestBuilder, Values};
 use serde_json::Value;
@@ -27,13 +26,6 @@ pub(crate) struct Ranked {
     pub(crate) decision: Vec<u8>,
     /// Items in the order decided.
     pub(crate) slate: Vec<u32>,
-}
-
-impl Ranked {
-    /// As the request has it, after its frame.
-    pub(crate) fn request_id(&self) -> &[u8] {
-        self.request.get(FRAME_LEN..FRAME_LEN + 16).unwrap_or_default()
-    }
 }
 
 /// Ranks the items of a feed.

@@ -1,16 +1,47 @@
-//! What the log says of a decision.
+//! What the log says of decisions, and of what came of them.
 
-use selvedge_format::key;
-use selvedge_format::record::RecordView;
+use selvedge_format::decision::DecisionView;
+use selvedge_format::record::{DigestView, Outcome, RecordView};
+use selvedge_format::request::{RequestLimits, RequestView};
+use selvedge_format::{U64s, key};
 
 use crate::rank::Ranked;
+use crate::user::UserEvent;
 
-/// The record of a decision, if it is one of the sampled share. Whether it is depends on its request id alone, so every
-/// edge that sees the request samples it, or none.
+/// The record of a decision: full for a sampled share, a digest of the rest. Which one depends on the request id alone,
+/// so every edge that sees the request samples it, or none.
 pub(crate) fn decision(ranked: &Ranked, share: f64) -> Vec<u8> {
     let mut log = Vec::new();
-    if is_sampled(ranked.request_id(), share) {
-        RecordView { request: &ranked.request, decision: &ranked.decision }.write(&mut log);
+    let Ranked { request, decision, .. } = ranked;
+    // It was decided, so it can be read; whoever made it is not asked again.
+    let limits = RequestLimits { bytes: usize::MAX, state_bytes: usize::MAX };
+    let Ok(view) = RequestView::parse(request, limits) else { return log };
+    if is_sampled(&view.request_id, share) {
+        RecordView::Full { request, decision }.write(&mut log);
+    } else if let Ok(decided) = DecisionView::parse(decision) {
+        let keys = decided.slots.iter().map(|candidate| key(view.ids.get(candidate as usize)));
+        let items: Vec<u8> = keys.flat_map(u64::to_le_bytes).collect();
+        let items = U64s::new(&items);
+        RecordView::Digest(DigestView { time_ms: view.time_ms, request_hash: key(request), items, decision })
+            .write(&mut log);
+    }
+    log
+}
+
+/// The records of those events that name the decision that they follow.
+pub(crate) fn outcomes(events: &[UserEvent], now_ms: i64) -> Vec<u8> {
+    let mut log = Vec::new();
+    for event in events {
+        let Some(request_id) = event.request_id.as_deref().and_then(crate::request_id) else { continue };
+        let outcome = Outcome {
+            request_id,
+            time_ms: event.time_ms(now_ms),
+            item: key(event.item.as_bytes()),
+            event: key(event.event.as_bytes()),
+            id: event.key(),
+            value: event.value,
+        };
+        RecordView::Outcome(outcome).write(&mut log);
     }
     log
 }

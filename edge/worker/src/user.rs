@@ -53,7 +53,29 @@ impl Events {
         if events.events.len() > MAX_EVENTS {
             return Err(format!("{} events, of which a request may have {MAX_EVENTS}", events.events.len()));
         }
+        for (at, event) in events.events.iter().enumerate() {
+            if event.request_id.as_deref().is_some_and(|id| crate::request_id(id).is_none()) {
+                return Err(format!(
+                    "events[{at}].request_id: 32 hexadecimal digits, as `Selvedge-Request-Id` has them"
+                ));
+            }
+            if !event.value.is_finite() {
+                return Err(format!("events[{at}].value: too large a number"));
+            }
+        }
         Ok(events)
+    }
+}
+
+impl UserEvent {
+    /// When it happened: not in the future, which would never be forgotten.
+    pub(crate) fn time_ms(&self, now_ms: i64) -> i64 {
+        self.time.unwrap_or(now_ms).min(now_ms)
+    }
+
+    /// Key of its id; 0 if it has none.
+    pub(crate) fn key(&self) -> u64 {
+        self.id.as_ref().map_or(0, |id| key(id.as_bytes()))
     }
 }
 
@@ -110,14 +132,13 @@ impl DurableObject for User {
             let Some(snapshot) = isolate.engine.snapshot() else { return Err("no bundle is loaded".to_owned()) };
             let items = ItemKeys::new(snapshot.program(), isolate.engine.shared());
             events.events.iter().try_fold(0_u32, |applied, event| {
-                let id = event.id.as_ref().map_or(0, |id| key(id.as_bytes()));
+                let id = event.key();
                 if id != 0 && kept.seen.contains(&id) {
                     return Ok(applied);
                 }
                 let happened = Event {
                     event: key(event.event.as_bytes()),
-                    // The future would never be forgotten.
-                    time_ms: event.time.unwrap_or(now).min(now),
+                    time_ms: event.time_ms(now),
                     item: key(event.item.as_bytes()),
                     value: event.value,
                 };

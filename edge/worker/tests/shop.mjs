@@ -22,12 +22,23 @@ export const token = (user) => `${user}.${createHmac('sha256', SECRET).update(us
 
 /** Decides the records of a log again, natively; throws unless every decision is the same to the byte. */
 export function replay(bundle, log) {
+  withFiles([bundle, log], (bundlePath, logPath) => execFileSync(selvedge, ['replay', '--bundle', bundlePath, logPath]));
+}
+
+/** What `selvedge inspect` finds in a log. */
+export function inspect(log) {
+  return withFiles([log], (path) => JSON.parse(execFileSync(selvedge, ['inspect', '--json', path])));
+}
+
+function withFiles(contents, run) {
   const directory = mkdtempSync(join(tmpdir(), 'selvedge-worker-'));
   try {
-    const [bundlePath, logPath] = [join(directory, 'bundle.svb'), join(directory, 'log.svdr')];
-    writeFileSync(bundlePath, bundle);
-    writeFileSync(logPath, log);
-    execFileSync(selvedge, ['replay', '--bundle', bundlePath, logPath]);
+    const paths = contents.map((bytes, at) => {
+      const path = join(directory, `${at}.bin`);
+      writeFileSync(path, bytes);
+      return path;
+    });
+    return run(...paths);
   } finally {
     rmSync(directory, { recursive: true });
   }

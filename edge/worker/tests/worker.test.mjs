@@ -6,7 +6,7 @@ import { after, before, test } from 'node:test';
 
 import Ajv from 'ajv/dist/2020.js';
 
-import { FEED, REORDERED, bundleId, makeBundle, replay, startOrigin, startWorker, token } from './shop.mjs';
+import { FEED, REORDERED, bundleId, inspect, makeBundle, replay, startOrigin, startWorker, token } from './shop.mjs';
 
 let origin;
 let worker;
@@ -238,6 +238,24 @@ test('sampled decisions are in the log, and decide the same bytes again', async 
   });
 });
 
+test('decisions that are not sampled leave a digest, and events that name their decision an outcome', async () => {
+  await withWorker({ log: { share: 0, delay_ms: 10 } }, {}, async (other) => {
+    await other.publish(bundle);
+    const id = 'ab'.repeat(16);
+    await other.fetch('/feed/good', { headers: { 'Selvedge-Request-Id': id } });
+    const headers = { 'content-type': 'application/json', cookie: `uid=${token('u9')}` };
+    const event = { id: 'e1', event: 'view', item: 'b', value: 2.5, request_id: id };
+    const post = (event) => other.fetch('/v1/events', { method: 'POST', headers, body: JSON.stringify({ events: [event] }) });
+    assert.equal((await post(event)).status, 200);
+    const refused = await post({ ...event, request_id: 'ab' });
+    assert.equal(refused.status, 400);
+    assert.match((await refused.json()).error.message, /events\[0\]\.request_id: 32 hexadecimal digits/);
+    const { by_kind: kinds, by_status: statuses } = inspect(await other.log(2));
+    assert.deepEqual(kinds, { digest: 1, outcome: 1 });
+    assert.deepEqual(statuses, { personalized: 1 });
+  });
+});
+
 test('a misspelt configuration stops no shop', async () => {
   await withWorker({ feed: [] }, {}, async (other) => {
     const response = await other.fetch('/v1/status');
@@ -251,7 +269,7 @@ test('wrangler takes the configuration at the top level as it is', () => {
   const environment = { ...process.env, WRANGLER_SEND_METRICS: 'false', CI: '1' };
   const output = execFileSync(
     process.execPath,
-    ['node_modules/wrangler/bin/wrangler.js', 'deploy', '--dry-run', '--outdir', 'target/worker/dry-run'],
+    ['node_modules/wrangler/bin/wrangler.js', 'deploy', '--dry-run', '--outdir', 'target/worker-dry-run'],
     { cwd: root, env: environment, encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] },
   );
   for (const binding of ['BUNDLES', 'LOG', 'USERS', 'SELVEDGE']) assert.match(output, new RegExp(binding));

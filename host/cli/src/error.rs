@@ -27,7 +27,7 @@ pub(crate) enum Exit {
 /// Exit codes and their meanings, for help and reference.
 pub(crate) const EXIT_CODES: [(u8, &str); 6] = [
     (0, "done"),
-    (1, "done, and the answer is no: decisions differ, scores differ"),
+    (1, "done, and the answer is no: decisions differ, scores differ, a log does not support an estimate"),
     (2, "wrong arguments, or a declaration, request or data set that cannot be used"),
     (3, "bytes were refused: damaged, of another kind or version, or too large"),
     (4, "the guest module trapped, or ran out of fuel or memory"),

@@ -28,6 +28,8 @@ mod guest;
 #[cfg(feature = "train")]
 mod learner;
 mod log;
+#[cfg(feature = "train")]
+mod off_policy;
 mod printer;
 mod reference;
 #[cfg(feature = "run")]

@@ -9,6 +9,7 @@ use selvedge_format::decision::DecisionView;
 use selvedge_format::message::MessageView;
 use selvedge_format::meta::MetaV1;
 use selvedge_format::program::{By, TableV1};
+use selvedge_format::record::RecordView;
 use selvedge_format::request::{COLUMN, KIND, RequestLimits, RequestView};
 use selvedge_format::state::{ProfileValue, SectionView, StateView};
 use selvedge_format::{DecodeError, key, key32};
@@ -341,6 +342,7 @@ struct Log {
     kind: &'static str,
     bytes: usize,
     records: usize,
+    by_kind: BTreeMap<&'static str, usize>,
     by_status: BTreeMap<String, usize>,
     by_bundle: BTreeMap<String, usize>,
     by_shared_state: BTreeMap<String, usize>,
@@ -360,6 +362,7 @@ pub(crate) fn log(bytes: &[u8], _: Option<&BundleFile>) -> Shown {
         kind: "decision_log",
         bytes: bytes.len(),
         records: 0,
+        by_kind: BTreeMap::new(),
         by_status: BTreeMap::new(),
         by_bundle: BTreeMap::new(),
         by_shared_state: BTreeMap::new(),
@@ -372,7 +375,14 @@ pub(crate) fn log(bytes: &[u8], _: Option<&BundleFile>) -> Shown {
             }
             Stretch::Record { record, .. } => {
                 log.records += 1;
-                let status = match DecisionView::parse(record.decision) {
+                let (kind, decision) = match record {
+                    RecordView::Full { decision, .. } => ("full", Some(decision)),
+                    RecordView::Digest(digest) => ("digest", Some(digest.decision)),
+                    RecordView::Outcome(_) => ("outcome", None),
+                };
+                *log.by_kind.entry(kind).or_default() += 1;
+                let Some(decision) = decision else { continue };
+                let status = match DecisionView::parse(decision) {
                     Ok(view) => {
                         *log.by_bundle.entry(short(&view.bundle_id)).or_default() += 1;
                         *log.by_shared_state.entry(short(&view.shared_id)).or_default() += 1;
@@ -392,6 +402,9 @@ pub(crate) fn log(bytes: &[u8], _: Option<&BundleFile>) -> Shown {
 fn log_text(log: &Log) -> String {
     let mut text = format!("{} of {} records\n", styled(BOLD, "decision log"), log.records);
     text.push_str(&format!("  size          {} bytes\n", log.bytes));
+    for (kind, count) in &log.by_kind {
+        text.push_str(&format!("  {:<12}  {kind}: {count}\n", "kind"));
+    }
     let counts = [("status", &log.by_status), ("bundle", &log.by_bundle), ("shared state", &log.by_shared_state)];
     for (name, counts) in counts {
         for (value, count) in counts {

@@ -59,6 +59,12 @@ impl Bootstrap {
         self.mean_of_groups(groups.map(|group| (group.iter().map(|&(_, v)| v).sum(), group.len() as f64)).collect())
     }
 
+    /// The ratio of two sums over the same draws, as (numerator, denominator). `None` for none.
+    #[must_use]
+    pub fn ratio(&self, terms: &[(f64, f64)]) -> Option<Interval> {
+        self.mean_of_groups(terms.to_vec())
+    }
+
     /// The mean of `ours - theirs`, query by query: above zero from `low` on means that ours is better.
     ///
     /// # Panics
@@ -88,7 +94,8 @@ impl Bootstrap {
         if groups.is_empty() {
             return None;
         }
-        let ratio = |(sum, count): (f64, f64)| sum / count;
+        // A resample of nothing but weights of 0 has seen no reward.
+        let ratio = |(sum, count): (f64, f64)| if count == 0.0 { 0.0 } else { sum / count };
         let add = |a: (f64, f64), b: (f64, f64)| (a.0 + b.0, a.1 + b.1);
         let mean = ratio(groups.iter().copied().fold((0.0, 0.0), add));
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed);

@@ -11,11 +11,11 @@ use selvedge_format::meta::{self, MetaV1};
 use selvedge_format::model::{self, LinearWeights, ModelKindV1, ModelsV1, TreeNode, TreeNodes};
 use selvedge_format::policy::{self, PolicyV1};
 use selvedge_format::program::{self, FieldType, ProgramV1, Scope};
-use selvedge_format::record::RecordView;
+use selvedge_format::record::{DigestView, Outcome, RecordView};
 use selvedge_format::request::{self, Column, RequestLimits, RequestView};
 use selvedge_format::shared::{FieldValues, SharedField, SharedParts, SharedState, TableParts};
 use selvedge_format::state::{HistoryEntry, ProfileEntry, SectionView, StateView, StateWriter};
-use selvedge_format::{AlignedBytes, DecodeError, key};
+use selvedge_format::{AlignedBytes, DecodeError, U64s, key};
 
 /// What one format holds.
 pub(crate) trait Content: Debug + Sized {
@@ -593,9 +593,17 @@ impl Content for Decision {
     }
 }
 
-/// Records end to end: the bytes of requests and decisions.
+/// Records end to end.
 #[derive(Clone, Debug)]
-pub(crate) struct Log(pub(crate) Vec<(Vec<u8>, Vec<u8>)>);
+pub(crate) struct Log(pub(crate) Vec<Record>);
+
+/// A record that owns its bytes.
+#[derive(Clone, Debug)]
+pub(crate) enum Record {
+    Full { request: Vec<u8>, decision: Vec<u8> },
+    Digest { time_ms: i64, request_hash: u64, items: Vec<u64>, decision: Vec<u8> },
+    Outcome(Outcome),
+}
 
 impl Content for Log {
     const NAME: &'static str = "record";
@@ -605,7 +613,16 @@ impl Content for Log {
         let mut records = Vec::new();
         while !bytes.is_empty() {
             let (record, rest) = RecordView::read(bytes)?;
-            records.push((record.request.to_vec(), record.decision.to_vec()));
+            assert_eq!(record.encoded_len(), bytes.len() - rest.len(), "a record knows its length");
+            records.push(match record {
+                RecordView::Full { request, decision } => {
+                    Record::Full { request: request.to_vec(), decision: decision.to_vec() }
+                }
+                RecordView::Digest(DigestView { time_ms, request_hash, items, decision }) => {
+                    Record::Digest { time_ms, request_hash, items: items.iter().collect(), decision: decision.to_vec() }
+                }
+                RecordView::Outcome(outcome) => Record::Outcome(outcome),
+            });
             bytes = rest;
         }
         Ok(Self(records))
@@ -613,8 +630,21 @@ impl Content for Log {
 
     fn encode(&self) -> Vec<u8> {
         let mut log = Vec::new();
-        for (request, decision) in &self.0 {
-            RecordView { request, decision }.write(&mut log);
+        for record in &self.0 {
+            match record {
+                Record::Full { request, decision } => RecordView::Full { request, decision }.write(&mut log),
+                Record::Digest { time_ms, request_hash, items, decision } => {
+                    let items: Vec<u8> = items.iter().flat_map(|item| item.to_le_bytes()).collect();
+                    let digest = DigestView {
+                        time_ms: *time_ms,
+                        request_hash: *request_hash,
+                        items: U64s::new(&items),
+                        decision,
+                    };
+                    RecordView::Digest(digest).write(&mut log);
+                }
+                Record::Outcome(outcome) => RecordView::Outcome(*outcome).write(&mut log),
+            }
         }
         log
     }

@@ -7,6 +7,7 @@ use selvedge_format::model::{LEAF, MAX_DEPTH, MAX_LEAVES, ModelsV1, StageV1, Tre
 use selvedge_format::program::{
     ColumnV1, CounterRef, Decay, MAX_BUCKETS, MAX_COLUMNS, MAX_FEATURES, MAX_FIELDS, Measure, OpV1, ProgramV1, TableRef,
 };
+use selvedge_format::record::{self, RecordView};
 use selvedge_format::shared::{FieldValues, SharedParts, TableParts};
 use selvedge_format::state::{HistoryEntry, MAX_PARTS, ProfileEntry, ProfileValue};
 use selvedge_format::{DecodeError, DecodeErrorKind, ErrorCode, decision, key, request};
@@ -65,7 +66,24 @@ fn every_truncation_is_refused() {
     refused::<State>();
     refused::<Request>();
     refused::<Decision>();
-    refused::<Log>();
+}
+
+#[test]
+fn a_log_is_cut_only_between_records() {
+    let golden = current::<Log>();
+    let mut rest = golden.as_slice();
+    let mut between = Vec::new();
+    while !rest.is_empty() {
+        between.push(golden.len() - rest.len());
+        rest = RecordView::read(rest).unwrap().1;
+    }
+    assert!(between.len() > 2, "the golden log has a record of each kind");
+    for len in 1..golden.len() {
+        let mut cut = golden[..len].to_vec();
+        assert_eq!(Log::decode(&cut).is_err(), !between.contains(&len), "cut to {len}");
+        Log::seal(&mut cut);
+        assert_eq!(Log::decode(&cut).is_err(), !between.contains(&len), "cut to {len}, sealed");
+    }
 }
 
 #[test]
@@ -431,6 +449,30 @@ fn a_log_cut_in_the_middle_of_a_record_is_truncated() {
     let mut log = current::<Log>();
     log.extend_from_slice(&log.clone()[..100]);
     assert_eq!(code(Log::decode(&log)), Some(ErrorCode::Truncated));
+}
+
+#[test]
+fn the_parts_of_a_record_have_the_length_of_their_kind() {
+    fn refused(kind: u16, first: &[u8], second: &[u8]) {
+        let mut record = Vec::from(record::MAGIC);
+        record.extend_from_slice(&record::VERSION.to_le_bytes());
+        record.extend_from_slice(&kind.to_le_bytes());
+        record.extend_from_slice(&(first.len() as u32).to_le_bytes());
+        record.extend_from_slice(&(second.len() as u32).to_le_bytes());
+        record.extend_from_slice(&key(&[first, second].concat()).to_le_bytes());
+        record.extend_from_slice(&[first, second].concat());
+        assert!(RecordView::read(&record).is_err(), "kind {kind}, {} and {} bytes", first.len(), second.len());
+    }
+    refused(record::FULL, &[1; 40], &[]);
+    refused(record::DIGEST, &[1; 15], &[1; 40]);
+    refused(record::DIGEST, &[1; 23], &[1; 40]);
+    refused(record::DIGEST, &[1; 24], &[]);
+    refused(record::OUTCOME, &[0; 55], &[]);
+    refused(record::OUTCOME, &[0; 64], &[]);
+    refused(record::OUTCOME, &[0; 56], &[0]);
+    // A value of NaN, and something where nothing may be.
+    refused(record::OUTCOME, &[&[0; 48][..], &f32::NAN.to_le_bytes(), &[0; 4]].concat(), &[]);
+    refused(record::OUTCOME, &[&[0; 55][..], &[1]].concat(), &[]);
 }
 
 #[test]

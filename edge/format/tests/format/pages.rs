@@ -80,6 +80,12 @@ fn constants() -> BTreeMap<&'static str, u64> {
         decision::rule::AT_MOST,
         decision::rule::EXPLORED,
         record::VERSION,
+        record::HEADER_LEN,
+        record::FULL,
+        record::DIGEST,
+        record::OUTCOME,
+        record::DIGEST_LEN,
+        record::OUTCOME_LEN,
     ])
 }
 

@@ -9,11 +9,12 @@ use selvedge_format::program::{
     By, ColumnV1, CombineOp, CounterRef, Decay, FeatureV1, FieldType, FieldV1, Measure, OpV1, Overlap, ProgramV1,
     Scope, TableRef, TableV1, TimePart, TokensOf, TransformV1, column_id, field_id, table_id,
 };
+use selvedge_format::record::Outcome;
 use selvedge_format::shared::{FieldValues, SharedParts, TableParts};
 use selvedge_format::state::{HistoryEntry, ProfileEntry, ProfileValue};
 
 use crate::content::{
-    Bundle, Content, Decision, Log, Part, Request, RequestColumn, Section, Shared, Slot, State, Values, Weights,
+    Bundle, Content, Decision, Log, Part, Record, Request, RequestColumn, Section, Shared, Slot, State, Values, Weights,
 };
 
 /// 2017-12-03T10:15:00Z.
@@ -317,5 +318,23 @@ pub(crate) fn decision() -> Decision {
 }
 
 pub(crate) fn log() -> Log {
-    Log(vec![(request().encode(), decision().encode())])
+    let (request, decision) = (request().encode(), decision().encode());
+    let outcome = Outcome {
+        request_id: [0xa5; 16],
+        time_ms: 1_514_160_000_000,
+        item: key(b"1082185"),
+        event: key(b"purchase"),
+        id: key(b"receipt 7, line 3"),
+        value: 0.55,
+    };
+    Log(vec![
+        Record::Digest {
+            time_ms: 1_514_159_999_000,
+            request_hash: key(&request),
+            items: vec![key(b"1082185"), key(b"995242")],
+            decision: decision.clone(),
+        },
+        Record::Full { request, decision },
+        Record::Outcome(outcome),
+    ])
 }

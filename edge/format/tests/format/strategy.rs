@@ -12,12 +12,13 @@ use selvedge_format::program::{
     By, ColumnV1, CombineOp, CounterRef, Decay, FeatureV1, FieldType, FieldV1, MAX_BUCKETS, MAX_CAPACITY, Measure,
     OpV1, Overlap, ProgramV1, Scope, TableRef, TableV1, TimePart, TokensOf, TransformV1,
 };
+use selvedge_format::record::Outcome;
 use selvedge_format::request::MAX_TIME_MS;
 use selvedge_format::shared::{FieldValues, SharedParts, TableParts};
 use selvedge_format::state::{FIRST_OPAQUE, HistoryEntry, ProfileEntry, ProfileValue};
 
 use crate::content::{
-    Bundle, Decision, Log, Part, Request, RequestColumn, Section, Shared, Slot, State, Values, Weights,
+    Bundle, Decision, Log, Part, Record, Request, RequestColumn, Section, Shared, Slot, State, Values, Weights,
 };
 
 /// Fields of every program: one for each kind of operand, at known positions.
@@ -423,5 +424,14 @@ pub(crate) fn decision() -> impl Strategy<Value = Decision> {
 }
 
 pub(crate) fn log() -> impl Strategy<Value = Log> {
-    vec((bytes(40), bytes(40)), 0..4).prop_map(Log)
+    let decision = || vec(any::<u8>(), 1..=40);
+    let full = (bytes(40), decision()).prop_map(|(request, decision)| Record::Full { request, decision });
+    let digest = (any::<i64>(), any::<u64>(), vec(any::<u64>(), 0..4), decision())
+        .prop_map(|(time_ms, request_hash, items, decision)| Record::Digest { time_ms, request_hash, items, decision });
+    let outcome = (any::<[u8; 16]>(), any::<i64>(), any::<[u64; 3]>(), finite()).prop_map(
+        |(request_id, time_ms, [item, event, id], value)| {
+            Record::Outcome(Outcome { request_id, time_ms, item, event, id, value })
+        },
+    );
+    vec(prop_oneof![full, digest, outcome], 0..4).prop_map(Log)
 }

@@ -169,7 +169,7 @@ fn read_state(path: &Path, request: &[u8]) -> Result<Vec<u8>, CliError> {
 
 fn append(log: &Path, request: &[u8], decision: &[u8]) -> std::io::Result<()> {
     let mut record = Vec::new();
-    RecordView { request, decision }.write(&mut record);
+    RecordView::Full { request, decision }.write(&mut record);
     OpenOptions::new().create(true).append(true).open(log)?.write_all(&record)
 }
 

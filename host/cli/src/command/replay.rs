@@ -46,6 +46,10 @@ struct Report {
     records: usize,
     equal: usize,
     different: Vec<Differing>,
+    /// Decisions whose request was not kept.
+    digests: usize,
+    /// Events that followed decisions.
+    outcomes: usize,
     /// Records whose bundle or shared state is not at hand, by what is missing.
     not_at_hand: BTreeMap<String, usize>,
     damage: Vec<Damage>,
@@ -74,7 +78,11 @@ pub(crate) fn run(args: &ReplayArgs, printer: &Printer) -> Result<(), CliError> 
     for (done, stretch) in cut.iter().enumerate() {
         printer.progress("replaying decisions", done as u64, cut.len() as u64);
         match stretch {
-            Stretch::Record { at, record } => replay(&mut decider, &mut report, *at, record, args)?,
+            Stretch::Record { at, record: RecordView::Full { request, decision } } => {
+                replay(&mut decider, &mut report, *at, request, decision, args)?;
+            }
+            Stretch::Record { record: RecordView::Digest(_), .. } => report.digests += 1,
+            Stretch::Record { record: RecordView::Outcome(_), .. } => report.outcomes += 1,
             Stretch::Damage { range, error } => {
                 report.damage.push(Damage { from: range.start, to: range.end, error: error.to_string() });
             }
@@ -93,15 +101,16 @@ fn replay(
     decider: &mut Decider,
     report: &mut Report,
     at: usize,
-    record: &RecordView<'_>,
+    request: &[u8],
+    decision: &[u8],
     args: &ReplayArgs,
 ) -> Result<(), CliError> {
     let number = report.records;
     report.records += 1;
-    let recorded = match DecisionView::parse(record.decision) {
+    let recorded = match DecisionView::parse(decision) {
         Ok(recorded) => recorded,
         Err(error) => {
-            let to = at + record.request.len() + record.decision.len();
+            let to = at + RecordView::Full { request, decision }.encoded_len();
             report.damage.push(Damage { from: at, to, error: format!("the recorded decision is refused: {error}") });
             return Ok(());
         }
@@ -113,8 +122,8 @@ fn replay(
             return Ok(());
         }
     };
-    let decided = instance.decide(record.request).map_err(|error| failed(&error, &args.log))?;
-    if decided.decision == record.decision {
+    let decided = instance.decide(request).map_err(|error| failed(&error, &args.log))?;
+    if decided.decision == decision {
         report.equal += 1;
     } else {
         let replayed = DecisionView::parse(decided.decision).map_err(|error| super::rank::malformed(&error))?;
@@ -139,6 +148,9 @@ fn print(report: &Report, printer: &Printer) {
     let style = if report.different.is_empty() { GOOD } else { BAD };
     let equal = format!("{} of {} decisions reproduced to the byte", report.equal, report.records);
     printer.data(styled(style, equal));
+    if report.digests + report.outcomes > 0 {
+        printer.data(format_args!("passed over: {} digests, {} outcomes", report.digests, report.outcomes));
+    }
 }
 
 fn verdict(report: &Report, args: &ReplayArgs) -> Result<(), CliError> {

@@ -169,14 +169,16 @@ fn a_decision_that_differs_is_shown_field_by_field() {
     let shop = Shop::new();
     shop.run(&format!("{RANK} --request request.json --record decisions.log --reasons 2"));
     let log = shop.read("decisions.log");
-    let (record, _) = RecordView::read(&log).expect("a record");
-    let mut decision = record.decision.to_vec();
-    let view = selvedge_format::decision::DecisionView::parse(record.decision).expect("a decision");
+    let (RecordView::Full { request, decision: recorded }, _) = RecordView::read(&log).expect("a record") else {
+        panic!("`rank` records requests as well");
+    };
+    let mut decision = recorded.to_vec();
+    let view = selvedge_format::decision::DecisionView::parse(recorded).expect("a decision");
     let scores: Vec<u8> = view.scores.iter().flat_map(f32::to_le_bytes).collect();
     let at = decision.windows(scores.len()).position(|window| window == scores).expect("the scores");
     decision[at + 4] ^= 1;
     let mut changed = Vec::new();
-    RecordView { request: record.request, decision: &decision }.write(&mut changed);
+    RecordView::Full { request, decision: &decision }.write(&mut changed);
     shop.write("changed.log", [changed, log].concat());
     assert_shown!(transcript(&shop, &["replay --bundle bundle.svb --shared shared-state.bin changed.log"]));
 }

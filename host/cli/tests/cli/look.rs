@@ -1,5 +1,7 @@
 //! `inspect`: every kind of file, and every kind of damage.
 
+use selvedge_format::record::RecordView;
+
 use crate::shop::{Shop, assert_shown, transcript};
 
 #[test]
@@ -9,9 +11,11 @@ fn each_kind_of_file_is_shown() {
     let ranked = shop.run(&format!("{rank} --reasons 2 --record decisions.log"));
     assert_eq!(ranked.code, Some(0), "{ranked}");
     let log = shop.read("decisions.log");
-    let (record, _) = selvedge_format::record::RecordView::read(&log).expect("a record");
-    shop.write("request.svrq", record.request);
-    shop.write("decision.svdc", record.decision);
+    let (RecordView::Full { request, decision }, _) = RecordView::read(&log).expect("a record") else {
+        panic!("`rank` records requests as well");
+    };
+    shop.write("request.svrq", request);
+    shop.write("decision.svdc", decision);
     assert_shown!(transcript(
         &shop,
         &[
