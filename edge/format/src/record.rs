@@ -147,7 +147,7 @@ impl<'a> DigestView<'a> {
     fn parse(digest: &'a [u8], decision: &'a [u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(digest, PLACE);
         let (time_ms, request_hash) = (reader.u64()?.cast_signed(), reader.u64()?);
-        if reader.remaining() % 8 != 0 {
+        if !reader.remaining().is_multiple_of(8) {
             return Err(reader.invalid());
         }
         let items = U64s::new(reader.take(reader.remaining())?);

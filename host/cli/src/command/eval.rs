@@ -1,4 +1,4 @@
-//! `selvedge eval`: how good a bundle's rankings are, against orders that need no model.
+//! `selvedge eval`: how good a bundle's rankings are, against orders that need no model, or against what a log shows.
 
 use std::path::PathBuf;
 
@@ -9,6 +9,7 @@ use selvedge_train::replay::{Keep, Replay};
 use crate::bundle::BundleFile;
 use crate::error::{CliError, Exit};
 use crate::flyer::{DataArgs, Fold, Judged, Judgement, Weeks, progress};
+use crate::off_policy::{self, LogArgs};
 use crate::printer::Printer;
 
 /// Judge a bundle on weeks that it was not trained on, against flyer order, popularity and repeat purchases.
@@ -16,6 +17,10 @@ use crate::printer::Printer;
 /// The events up to each week are replayed through the bundle's own features and state. Give the fold that `selvedge
 /// train --holdout-fold` kept out: its households are new to the model. Ranking metrics come with 95 % intervals, by
 /// bootstrap over households.
+///
+/// With --log, judge it on decisions of production instead: what its choices for the first free slot would have earned, by
+/// inverse propensity scoring (IPS), self-normalised (SNIPS) and doubly robust estimates. The bundle that decided must have
+/// explored; where it could not have shown what this one would, there is no estimate, and the exit code is 1.
 #[derive(Debug, Args)]
 pub(crate) struct EvalArgs {
     /// The bundle.
@@ -29,6 +34,8 @@ pub(crate) struct EvalArgs {
     /// The households that are judged: a fold, or `none` for all.
     #[arg(long, value_name = "FOLD", default_value = "none")]
     fold: Fold,
+    #[command(flatten)]
+    log: LogArgs,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -38,6 +45,9 @@ pub(crate) struct EvalArgs {
 const DAY_S: u32 = 86_400;
 
 pub(crate) fn run(args: &EvalArgs, printer: &Printer) -> Result<(), CliError> {
+    if !args.log.log.is_empty() {
+        return off_policy::run(&args.log, &args.bundle, args.json, printer);
+    }
     let bundle = BundleFile::read(&args.bundle)?;
     let dataset = args.data.load(printer)?;
     args.weeks.check(&dataset, "--weeks")?;

@@ -9,3 +9,4 @@ mod learn;
 mod look;
 mod manners;
 mod shop;
+mod value;
