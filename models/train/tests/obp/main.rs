@@ -57,7 +57,6 @@ fn estimates_are_those_of_open_bandit_pipeline() {
             assert!(theirs > 0.0, "{name}: an estimate of nothing compares nothing");
             let difference = (ours.mean - theirs).abs();
             assert!(difference <= LARGEST_DIFFERENCE, "{name}, {estimator}: {} here, {theirs} there", ours.mean);
-            println!("{name}, {estimator}: {theirs:.9}, difference {difference:.1e}");
         }
     }
 }
