@@ -54,11 +54,11 @@ function step([language, what, ...rest], content, { prose, below }) {
     return { kind: 'not-run' };
   }
   if (language === 'console' && (what === undefined || what === 'background')) {
-    return { kind: what ?? 'console', commands: transcript(content, '$ ', '> ') };
+    return { kind: what ?? 'console', commands: transcript(content, '$ ') };
   }
   if (what === 'page' && address) return { kind: 'page', address, shown: content };
   if (what === 'devtools' && address) {
-    return { kind: 'devtools', address, isOffline: rest[0] === 'offline', commands: transcript(content, '> ', '  ') };
+    return { kind: 'devtools', address, isOffline: rest[0] === 'offline', commands: transcript(content, '> ') };
   }
   if (what === 'quote' && address) return { kind: 'quote', path: address, content: content.map((line) => `${line}\n`).join('') };
   if (what && rest.length === 0) {
@@ -69,15 +69,13 @@ function step([language, what, ...rest], content, { prose, below }) {
   throw new Error(`nobody runs this block: \`${[language, what, ...rest].filter(Boolean).join(' ')}\``);
 }
 
-/** What is typed and what is printed; a backslash goes on in the next line, and so does `more` where that is a prompt. */
-function transcript(content, prompt, more) {
+/** What is typed and what is printed; a backslash at the end goes on in the next line. */
+function transcript(content, prompt) {
   const commands = [];
   for (const line of content) {
     const last = commands.at(-1);
-    const isTyped = last && last.output.length === 0;
     if (line.startsWith(prompt)) commands.push({ command: line.slice(prompt.length), output: [] });
-    else if (isTyped && last.command.endsWith('\\')) last.command += `\n${line}`;
-    else if (isTyped && prompt === '> ' && line.startsWith(more)) last.command += `\n${line}`;
+    else if (last?.output.length === 0 && last.command.endsWith('\\')) last.command += `\n${line}`;
     else if (last) last.output.push(line);
     else throw new Error(`the block begins with output: \`${line}\``);
   }

@@ -1,0 +1,88 @@
+// What the Worker takes of what Cloudflare gives it, measured in the workerd of this machine; fails above a limit.
+//
+// Local workerd is not production: its processor is another, and what can be measured is the process, not the isolate. So
+// each figure is the difference to the same process with less to do.
+import { readFileSync, readdirSync } from 'node:fs';
+
+import { Miniflare } from 'miniflare';
+
+import { makeBundle, startOrigin, startWorker } from '../../../edge/worker/tests/shop.mjs';
+
+const ROUNDS = 9;
+const REQUESTS = 2_000;
+/** Milliseconds of the ticks in which Linux counts the time of a process. */
+const TICK_MS = 10;
+
+/** A Worker that does nothing. */
+async function startEmpty() {
+  const script = 'export default { fetch: () => new Response("") }';
+  const miniflare = new Miniflare({ cf: false, host: '127.0.0.1', modules: true, script, compatibilityDate: '2026-04-01' });
+  await miniflare.ready;
+  return { fetch: (path) => miniflare.dispatchFetch(`http://shop.example${path}`), close: () => miniflare.dispose() };
+}
+
+/** Milliseconds from the start of workerd to the first answer. */
+async function startTime(start) {
+  const began = performance.now();
+  const worker = await start();
+  await (await worker.fetch('/v1/status')).arrayBuffer();
+  const took = performance.now() - began;
+  await worker.close();
+  return took;
+}
+
+/** Milliseconds of processor per request for a feed, and megabytes of memory after them. */
+async function use(start) {
+  const worker = await start();
+  const request = async () => (await worker.fetch('/feed/hundred')).arrayBuffer();
+  await request();
+  const before = processOfWorkerd().ticks;
+  for (let at = 0; at < REQUESTS; at++) await request();
+  const { ticks, memoryMb } = processOfWorkerd();
+  await worker.close();
+  return { cpuMs: ((ticks - before) * TICK_MS) / REQUESTS, memoryMb };
+}
+
+/** Our only child of that name. */
+function processOfWorkerd() {
+  for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
+    let status;
+    try {
+      status = readFileSync(`/proc/${pid}/status`, 'utf8');
+    } catch {
+      continue; // It has ended since.
+    }
+    if (!status.startsWith('Name:\tworkerd\n') || !status.includes(`\nPPid:\t${process.pid}\n`)) continue;
+    const times = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1].split(' ');
+    return { ticks: Number(times[11]) + Number(times[12]), memoryMb: (Number(/VmRSS:\s+(\d+)/.exec(status)[1]) * 1024) / 1e6 };
+  }
+  throw new Error('workerd is not running');
+}
+
+const median = (values) => [...values].sort((a, b) => a - b)[values.length >> 1];
+
+function report(what, value, unit, limit) {
+  console.log(`${what}: ${value.toFixed(2)} ${unit}, of ${limit} ${unit}`);
+  if (!(value < limit)) process.exitCode = 1;
+}
+
+const origin = await startOrigin();
+try {
+  const passing = () => startWorker(origin, { feeds: [] });
+  const ranking = async () => {
+    const worker = await startWorker(origin, { log: { share: 0 } });
+    await worker.publish(makeBundle());
+    return worker;
+  };
+  const started = { ours: [], empty: [] };
+  for (let round = 0; round < ROUNDS; round++) {
+    started.empty.push(await startTime(startEmpty));
+    started.ours.push(await startTime(passing));
+  }
+  const [idle, passed, ranked] = [await use(startEmpty), await use(passing), await use(ranking)];
+  report('start-up', median(started.ours) - median(started.empty), 'ms', 1_000);
+  report('processor time of ranking 100 items', ranked.cpuMs - passed.cpuMs, 'ms', 10);
+  report('memory', ranked.memoryMb - idle.memoryMb, 'MB', 128);
+} finally {
+  await origin.close();
+}
