@@ -1,13 +1,15 @@
-// The entry of the Worker: hands requests to the module, and stays there when the module does not.
+// The entry of the Worker: hands the module what is its business, and stays there when the module does not.
 //
-// A trap ends an instance. The request that met it gets what the origin says, and the next one a new instance.
+// A trap ends an instance. The request that met it gets what the origin says, and the next one a new instance. What is no
+// feed, page or API, and every request that may change something at the shop, goes to the origin without the module: it is
+// sent once, whatever happens here.
 import { DurableObject } from 'cloudflare:workers';
 
 import * as bound from './selvedge_worker.js';
 import module from './selvedge_worker_bg.wasm';
 
-/** Longest that a request may stay in the module, milliseconds: an instance that trapped answers no more. */
-const PATIENCE = 10_000;
+/** Longest that a request may stay in the module, milliseconds. A trap of which nobody hears leaves it there for ever. */
+const PATIENCE = 30_000;
 
 let generation = 0;
 let isDead = false;
@@ -48,7 +50,7 @@ async function call(into) {
     waiting.add(reject);
   });
   dead.catch(() => undefined);
-  const timer = setTimeout(() => die(new WebAssembly.RuntimeError('no answer')), PATIENCE);
+  const timer = setTimeout(() => stop(new Error('the module does not answer')), PATIENCE);
   try {
     return await Promise.race([into(), dead]);
   } catch (error) {
@@ -60,31 +62,56 @@ async function call(into) {
   }
 }
 
+/** Whether the module has a say in this request. */
+function isOurs(request, env) {
+  try {
+    revive();
+    return bound.takes(request.method, request.url, env);
+  } catch (error) {
+    die(error);
+    return false;
+  }
+}
+
 /** What the shop says without us. */
 async function withoutUs(request, env, reason) {
   const { origin } = env.SELVEDGE ?? {};
   const { pathname, search } = new URL(request.url);
-  if (pathname.startsWith('/v1/')) {
-    const error = { code: reason, message: 'the engine is starting anew; ask again' };
-    return Response.json({ error }, { status: 503, headers: { 'retry-after': '1' } });
+  const address = typeof origin === 'string' ? origin.replace(/\/+$/, '') + pathname + search : request.url;
+  let answer;
+  try {
+    answer = await fetch(new Request(address, request));
+  } catch (error) {
+    console.error('selvedge: the origin cannot be reached', error);
+    return new Response(null, { status: 502, headers: { 'Selvedge-Status': 'fallback; reason="origin-unreachable"' } });
   }
-  const address = origin ? origin.replace(/\/+$/, '') + pathname + search : request.url;
-  const answer = await fetch(new Request(address, request));
+  if (!reason) return answer;
   const response = new Response(answer.body, answer);
   response.headers.set('Selvedge-Status', `fallback; reason="${reason}"`);
   return response;
 }
 
+/** What the API says without the module. */
+function unanswered(reason) {
+  const error = { code: reason, message: 'the engine is starting anew; ask again' };
+  return Response.json({ error }, { status: 503, headers: { 'retry-after': '1' } });
+}
+
 export default {
   async fetch(request, env, context) {
     context.passThroughOnException();
-    // A body can be read once: what is sent on after a trap must be another copy.
-    const copy = request.body ? request.clone() : new Request(request);
+    if (!isOurs(request, env)) return withoutUs(request, env);
+    const { pathname } = new URL(request.url);
+    const isApi = pathname.startsWith('/v1/');
+    // Events may have been counted already; everything else of the API can be asked again.
+    const again = isApi && pathname !== '/v1/events' ? request.clone() : undefined;
     try {
       return await call(() => bound.fetch(request, env, context));
     } catch (error) {
       console.error('selvedge', error);
-      return withoutUs(copy, env, error instanceof WebAssembly.RuntimeError ? 'trap' : 'internal');
+      const reason = error instanceof WebAssembly.RuntimeError ? 'trap' : 'internal';
+      if (again) return call(() => bound.fetch(again, env, context)).catch(() => unanswered(reason));
+      return isApi ? unanswered(reason) : withoutUs(request, env, reason);
     }
   },
 };

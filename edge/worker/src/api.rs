@@ -1,10 +1,12 @@
 //! API mode: decisions, events, bundles and the status, for those who call instead of being proxied.
 
 use selvedge_format::decision::DecisionView;
+use selvedge_format::program::ProgramV1;
 use selvedge_wire::json;
 use serde_json::json;
 use worker::{Context, Env, Method, Request, Response, Result};
 
+use crate::bundle::Failure;
 use crate::config::Config;
 use crate::rank::Ranked;
 use crate::user::Events;
@@ -46,7 +48,7 @@ pub(crate) async fn answer(request: Request, env: &Env, context: &Context, confi
         (Method::Get, path) if path.starts_with("/v1/bundles/") => {
             published(env, context, config, &path["/v1/bundles/".len()..]).await
         }
-        (_, path) if openapi::PATHS.iter().any(|(known, ..)| *known == path) => {
+        (_, path) if openapi::is_known(path) => {
             Err(refused(405, "method-not-allowed", "this path takes another method; see /v1/openapi.json"))
         }
         _ => Err(refused(404, "not-found", "there is nothing here; see /v1/openapi.json")),
@@ -70,7 +72,8 @@ async fn body(
         return Err(refused(415, "unsupported-media-type", message));
     };
     let limit = config.limits.body_bytes;
-    let mut response = Response::from_stream(request.stream()?)?;
+    let Ok(stream) = request.stream() else { return Ok((ty, Vec::new())) };
+    let mut response = Response::from_stream(stream)?;
     if let Some(length) = request.headers().get("content-length")? {
         response.headers_mut().set("content-length", &length)?;
     }
@@ -84,37 +87,46 @@ async fn body(
 async fn rank(mut request: Request, env: &Env, context: &Context, config: &Config) -> Answer {
     let asked = Asked::of(&request, env, config);
     let (ty, body) = body(&mut request, config, &["application/json", REQUEST_TYPE]).await?;
-    let ready = crate::ready(env, context, config).await;
+    // Without a bundle the decision is a fallback that says so, in the order of the request.
+    let _ = crate::ready(env, context, config).await;
     if ty == 1 {
-        let decision = isolate::with(|isolate| {
-            isolate.counters.decisions += 1;
-            isolate.engine.decide(&body).to_vec()
-        });
-        let ranked = Ranked { request: body, decision, slate: Vec::new() };
-        context.wait_until(journal::append(env.clone(), config.log, record::decision(&ranked, config.log.share)));
-        let response = Response::from_bytes(ranked.decision)?;
+        let decision = isolate::with(|isolate| isolate.decide(&body));
+        let response = Response::from_bytes(decision.clone())?;
         response.headers().set("content-type", DECISION_TYPE)?;
+        log(env, context, config, Ranked { request: body, decision, slate: Vec::new() });
         return Ok(response);
     }
-    ready.map_err(|reason| refused(503, reason, "no bundle is loaded yet; ask again in a moment"))?;
-    let state = asked.state(env, config).await.unwrap_or_default();
+    let state = asked.state(env, config).await;
     let decided = isolate::with(|isolate| {
-        let Some(snapshot) = isolate.engine.snapshot() else {
-            return Err(refused(503, "bundle-missing", "no bundle is loaded"));
-        };
-        let read = json::request_of_user(&body, snapshot.program(), &state);
+        let program = isolate.engine.snapshot().map_or(&NO_PROGRAM, |snapshot| snapshot.program());
+        let read = json::request_of_user(&body, program, state.as_deref().unwrap_or_default());
         let read = read.map_err(|error| refused(400, "invalid-request", error.to_string()))?;
-        isolate.counters.decisions += 1;
-        let decision = isolate.engine.decide(&read.bytes).to_vec();
-        Ok((read, decision, isolate.names.clone()))
+        let decision = isolate.decide(&read.bytes);
+        Ok::<_, Refused>((read, decision, isolate.names.clone()))
     });
     let (read, decision, names) = decided?;
     let view = DecisionView::parse(&decision).map_err(|error| refused(503, "engine", error.to_string()))?;
-    let document = json::decision(&view, &read.ids, &names);
+    let response = Response::from_json(&json::decision(&view, &read.ids, &names))?;
+    if let Err(reason) = state {
+        response.headers().set(origin::STATUS, &format!("without-state; reason=\"{reason}\""))?;
+    }
     let slate = view.slots.iter().collect();
-    let ranked = Ranked { request: read.bytes, decision, slate };
-    context.wait_until(journal::append(env.clone(), config.log, record::decision(&ranked, config.log.share)));
-    Ok(Response::from_json(&document)?)
+    log(env, context, config, Ranked { request: read.bytes, decision, slate });
+    Ok(response)
+}
+
+/// What reads no field.
+static NO_PROGRAM: ProgramV1 = ProgramV1 {
+    fields: Vec::new(),
+    user_tables: Vec::new(),
+    global_tables: Vec::new(),
+    history_events: 0,
+    features: Vec::new(),
+};
+
+fn log(env: &Env, context: &Context, config: &Config, ranked: Ranked) {
+    let records = move |share| record::decision(&ranked, share);
+    context.wait_until(journal::append(env.clone(), config.log, records));
 }
 
 async fn events(mut request: Request, env: &Env, context: &Context, config: &Config) -> Answer {
@@ -131,8 +143,8 @@ async fn events(mut request: Request, env: &Env, context: &Context, config: &Con
     let mut applied = user::apply(env, &user, &events).await?;
     match applied.status_code() {
         200 => {
-            let outcomes = record::outcomes(&events.events, asked.time_ms);
-            context.wait_until(journal::append(env.clone(), config.log, outcomes));
+            let records = move |_| record::outcomes(&events.events, asked.time_ms);
+            context.wait_until(journal::append(env.clone(), config.log, records));
             Ok(applied)
         }
         409 => Err(refused(409, "not-applied", applied.text().await?)),
@@ -148,11 +160,24 @@ async fn status(env: &Env, context: &Context, config: &Config) -> Answer {
             "version": env!("CARGO_PKG_VERSION"),
             "bundle_id": bundle,
             "shared_state_id": shared,
-            "refusal": isolate.refusal,
+            "refusal": isolate.failure.as_ref().map(Failure::words),
+            "problems": problems(env, config),
             "counters": isolate.counters,
         })
     });
     Ok(Response::from_json(&status)?)
+}
+
+/// Bindings that the configuration needs and that are not there. The shop goes on without them.
+fn problems(env: &Env, config: &Config) -> Vec<String> {
+    let Some(trust) = config.user.as_ref().and_then(|user| user.trust.as_ref()) else { return Vec::new() };
+    let secret = trust.secret();
+    let bindings = [
+        (env.secret(secret).is_ok(), secret, "`wrangler secret put` sets it"),
+        (env.durable_object("USERS").is_ok(), "USERS", "it is the class User in `durable_objects`"),
+    ];
+    let missing = bindings.iter().filter(|(is_there, ..)| !is_there);
+    missing.map(|(_, name, hint)| format!("the binding {name} is missing, so every user is unknown: {hint}")).collect()
 }
 
 async fn published(env: &Env, context: &Context, config: &Config, id: &str) -> Answer {

@@ -7,7 +7,9 @@ use serde::Deserialize;
 use worker::kv::KvStore;
 use worker::{Bucket, Date, Env};
 
-use crate::isolate;
+use crate::isolate::{self, Counters};
+use crate::origin;
+use crate::rank::Reason;
 
 /// Age at which the head is looked at again, milliseconds.
 const STALE_MS: u64 = 5_000;
@@ -21,6 +23,38 @@ enum Blobs {
 struct Head {
     bundle: String,
     shared: Option<String>,
+}
+
+/// Why what the head names is not in place.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// It could not be read.
+    Missing(String),
+    /// It was read, and is not fit to be used.
+    Refused(String),
+}
+
+impl Failure {
+    /// In a word.
+    pub(crate) const fn reason(&self) -> Reason {
+        match self {
+            Self::Missing(_) => "bundle-missing",
+            Self::Refused(_) => "bundle-refused",
+        }
+    }
+
+    /// In words.
+    pub(crate) fn words(&self) -> &str {
+        match self {
+            Self::Missing(why) | Self::Refused(why) => why,
+        }
+    }
+}
+
+impl From<String> for Failure {
+    fn from(why: String) -> Self {
+        Self::Missing(why)
+    }
 }
 
 impl Blobs {
@@ -58,23 +92,37 @@ pub(crate) fn is_stale() -> bool {
 /// in the status.
 pub(crate) async fn refresh(env: &Env) {
     let outcome = try_refresh(env).await;
-    isolate::with(|isolate| isolate.refusal = outcome.err());
+    isolate::with(|isolate| isolate.failure = outcome.err());
+}
+
+/// [`refresh`], for someone who waits at most so long.
+pub(crate) async fn refresh_within(env: &Env, ms: u64) {
+    if origin::within(ms, refresh(env)).await.is_none() {
+        let failure = Failure::Missing(format!("BUNDLES did not answer within {ms} ms"));
+        isolate::with(|isolate| isolate.failure = Some(failure));
+    }
 }
 
 #[inline(never)]
-async fn try_refresh(env: &Env) -> Result<(), String> {
+async fn try_refresh(env: &Env) -> Result<(), Failure> {
     let blobs = Blobs::of(env)?;
-    let head = blobs.get("head").await?.ok_or("BUNDLES has no `head`")?;
+    let head = blobs.get("head").await?.ok_or_else(|| "BUNDLES has no `head`".to_owned())?;
     let head: Head = serde_json::from_slice(&head).map_err(|error| format!("the head is no head: {error}"))?;
     let (bundle, shared) = isolate::with(|isolate| isolate.ids());
-    let missing = [(head.shared.as_ref(), shared), (Some(&head.bundle), bundle)];
-    for (wanted, there) in missing {
-        let Some(wanted) = wanted.filter(|wanted| there.as_ref() != Some(wanted)) else { continue };
-        let bytes = blobs.get(&format!("blob/{wanted}")).await?;
-        let bytes = bytes.ok_or_else(|| format!("BUNDLES has no `blob/{wanted}`, which the head names"))?;
-        isolate::with(|isolate| isolate.load(wanted, &bytes))?;
+    if bundle.as_ref() == Some(&head.bundle) && shared == head.shared {
+        return Ok(());
     }
-    Ok(())
+    let mut parts = Vec::new();
+    for id in head.shared.iter().chain([&head.bundle]) {
+        let bytes = blobs.get(&format!("blob/{id}")).await?;
+        parts.push((id.as_str(), bytes.ok_or_else(|| format!("BUNDLES has no `blob/{id}`, which the head names"))?));
+    }
+    isolate::with(|isolate| {
+        let placed = isolate.place(&parts);
+        let Counters { bundles_loaded, bundles_refused, .. } = &mut isolate.counters;
+        *(if placed.is_ok() { bundles_loaded } else { bundles_refused }) += 1;
+        placed.map_err(Failure::Refused)
+    })
 }
 
 /// The bytes of the bundle or shared state in place with this id, for those who rank elsewhere.

@@ -1,8 +1,13 @@
 //! What the Worker is told: the variable `SELVEDGE`, a table in `wrangler.toml`. `docs/worker.md` is the reference.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
-use serde::Deserialize;
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+
+use crate::paths;
 
 /// Everything that can be configured. Secrets are not here: they are bindings that this names.
 #[derive(Clone, Debug, Deserialize)]
@@ -37,7 +42,7 @@ fn private() -> String {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Feed {
-    /// Path of the request; a `*` at the end matches any rest.
+    /// Path of the request: `{id}` matches a segment, a `*` at the end any rest.
     pub(crate) path: String,
     /// Members that lead to the array, outermost first; empty if the document is the array.
     #[serde(default)]
@@ -61,8 +66,9 @@ fn id() -> String {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct User {
-    /// Where the id is.
-    pub(crate) from: Place,
+    /// Where the id may be: the first place that has one counts.
+    #[serde(deserialize_with = "places")]
+    pub(crate) from: Vec<Place>,
     /// What covers it. Without it every user is unknown.
     pub(crate) trust: Option<Trust>,
 }
@@ -73,8 +79,31 @@ pub(crate) struct User {
 pub(crate) enum Place {
     /// A cookie of this name.
     Cookie(String),
-    /// A header of this name.
+    /// A header of this name; of `Authorization`, what follows `Bearer`.
     Header(String),
+    /// The segment of the path at `{id}`.
+    Path(String),
+}
+
+/// One place, or a list of them.
+fn places<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Place>, D::Error> {
+    struct OneOrMore;
+    impl<'de> Visitor<'de> for OneOrMore {
+        type Value = Vec<Place>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a place, such as { cookie = \"uid\" }, or a list of places")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+            Place::deserialize(MapAccessDeserializer::new(map)).map(|place| vec![place])
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Self::Value, A::Error> {
+            Vec::deserialize(SeqAccessDeserializer::new(seq))
+        }
+    }
+    deserializer.deserialize_any(OneOrMore)
 }
 
 /// What makes an id trusted. Both name a secret binding.
@@ -85,6 +114,14 @@ pub(crate) enum Trust {
     Hmac(String),
     /// A JWT signed with HS256 whose `sub` is the id; `exp` is needed.
     Jwt(String),
+}
+
+impl Trust {
+    /// The binding that holds the secret.
+    pub(crate) fn secret(&self) -> &str {
+        let (Self::Hmac(binding) | Self::Jwt(binding)) = self;
+        binding
+    }
 }
 
 /// Counts and times beyond which the origin's answer goes out as it is.
@@ -126,19 +163,50 @@ impl Default for Log {
 }
 
 impl Config {
+    /// Reads a configuration.
+    ///
+    /// # Errors
+    /// It is none, has a setting that there is not, or one that could not mean anything.
+    pub(crate) fn parse(json: &str) -> Result<Self, String> {
+        let config: Self = serde_json::from_str(json).map_err(|error| error.to_string())?;
+        config.mistake().map_or(Ok(config), Err)
+    }
+
     /// The feed of a path.
     pub(crate) fn feed(&self, path: &str) -> Option<&Feed> {
-        self.feeds.iter().find(|feed| matches(&feed.path, path))
+        self.feeds.iter().find(|feed| paths::matches(&feed.path, path))
     }
 
     /// Whether a path is a page that carries state.
     pub(crate) fn is_page(&self, path: &str) -> bool {
-        self.pages.iter().any(|pattern| matches(pattern, path))
+        self.pages.iter().any(|pattern| paths::matches(pattern, path))
     }
-}
 
-fn matches(pattern: &str, path: &str) -> bool {
-    pattern.strip_suffix('*').map_or(pattern == path, |start| path.starts_with(start))
+    /// What types cannot say.
+    fn mistake(&self) -> Option<String> {
+        let origin = self.origin.as_deref().unwrap_or("https://");
+        if !origin.starts_with("https://") && !origin.starts_with("http://") {
+            return Some(format!("origin: `{origin}` is no address; it begins with https://"));
+        }
+        if !(0.0..=1.0).contains(&self.log.share) {
+            return Some(format!("log.share: {} is no share; it is from 0 to 1", self.log.share));
+        }
+        if self.cache_control.contains(|character: char| !(' '..='~').contains(&character)) {
+            return Some(format!("cache_control: {:?} is no value of a header", self.cache_control));
+        }
+        let feeds = self.feeds.iter().map(|feed| ("feeds[].path", &feed.path));
+        let pages = self.pages.iter().map(|page| ("pages", page));
+        let users = self.user.iter().flat_map(|user| &user.from).filter_map(|place| match place {
+            Place::Path(pattern) => Some(("user.from.path", pattern)),
+            Place::Cookie(_) | Place::Header(_) => None,
+        });
+        feeds.chain(pages).chain(users).find_map(|(setting, pattern)| {
+            let lacks_id = setting.starts_with("user") && !paths::has_id(pattern);
+            let mistake =
+                paths::mistake(pattern).or(lacks_id.then_some("it needs `{id}` where the user's id stands"))?;
+            Some(format!("{setting}: `{pattern}`: {mistake}"))
+        })
+    }
 }
 
 #[cfg(test)]
@@ -146,14 +214,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_star_matches_the_rest_and_nothing_else_does() {
-        assert!(matches("/feed", "/feed") && matches("/feed/*", "/feed/7") && matches("*", "/"));
-        assert!(!matches("/feed", "/feed/7") && !matches("/feed/*", "/feed"));
+    fn a_misspelt_setting_is_refused() {
+        for (json, words) in [
+            (r#"{"feeds": [{"path": "/a", "item": []}]}"#, "unknown field `item`"),
+            (r#"{"user": {"from": {"kookie": "uid"}}}"#, "unknown variant `kookie`"),
+            (r#"{"user": {"from": "uid"}}"#, "a place, such as"),
+            (r#"{"user": {"from": {"path": "/users/7"}}}"#, "user.from.path: `/users/7`: it needs `{id}`"),
+            (r#"{"feeds": [{"path": "feed"}]}"#, "feeds[].path: `feed`: a path begins with `/`"),
+            (r#"{"pages": ["/{name}"]}"#, "pages: `/{name}`: braces"),
+            (r#"{"origin": "shop.example"}"#, "origin: `shop.example` is no address"),
+            (r#"{"log": {"share": 2}}"#, "log.share: 2 is no share"),
+            (r#"{"cache_control": "a\nb"}"#, "cache_control: \"a\\nb\" is no value"),
+        ] {
+            let error = Config::parse(json).unwrap_err();
+            assert!(error.contains(words), "{error}");
+        }
     }
 
     #[test]
-    fn a_misspelt_setting_is_refused() {
-        let error = serde_json::from_str::<Config>(r#"{"feeds": [{"path": "/a", "item": []}]}"#).unwrap_err();
-        assert!(error.to_string().contains("unknown field `item`"), "{error}");
+    fn the_user_may_be_in_one_place_or_in_several() {
+        let from =
+            |json: &str| Config::parse(&format!(r#"{{"user": {{"from": {json}}}}}"#)).unwrap().user.unwrap().from;
+        assert!(matches!(&from(r#"{"cookie": "uid"}"#)[..], [Place::Cookie(name)] if name == "uid"));
+        let several = from(r#"[{"path": "/users/{id}/*"}, {"header": "authorization"}]"#);
+        assert!(matches!(&several[..], [Place::Path(_), Place::Header(_)]));
     }
 }

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use sha2::Sha256;
 
 use crate::config::{Place, Trust};
+use crate::paths;
 
 /// Longest token that is looked at.
 const MAX_TOKEN: usize = 4096;
@@ -25,11 +26,19 @@ fn cookie<'h>(header: &'h str, name: &str) -> Option<&'h str> {
         .map(|(_, value)| value)
 }
 
-/// What a request shows at `place`; `header` gives its headers.
-pub(crate) fn shown(place: &Place, header: impl Fn(&str) -> Option<String>) -> Option<String> {
+/// What follows the scheme in an `Authorization` header (RFC 6750).
+fn bearer(header: &str) -> Option<&str> {
+    let (scheme, token) = header.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+/// What a request for `path` shows at `place`; `header` gives its headers.
+pub(crate) fn shown(place: &Place, path: &str, header: impl Fn(&str) -> Option<String>) -> Option<String> {
     match place {
+        Place::Header(name) if name.eq_ignore_ascii_case("authorization") => bearer(&header(name)?).map(str::to_owned),
         Place::Header(name) => header(name),
         Place::Cookie(name) => cookie(&header("cookie")?, name).map(str::to_owned),
+        Place::Path(pattern) => paths::id(pattern, path),
     }
 }
 
@@ -135,9 +144,21 @@ mod tests {
     }
 
     #[test]
-    fn a_cookie_is_found_among_others() {
-        let header = |name: &str| (name == "cookie").then(|| "a=1; uid=x.y=; uid2=3".to_owned());
-        assert_eq!(shown(&Place::Cookie("uid".to_owned()), header).as_deref(), Some("x.y="));
-        assert_eq!(shown(&Place::Cookie("u".to_owned()), header), None);
+    fn an_id_is_found_where_it_was_said_to_be() {
+        let header = |name: &str| match name {
+            "cookie" => Some("a=1; uid=x.y=; uid2=3".to_owned()),
+            "authorization" => Some("bearer  t.o.k".to_owned()),
+            "x-user" => Some("Bearer u".to_owned()),
+            _ => None,
+        };
+        let shown = |place: Place| shown(&place, "/users/7/feed", header);
+        assert_eq!(shown(Place::Cookie("uid".to_owned())).as_deref(), Some("x.y="));
+        assert_eq!(shown(Place::Cookie("u".to_owned())), None);
+        assert_eq!(shown(Place::Header("authorization".to_owned())).as_deref(), Some("t.o.k"));
+        assert_eq!(shown(Place::Header("x-user".to_owned())).as_deref(), Some("Bearer u"), "no scheme, a value");
+        assert_eq!(shown(Place::Header("x-other".to_owned())), None);
+        assert_eq!(shown(Place::Path("/users/{id}/feed".to_owned())).as_deref(), Some("7"));
+        assert_eq!(shown(Place::Path("/u/{id}".to_owned())), None);
+        assert_eq!(bearer("Basic dTE6"), None);
     }
 }

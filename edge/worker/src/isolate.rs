@@ -12,7 +12,9 @@ use serde::Serialize;
 use worker::Env;
 use worker::js_sys::{JSON, Reflect};
 
+use crate::bundle::Failure;
 use crate::config::Config;
+use crate::journal::Journal;
 
 thread_local! {
     static ISOLATE: RefCell<Isolate> = RefCell::new(Isolate::new());
@@ -30,13 +32,10 @@ pub(crate) struct Isolate {
     pub(crate) names: Rc<MetaV1>,
     /// When the bundle was last looked after, milliseconds.
     pub(crate) checked_ms: u64,
-    /// Why the last bundle was refused.
-    pub(crate) refusal: Option<String>,
+    /// Why the last look at the head did not bring what it names.
+    pub(crate) failure: Option<Failure>,
     pub(crate) counters: Counters,
-    /// Records that wait to be written.
-    pub(crate) journal: Vec<u8>,
-    /// Whether someone is on the way to write them.
-    pub(crate) is_writing: bool,
+    pub(crate) journal: Journal,
 }
 
 /// Since the isolate began.
@@ -44,6 +43,8 @@ pub(crate) struct Isolate {
 pub(crate) struct Counters {
     pub(crate) decisions: u64,
     pub(crate) fallbacks: u64,
+    pub(crate) bundles_loaded: u64,
+    pub(crate) bundles_refused: u64,
     pub(crate) records: u64,
     pub(crate) records_dropped: u64,
     pub(crate) log_failures: u64,
@@ -56,25 +57,31 @@ impl Isolate {
             engine: Engine::new(Limits::default()),
             names: Rc::new(no_names()),
             checked_ms: 0,
-            refusal: None,
+            failure: None,
             counters: Counters::default(),
-            journal: Vec::new(),
-            is_writing: false,
+            journal: Journal::default(),
         }
     }
 
-    /// Loads a bundle or shared state that must have this id.
+    /// Puts a bundle and its shared state in place, both or neither; each must have the id beside it.
     #[inline(never)]
-    pub(crate) fn load(&mut self, id: &str, bytes: &[u8]) -> Result<(), String> {
-        let named = verify_id(bytes).map_err(|error| error.to_string())?;
-        if hexadecimal(&named) != id {
-            return Err(format!("the content of {id} has the id {}", hexadecimal(&named)));
+    pub(crate) fn place(&mut self, parts: &[(&str, Vec<u8>)]) -> Result<(), String> {
+        let mut engine = Engine::new(Limits::default());
+        let mut names = no_names();
+        for (id, bytes) in parts {
+            let loaded = load(&mut engine, id, bytes).map_err(|error| format!("{id}: {error}"))?;
+            if let Loaded::Bundle(_) = loaded {
+                names = self::names(bytes).unwrap_or(names);
+            }
         }
-        let loaded = self.engine.load(AlignedBytes::copy_of(bytes)).map_err(|error| error.to_string())?;
-        if let Loaded::Bundle(_) = loaded {
-            self.names = Rc::new(names(bytes).unwrap_or_else(|_| no_names()));
-        }
+        (self.engine, self.names) = (engine, Rc::new(names));
         Ok(())
+    }
+
+    /// Decides, and counts.
+    pub(crate) fn decide(&mut self, request: &[u8]) -> Vec<u8> {
+        self.counters.decisions += 1;
+        self.engine.decide(request).to_vec()
     }
 
     /// Hexadecimal ids of bundle and shared state.
@@ -85,6 +92,16 @@ impl Isolate {
     }
 }
 
+fn load(engine: &mut Engine, id: &str, bytes: &[u8]) -> Result<Loaded, String> {
+    let loaded = match verify_id(bytes) {
+        Ok(named) if hexadecimal(&named) == id => engine.load(AlignedBytes::copy_of(bytes)),
+        Ok(named) => return Err(format!("the content has the id {}", hexadecimal(&named))),
+        // What does not hash to its id is first asked what else is wrong with it: that says more.
+        Err(other) => Engine::new(Limits::default()).load(AlignedBytes::copy_of(bytes)).and(Err(other)),
+    };
+    loaded.map_err(|error| error.to_string())
+}
+
 /// The configuration, read once.
 pub(crate) fn config(env: &Env) -> Result<Rc<Config>, String> {
     with(|isolate| {
@@ -92,7 +109,7 @@ pub(crate) fn config(env: &Env) -> Result<Rc<Config>, String> {
         let read = || {
             let object = Reflect::get(env, &"SELVEDGE".into()).unwrap_or_default();
             let text = JSON::stringify(&object).ok().and_then(|text| text.as_string()).unwrap_or_default();
-            let config = serde_json::from_str(&text).map(Rc::new);
+            let config = Config::parse(&text).map(Rc::new);
             config.map_err(|error| format!("the variable SELVEDGE is no configuration: {error}"))
         };
         isolate.config.get_or_insert_with(read).clone()

@@ -6,48 +6,139 @@
 
 use std::time::Duration;
 
-use worker::{Date, Delay, Env};
+use worker::{Bucket, Date, Delay, Env};
 
 use crate::config::Log;
-use crate::isolate;
+use crate::record::Records;
+use crate::{isolate, origin};
 
 const ATTEMPTS: u32 = 3;
+/// How long an attempt may take, milliseconds.
+const ATTEMPT_MS: u64 = 5_000;
+/// How long a writer goes on, milliseconds: the platform ends what runs for thirty seconds after its response. The next
+/// record finds another one.
+const SHIFT_MS: u64 = 10_000;
+/// After this a writer is given up: it may have been ended without a word.
+const LOST_MS: u64 = 30_000;
 
-/// Takes records in; to be awaited after the response.
-pub(crate) async fn append(env: Env, log: Log, records: Vec<u8>) {
-    if records.is_empty() {
-        return;
-    }
-    let is_writer = isolate::with(|isolate| {
-        if isolate.journal.len() + records.len() > log.max_bytes {
-            isolate.counters.records_dropped += 1;
-        } else {
-            isolate.counters.records += 1;
-            isolate.journal.extend_from_slice(&records);
+/// What waits to be written.
+#[derive(Debug, Default)]
+pub(crate) struct Journal {
+    waiting: Records,
+    /// When whoever writes began; none if nobody does.
+    writing_since_ms: Option<u64>,
+}
+
+impl Journal {
+    /// Takes records in if there is room. Returns how many were dropped, and whether the caller is the one to write.
+    fn take_in(&mut self, records: Records, max_bytes: usize, now_ms: u64) -> (u64, bool) {
+        let fits = self.waiting.bytes.len() + records.bytes.len() <= max_bytes;
+        let dropped = if fits { 0 } else { records.count };
+        if fits {
+            self.waiting.bytes.extend(records.bytes);
+            self.waiting.count += records.count;
         }
-        !std::mem::replace(&mut isolate.is_writing, true)
-    });
-    if is_writer {
-        Delay::from(Duration::from_millis(log.delay_ms)).await;
-        write(&env).await;
+        let is_free = self.writing_since_ms.is_none_or(|since| now_ms.saturating_sub(since) >= LOST_MS);
+        if is_free {
+            self.writing_since_ms = Some(now_ms);
+        }
+        (dropped, is_free)
+    }
+
+    /// What is to be written next. Nothing ends the shift, and so does its time.
+    fn next(&mut self, now_ms: u64) -> Option<Records> {
+        let is_over = self.writing_since_ms.is_none_or(|since| now_ms.saturating_sub(since) >= SHIFT_MS);
+        if self.waiting.count == 0 || is_over {
+            self.writing_since_ms = None;
+        }
+        (self.waiting.count > 0).then(|| std::mem::take(&mut self.waiting))
+    }
+
+    const fn is_written(&self) -> bool {
+        self.writing_since_ms.is_some()
     }
 }
 
-async fn write(env: &Env) {
-    let batch = isolate::with(|isolate| {
-        isolate.is_writing = false;
-        std::mem::take(&mut isolate.journal)
-    });
+/// Takes records in; to be awaited after the response.
+pub(crate) async fn append(env: Env, log: Log, records: impl FnOnce(f64) -> Records) {
     let Ok(bucket) = env.bucket("LOG") else { return };
+    let records = records(log.share);
+    if records.count == 0 {
+        return;
+    }
+    let is_writer = isolate::with(|isolate| {
+        let count = records.count;
+        let (dropped, is_writer) = isolate.journal.take_in(records, log.max_bytes, Date::now().as_millis());
+        isolate.counters.records += count - dropped;
+        isolate.counters.records_dropped += dropped;
+        is_writer
+    });
+    if is_writer {
+        write(&bucket, Duration::from_millis(log.delay_ms)).await;
+    }
+}
+
+async fn write(bucket: &Bucket, delay: Duration) {
+    loop {
+        Delay::from(delay).await;
+        let now_ms = Date::now().as_millis();
+        let Some(batch) = isolate::with(|isolate| isolate.journal.next(now_ms)) else { return };
+        put(bucket, batch, now_ms).await;
+        if !isolate::with(|isolate| isolate.journal.is_written()) {
+            return;
+        }
+    }
+}
+
+async fn put(bucket: &Bucket, batch: Records, now_ms: u64) {
     let mut random = [0; 8];
     crate::random(&mut random);
-    let key = format!("log/{}-{}.svdr", Date::now().as_millis(), isolate::hexadecimal(&random));
+    let key = format!("log/{now_ms}-{}.svdr", isolate::hexadecimal(&random));
     for attempt in 0..ATTEMPTS {
-        if bucket.put(&key, batch.clone()).execute().await.is_ok() {
+        let written = origin::within(ATTEMPT_MS, bucket.put(&key, batch.bytes.clone()).execute()).await;
+        if matches!(written, Some(Ok(_))) {
             return;
         }
         isolate::with(|isolate| isolate.counters.log_failures += 1);
         Delay::from(Duration::from_millis(200 << attempt)).await;
     }
-    isolate::with(|isolate| isolate.counters.records_dropped += 1);
+    isolate::with(|isolate| isolate.counters.records_dropped += batch.count);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn records(count: u64) -> Records {
+        Records { bytes: vec![0; 10 * count as usize], count }
+    }
+
+    #[test]
+    fn one_writes_while_the_others_only_leave_their_records() {
+        let mut journal = Journal::default();
+        assert_eq!(journal.take_in(records(1), 100, 0), (0, true));
+        assert_eq!(journal.take_in(records(2), 100, 1), (0, false));
+        assert_eq!(journal.next(1_000).map(|batch| batch.count), Some(3));
+        assert_eq!(journal.take_in(records(1), 100, 1_001), (0, false), "it is still on its way");
+        assert_eq!(journal.next(2_000).map(|batch| batch.count), Some(1));
+        assert!(journal.next(3_000).is_none());
+        assert_eq!(journal.take_in(records(1), 100, 3_001), (0, true), "nobody writes any more");
+    }
+
+    #[test]
+    fn what_waits_is_bounded_and_a_lost_writer_is_replaced() {
+        let mut journal = Journal::default();
+        assert_eq!(journal.take_in(records(10), 100, 0), (0, true));
+        assert_eq!(journal.take_in(records(3), 100, 1), (3, false), "there is no room");
+        assert_eq!(journal.take_in(records(3), 100, LOST_MS), (3, true));
+    }
+
+    #[test]
+    fn a_shift_ends_and_leaves_nothing_behind() {
+        let mut journal = Journal::default();
+        journal.take_in(records(1), 100, 0);
+        assert_eq!(journal.next(SHIFT_MS).map(|batch| batch.count), Some(1));
+        assert!(!journal.is_written());
+        assert_eq!(journal.take_in(records(1), 100, SHIFT_MS + 1), (0, true));
+    }
 }

@@ -12,6 +12,7 @@ mod journal;
 mod openapi;
 mod origin;
 mod page;
+mod paths;
 mod proxy;
 mod rank;
 mod record;
@@ -21,7 +22,9 @@ mod user;
 use wasm_bindgen::prelude::wasm_bindgen;
 use worker::{Context, Date, Env, Request, Response, Result, event};
 
-use crate::config::{Config, Trust};
+use crate::bundle::Failure;
+
+use crate::config::Config;
 use crate::rank::Reason;
 
 #[wasm_bindgen]
@@ -29,6 +32,19 @@ extern "C" {
     #[wasm_bindgen(js_namespace = crypto, js_name = getRandomValues)]
     fn random(bytes: &mut [u8]);
 }
+
+/// Whether a request is any of our business. What is not goes to the origin without passing through the module.
+#[wasm_bindgen]
+#[must_use]
+pub fn takes(method: &str, address: &str, env: &Env) -> bool {
+    let (path, _) = origin::path_and_query(address);
+    let is_read = method == "GET";
+    path.starts_with(API)
+        || is_read && isolate::config(env).map_or(true, |config| config.feed(path).is_some() || config.is_page(path))
+}
+
+/// Where the API is.
+const API: &str = "/v1/";
 
 #[event(fetch)]
 async fn fetch(request: Request, env: Env, context: Context) -> Result<Response> {
@@ -39,7 +55,7 @@ async fn fetch(request: Request, env: Env, context: Context) -> Result<Response>
     };
     let address = request.inner().url();
     let (path, _) = origin::path_and_query(&address);
-    if path.starts_with("/v1/") {
+    if path.starts_with(API) {
         return api::answer(request, &env, &context, &config).await;
     }
     if let Some(feed) = config.feed(path) {
@@ -53,29 +69,29 @@ async fn fetch(request: Request, env: Env, context: Context) -> Result<Response>
 
 async fn unconfigured(request: Request, error: &str) -> Result<Response> {
     worker::console_error!("{error}");
-    if origin::target(&request.inner().url()).starts_with("/v1/") {
+    if origin::target(&request.inner().url()).starts_with(API) {
         let body = serde_json::json!({ "error": { "code": "misconfigured", "message": error } });
         return Ok(Response::from_json(&body)?.with_status(503));
     }
-    origin::pass(worker::Fetch::Request(request).send().await?, "fallback; reason=\"misconfigured\"")
+    origin::fall_back(worker::Fetch::Request(request).send().await?, "misconfigured")
 }
 
-/// Makes sure that there is a bundle: the first request of an isolate waits for it a while, later ones have it looked
-/// after when they are answered.
+/// Makes sure that there is a bundle: the first requests of an isolate wait for it a while, later ones have it looked
+/// after when they are answered. Nobody waits for a bundle of which it is known that it is not to be had.
 async fn ready(env: &Env, context: &Context, config: &Config) -> std::result::Result<(), Reason> {
-    let is_there = || isolate::with(|isolate| isolate.engine.snapshot().is_some());
-    if is_there() {
-        if bundle::is_stale() {
-            let env = env.clone();
-            context.wait_until(async move { bundle::refresh(&env).await });
-        }
-        return Ok(());
+    let is_unknown = isolate::with(|isolate| isolate.engine.snapshot().is_none() && isolate.failure.is_none());
+    if is_unknown {
+        // All who come before it is there fetch it: what is on its way for one may be cancelled with it.
+        let _ = bundle::is_stale();
+        bundle::refresh_within(env, config.limits.bundle_ms).await;
+    } else if bundle::is_stale() {
+        let env = env.clone();
+        context.wait_until(async move { bundle::refresh(&env).await });
     }
-    // All who come before it is there wait: what is on its way for one may be cancelled with it.
-    let _ = bundle::is_stale();
-    let _ = origin::within(config.limits.bundle_ms, bundle::refresh(env)).await;
-    let refused = || isolate::with(|isolate| isolate.refusal.is_some());
-    if is_there() { Ok(()) } else { Err(if refused() { "bundle-refused" } else { "bundle-missing" }) }
+    isolate::with(|isolate| match (isolate.engine.snapshot(), &isolate.failure) {
+        (Some(_), _) => Ok(()),
+        (None, failure) => Err(failure.as_ref().map_or("bundle-missing", Failure::reason)),
+    })
 }
 
 /// What a request says of itself.
@@ -90,15 +106,15 @@ struct Asked {
 impl Asked {
     fn of(request: &Request, env: &Env, config: &Config) -> Self {
         let now = Date::now().as_millis();
+        let address = request.inner().url();
+        let (path, query) = origin::path_and_query(&address);
         let header = |name: &str| request.headers().get(name).ok().flatten();
         let user = config.user.as_ref().and_then(|user| {
-            let (trust, shown) = (user.trust.as_ref()?, identity::shown(&user.from, header)?);
-            let (Trust::Hmac(binding) | Trust::Jwt(binding)) = trust;
-            let secret = env.secret(binding).ok()?.to_string();
+            let trust = user.trust.as_ref()?;
+            let shown = user.from.iter().find_map(|place| identity::shown(place, path, header))?;
+            let secret = env.secret(trust.secret()).ok()?.to_string();
             identity::trusted(&shown, trust, secret.as_bytes(), now)
         });
-        let address = request.inner().url();
-        let (_, query) = origin::path_and_query(&address);
         Self {
             request_id: header(origin::REQUEST_ID).and_then(|id| request_id(&id)).unwrap_or_else(|| {
                 let mut id = [0; 16];

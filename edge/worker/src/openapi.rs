@@ -12,6 +12,11 @@ pub(crate) const PATHS: [(&str, &str, &str); 5] = [
     ("/v1/openapi.json", "get", "This document"),
 ];
 
+/// Whether a path is one of them, whatever the method.
+pub(crate) fn is_known(path: &str) -> bool {
+    PATHS.iter().any(|(known, ..)| known.split_once('{').map_or(*known == path, |(start, _)| path.starts_with(start)))
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
@@ -63,6 +68,11 @@ mod tests {
         let nullable_text = json!({ "type": ["string", "null"] });
         let object = |required: &[&str], properties: Value| json!({ "type": "object", "required": required, "properties": properties });
         let list = |items: Value| json!({ "type": "array", "items": items });
+        let count = json!({ "type": "integer", "minimum": 0 });
+        let closed = |mut object: Value| {
+            object["additionalProperties"] = json!(false);
+            object
+        };
         let mut paths = serde_json::Map::new();
         for (path, method, summary) in PATHS {
             paths.insert(path.to_owned(), json!({ method: operation(path, summary) }));
@@ -78,13 +88,17 @@ mod tests {
             "paths": paths,
             "components": { "schemas": {
                 "Error": object(&["error"], json!({ "error": object(&["code", "message"], json!({ "code": text, "message": text })) })),
-                "RankRequest": object(&["time", "candidates"], json!({
-                    "request_id": text, "time": { "type": ["string", "integer"] }, "utc_offset_min": integer,
-                    "slate_size": integer, "reasons": integer, "user": { "type": "object" }, "state": text,
+                "RankRequest": closed(object(&["time", "candidates"], json!({
+                    "request_id": nullable_text, "time": { "type": ["string", "integer"] },
+                    "utc_offset_min": { "type": "integer", "minimum": -1440, "maximum": 1440 },
+                    "slate_size": count, "reasons": count,
+                    "user": closed(object(&[], json!({ "fields": { "type": "object" } }))),
+                    "state": { "type": ["string", "null"], "contentEncoding": "base64" },
                     "context": { "type": "object" },
-                    "candidates": list(object(&["id"], json!({ "id": text }))),
-                    "pins": list(json!({ "type": "object" })), "exclude": list(text.clone()),
-                })),
+                    "candidates": list(object(&["id"], json!({ "id": { "type": "string", "minLength": 1 } }))),
+                    "pins": list(closed(object(&["slot"], json!({ "id": text, "candidate": count, "slot": count })))),
+                    "exclude": list(text.clone()),
+                }))),
                 "Decision": object(&["request_id", "status", "candidates", "cost", "slots"], json!({
                     "request_id": text, "status": { "enum": ["personalized", "control", "fallback"] }, "reason": text,
                     "error": text, "bundle_id": text, "shared_state_id": text, "candidates": integer, "cost": integer,
@@ -95,14 +109,16 @@ mod tests {
                         "reasons": list(object(&["feature", "effect"], json!({ "feature": text, "effect": number }))),
                     }))),
                 })),
-                "Events": object(&["events"], json!({ "events": { "type": "array", "maxItems": 100, "items":
-                    object(&["event", "item"], json!({
-                        "id": text, "event": text, "item": text, "value": number, "time": integer, "request_id": text,
-                    })) } })),
+                "Events": closed(object(&["events"], json!({ "events": { "type": "array", "maxItems": 100, "items":
+                    closed(object(&["event", "item"], json!({
+                        "id": nullable_text, "event": text, "item": text, "value": number,
+                        "time": { "type": ["integer", "null"] },
+                        "request_id": { "type": ["string", "null"], "pattern": "^[0-9a-fA-F]{32}$" },
+                    }))) } }))),
                 "Applied": object(&["applied"], json!({ "applied": integer })),
-                "Status": object(&["version", "bundle_id", "shared_state_id", "refusal", "counters"], json!({
+                "Status": object(&["version", "bundle_id", "shared_state_id", "refusal", "problems", "counters"], json!({
                     "version": text, "bundle_id": nullable_text, "shared_state_id": nullable_text,
-                    "refusal": nullable_text,
+                    "refusal": nullable_text, "problems": list(text.clone()),
                     "counters": { "type": "object", "additionalProperties": integer },
                 })),
             } },

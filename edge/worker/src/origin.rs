@@ -9,14 +9,16 @@ use worker::worker_sys::web_sys;
 use worker::{Delay, Fetch, Headers, Request, Response, Result};
 
 use crate::config::Config;
+use crate::isolate;
+use crate::rank::Reason;
 
 /// The header that says what became of a request.
 pub(crate) const STATUS: &str = "Selvedge-Status";
 /// The header with the request's id, sent and received.
 pub(crate) const REQUEST_ID: &str = "Selvedge-Request-Id";
 
-/// What no longer holds of a body in another order.
-const OF_THE_BODY: [&str; 8] = [
+/// What no longer holds of a body in another order, and what would let a cache keep it for others (RFC 9213).
+const OF_THE_BODY: [&str; 12] = [
     "etag",
     "content-md5",
     "digest",
@@ -25,6 +27,10 @@ const OF_THE_BODY: [&str; 8] = [
     "content-encoding",
     "content-length",
     "transfer-encoding",
+    "expires",
+    "cdn-cache-control",
+    "cloudflare-cdn-cache-control",
+    "surrogate-control",
 ];
 
 /// Path and query of an absolute address. The platform has parsed and normalised it: to do so again would cost a tenth of
@@ -41,13 +47,23 @@ pub(crate) fn path_and_query(address: &str) -> (&str, &str) {
     target.split_once('?').unwrap_or((target, ""))
 }
 
-/// Sends the request on.
+/// Sends the request on. An origin that cannot be reached is answered for: the request is not sent twice.
 pub(crate) async fn fetch(config: &Config, request: Request) -> Result<Response> {
-    let Some(origin) = &config.origin else { return Fetch::Request(request).send().await };
-    let address = format!("{}{}", origin.trim_end_matches('/'), target(&request.inner().url()));
-    // Method, headers and body of the one are the settings of the other.
-    let forwarded = web_sys::Request::new_with_str_and_init(&address, request.inner().unchecked_ref())?;
-    Fetch::Request(Request::from(forwarded)).send().await
+    let request = match &config.origin {
+        None => request,
+        Some(origin) => {
+            let address = format!("{}{}", origin.trim_end_matches('/'), target(&request.inner().url()));
+            // Method, headers and body of the one are the settings of the other.
+            web_sys::Request::new_with_str_and_init(&address, request.inner().unchecked_ref())?.into()
+        }
+    };
+    match Fetch::Request(request).send().await {
+        Ok(answer) => Ok(answer),
+        Err(error) => {
+            worker::console_error!("the origin cannot be reached: {error}");
+            pass(Response::empty()?.with_status(502), "fallback; reason=\"origin-unreachable\"")
+        }
+    }
 }
 
 /// Waits at most so long.
@@ -60,16 +76,22 @@ pub(crate) async fn within<T>(ms: u64, future: impl Future<Output = T>) -> Optio
     }
 }
 
-/// The answer as it is, with a word on why.
+/// The answer as it is, with a word on what became of it.
 pub(crate) fn pass(response: Response, status: &str) -> Result<Response> {
-    let headers = copy(response.headers())?;
+    let headers = own_headers(&response)?;
     headers.set(STATUS, status)?;
     Ok(response.with_headers(headers))
 }
 
+/// The answer as it is, and why it is not another.
+pub(crate) fn fall_back(response: Response, reason: Reason) -> Result<Response> {
+    isolate::with(|isolate| isolate.counters.fallbacks += 1);
+    pass(response, &format!("fallback; reason=\"{reason}\""))
+}
+
 /// The answer with another body.
 pub(crate) fn replace(response: &Response, body: String, cache_control: &str) -> Result<Response> {
-    let headers = copy(response.headers())?;
+    let headers = own_headers(response)?;
     for name in OF_THE_BODY {
         headers.delete(name)?;
     }
@@ -78,12 +100,9 @@ pub(crate) fn replace(response: &Response, body: String, cache_control: &str) ->
     Ok(Response::from_bytes(body.into_bytes())?.with_headers(headers))
 }
 
-fn copy(headers: &Headers) -> Result<Headers> {
-    let copy = Headers::new();
-    for (name, value) in headers.entries() {
-        copy.append(&name, &value)?;
-    }
-    Ok(copy)
+/// Headers that can be changed: those of an answer from outside cannot.
+fn own_headers(response: &Response) -> Result<Headers> {
+    Ok(Headers(web_sys::Headers::new_with_headers(&response.headers().0)?))
 }
 
 /// Reads a body of at most `limit` bytes.

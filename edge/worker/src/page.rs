@@ -8,7 +8,7 @@ use worker::{Context, Env, Request, Response, Result};
 use crate::config::Config;
 use crate::{Asked, isolate, origin};
 
-/// Answers a request for a page. The script stands at the end of the head; a page without one, or that is too large, goes
+/// Answers a GET for a page. The script stands at the end of the head; a page without one, or that is too large, goes
 /// out as it is.
 pub(crate) async fn answer(request: Request, env: &Env, context: &Context, config: &Config) -> Result<Response> {
     let asked = Asked::of(&request, env, config);
@@ -34,7 +34,7 @@ pub(crate) async fn answer(request: Request, env: &Env, context: &Context, confi
             response.headers().set(origin::STATUS, "inlined")?;
             Ok(response)
         }
-        Err(reason) => origin::pass(untouched, &format!("fallback; reason=\"{reason}\"")),
+        Err(reason) => origin::fall_back(untouched, reason),
     }
 }
 

@@ -1,17 +1,17 @@
 //! Proxy mode: the origin's feed, its array in the user's order.
 
 use futures_util::future::join;
-use worker::{Context, Date, Env, Method, Request, Response, Result};
+use worker::{Context, Date, Env, Request, Response, Result};
 
 use crate::config::{Config, Feed};
 use crate::rank::{Asker, Ranked, Reason};
 use crate::splice::{Items, Unfit};
-use crate::{Asked, journal, origin, rank, record};
+use crate::{Asked, isolate, journal, origin, rank, record};
 
 /// Most items of a feed; the engine ranks as many.
 const MAX_ITEMS: usize = 2_000;
 
-/// Answers a request for a feed. Whatever goes wrong, the shopper gets the origin's answer.
+/// Answers a GET for a feed. Whatever goes wrong, the shopper gets the origin's answer.
 pub(crate) async fn answer(
     request: Request,
     env: &Env,
@@ -20,21 +20,19 @@ pub(crate) async fn answer(
     feed: &Feed,
 ) -> Result<Response> {
     let began = Date::now().as_millis();
-    let is_get = request.method() == Method::Get;
     let asked = Asked::of(&request, env, config);
     let (answer, state) = join(origin::fetch(config, request), asked.state(env, config)).await;
     let mut answer = answer?;
-    let status = answer.status_code();
-    if !is_get || status != 200 || answer.headers().has("content-range")? {
+    if answer.status_code() != 200 || answer.headers().has("content-range")? {
         return Ok(answer);
     }
     let content_type = answer.headers().get("content-type")?.unwrap_or_default();
     if !content_type.to_ascii_lowercase().contains("json") {
-        return origin::pass(answer, "fallback; reason=\"not-json\"");
+        return origin::fall_back(answer, "not-json");
     }
     let spent = Date::now().as_millis().saturating_sub(began);
     let Some(left) = config.limits.origin_ms.checked_sub(spent).filter(|left| *left > 0) else {
-        return origin::pass(answer, "fallback; reason=\"origin-slow\"");
+        return origin::fall_back(answer, "origin-slow");
     };
     // What is read to be reranked is kept for the shopper as well, in case it cannot be.
     let untouched = answer.cloned()?;
@@ -50,15 +48,12 @@ pub(crate) async fn answer(
         Ok((body, ranked)) => {
             let response = origin::replace(&untouched, body, &config.cache_control)?;
             response.headers().set(origin::STATUS, "personalized")?;
-            response.headers().set(origin::REQUEST_ID, &crate::isolate::hexadecimal(&asked.request_id))?;
-            let records = record::decision(&ranked, config.log.share);
+            response.headers().set(origin::REQUEST_ID, &isolate::hexadecimal(&asked.request_id))?;
+            let records = move |share| record::decision(&ranked, share);
             context.wait_until(journal::append(env.clone(), config.log, records));
             Ok(response)
         }
-        Err(reason) => {
-            crate::isolate::with(|isolate| isolate.counters.fallbacks += 1);
-            origin::pass(untouched, &format!("fallback; reason=\"{reason}\""))
-        }
+        Err(reason) => origin::fall_back(untouched, reason),
     }
 }
 

@@ -43,11 +43,9 @@ pub(crate) fn items<'i>(
     })
 }
 
-/// Decides, and counts.
 #[inline(never)]
-pub(crate) fn decide(isolate: &mut Isolate, request: Vec<u8>) -> Result<Ranked, Reason> {
-    isolate.counters.decisions += 1;
-    let decision = isolate.engine.decide(&request).to_vec();
+fn decide(isolate: &mut Isolate, request: Vec<u8>) -> Result<Ranked, Reason> {
+    let decision = isolate.decide(&request);
     let view = DecisionView::parse(&decision).map_err(|_| "engine")?;
     if let (_, Some(reason)) = view.status.names() {
         return Err(reason);

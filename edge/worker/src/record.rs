@@ -8,29 +8,47 @@ use selvedge_format::{U64s, key};
 use crate::rank::Ranked;
 use crate::user::UserEvent;
 
+/// Records end to end.
+#[derive(Debug, Default)]
+pub(crate) struct Records {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) count: u64,
+}
+
+impl Records {
+    fn push(&mut self, record: &RecordView<'_>) {
+        record.write(&mut self.bytes);
+        self.count += 1;
+    }
+}
+
 /// The record of a decision: full for a sampled share, a digest of the rest. Which one depends on the request id alone,
 /// so every edge that sees the request samples it, or none.
-pub(crate) fn decision(ranked: &Ranked, share: f64) -> Vec<u8> {
-    let mut log = Vec::new();
+pub(crate) fn decision(ranked: &Ranked, share: f64) -> Records {
+    let mut log = Records::default();
     let Ranked { request, decision, .. } = ranked;
     // It was decided, so it can be read; whoever made it is not asked again.
     let limits = RequestLimits { bytes: usize::MAX, state_bytes: usize::MAX };
     let Ok(view) = RequestView::parse(request, limits) else { return log };
     if is_sampled(&view.request_id, share) {
-        RecordView::Full { request, decision }.write(&mut log);
+        log.push(&RecordView::Full { request, decision });
     } else if let Ok(decided) = DecisionView::parse(decision) {
         let keys = decided.slots.iter().map(|candidate| key(view.ids.get(candidate as usize)));
         let items: Vec<u8> = keys.flat_map(u64::to_le_bytes).collect();
         let items = U64s::new(&items);
-        RecordView::Digest(DigestView { time_ms: view.time_ms, request_hash: key(request), items, decision })
-            .write(&mut log);
+        log.push(&RecordView::Digest(DigestView {
+            time_ms: view.time_ms,
+            request_hash: key(request),
+            items,
+            decision,
+        }));
     }
     log
 }
 
 /// The records of those events that name the decision that they follow.
-pub(crate) fn outcomes(events: &[UserEvent], now_ms: i64) -> Vec<u8> {
-    let mut log = Vec::new();
+pub(crate) fn outcomes(events: &[UserEvent], now_ms: i64) -> Records {
+    let mut log = Records::default();
     for event in events {
         let Some(request_id) = event.request_id.as_deref().and_then(crate::request_id) else { continue };
         let outcome = Outcome {
@@ -41,7 +59,7 @@ pub(crate) fn outcomes(events: &[UserEvent], now_ms: i64) -> Vec<u8> {
             id: event.key(),
             value: event.value,
         };
-        RecordView::Outcome(outcome).write(&mut log);
+        log.push(&RecordView::Outcome(outcome));
     }
     log
 }

@@ -19,6 +19,8 @@ const DEVICE: u64 = 0;
 /// A stored value may have 128 KiB.
 const MAX_STORED: usize = 120 << 10;
 const KEY: &str = "user";
+/// How long the first events of an isolate wait for the bundle, milliseconds.
+const BUNDLE_MS: u64 = 5_000;
 
 /// What `POST /v1/events` takes.
 #[derive(Debug, Deserialize, Serialize)]
@@ -82,7 +84,11 @@ impl UserEvent {
 /// The state of a user; empty for an unknown one.
 pub(crate) async fn state(env: &Env, user: &str) -> Result<Vec<u8>> {
     let stub = env.durable_object("USERS")?.get_by_name(user)?;
-    stub.fetch_with_str("https://user/state").await?.bytes().await
+    let mut answer = stub.fetch_with_str("https://user/state").await?;
+    match answer.status_code() {
+        200 => answer.bytes().await,
+        status => Err(worker::Error::RustError(format!("the user's object answered {status}"))),
+    }
 }
 
 /// Applies events to the state of a user.
@@ -115,8 +121,8 @@ impl DurableObject for User {
     }
 
     async fn fetch(&self, mut request: Request) -> Result<Response> {
-        let mut kept = self.kept().await?;
         if request.method() != Method::Post {
+            let kept = self.kept().await?;
             let state = if kept.state == UserState::new() { Vec::new() } else { kept.state.encode() };
             return Response::from_bytes(state);
         }
@@ -124,36 +130,11 @@ impl DurableObject for User {
             Ok(events) => events,
             Err(error) => return Response::error(error, 400),
         };
-        if isolate::with(|isolate| isolate.engine.snapshot().is_none()) || bundle::is_stale() {
-            bundle::refresh(&self.env).await;
-        }
-        let now = worker::Date::now().as_millis() as i64;
-        let applied = isolate::with(|isolate| {
-            let Some(snapshot) = isolate.engine.snapshot() else { return Err("no bundle is loaded".to_owned()) };
-            let items = ItemKeys::new(snapshot.program(), isolate.engine.shared());
-            events.events.iter().try_fold(0_u32, |applied, event| {
-                let id = event.key();
-                if id != 0 && kept.seen.contains(&id) {
-                    return Ok(applied);
-                }
-                let happened = Event {
-                    event: key(event.event.as_bytes()),
-                    time_ms: event.time_ms(now),
-                    item: key(event.item.as_bytes()),
-                    value: event.value,
-                };
-                let outcome = kept.state.apply(DEVICE, snapshot.program(), &items, &happened);
-                outcome.map_err(|error| error.to_string())?;
-                if id != 0 {
-                    kept.seen.push(id);
-                }
-                Ok(applied + 1)
-            })
-        });
-        match applied {
+        self.look_after_the_bundle().await;
+        // Whoever waits for anything but the storage lets the next request in: from here to the write nothing else waits.
+        let mut kept = self.kept().await?;
+        match kept.apply(&events) {
             Ok(applied) => {
-                let surplus = kept.seen.len().saturating_sub(REMEMBERED);
-                kept.seen.drain(..surplus);
                 self.keep(kept).await?;
                 Response::from_json(&serde_json::json!({ "applied": applied }))
             }
@@ -163,6 +144,17 @@ impl DurableObject for User {
 }
 
 impl User {
+    async fn look_after_the_bundle(&self) {
+        let is_missing = isolate::with(|isolate| isolate.engine.snapshot().is_none());
+        let is_stale = bundle::is_stale();
+        if is_missing {
+            bundle::refresh_within(&self.env, BUNDLE_MS).await;
+        } else if is_stale {
+            let env = self.env.clone();
+            self.object.wait_until(async move { bundle::refresh(&env).await });
+        }
+    }
+
     async fn kept(&self) -> Result<Kept> {
         if let Some(kept) = self.kept.borrow().clone() {
             return Ok(kept);
@@ -179,13 +171,45 @@ impl User {
         if bytes.len() > MAX_STORED {
             return Err(worker::Error::RustError(format!("a state of {} bytes", bytes.len())));
         }
-        self.object.storage().put_raw(KEY, Uint8Array::from(bytes.as_slice())).await?;
-        *self.kept.borrow_mut() = Some(kept);
-        Ok(())
+        let written = self.object.storage().put_raw(KEY, Uint8Array::from(bytes.as_slice())).await;
+        // What may not be stored is read again.
+        *self.kept.borrow_mut() = written.is_ok().then_some(kept);
+        written
     }
 }
 
 impl Kept {
+    /// Counts the events that were not counted before; all or none. Returns how many.
+    fn apply(&mut self, events: &Events) -> std::result::Result<u32, String> {
+        let now = worker::Date::now().as_millis() as i64;
+        isolate::with(|isolate| {
+            let Some(snapshot) = isolate.engine.snapshot() else { return Err("no bundle is loaded".to_owned()) };
+            let items = ItemKeys::new(snapshot.program(), isolate.engine.shared());
+            let mut applied = 0;
+            for event in &events.events {
+                let id = event.key();
+                if id != 0 && self.seen.contains(&id) {
+                    continue;
+                }
+                let happened = Event {
+                    event: key(event.event.as_bytes()),
+                    time_ms: event.time_ms(now),
+                    item: key(event.item.as_bytes()),
+                    value: event.value,
+                };
+                let outcome = self.state.apply(DEVICE, snapshot.program(), &items, &happened);
+                outcome.map_err(|error| error.to_string())?;
+                if id != 0 {
+                    self.seen.push(id);
+                }
+                applied += 1;
+            }
+            let surplus = self.seen.len().saturating_sub(REMEMBERED);
+            self.seen.drain(..surplus);
+            Ok(applied)
+        })
+    }
+
     /// Number of ids `u32`, the ids `u64` each, the state.
     fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::from((self.seen.len() as u32).to_le_bytes());

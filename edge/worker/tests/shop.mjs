@@ -20,6 +20,13 @@ const built = at('../../../target/worker/');
 export const SECRET = 'a secret of the shop, for tests';
 export const token = (user) => `${user}.${createHmac('sha256', SECRET).update(user).digest('hex')}`;
 
+/** A JSON Web Token for a user, valid for so many seconds. */
+export function jwt(user, seconds = 60) {
+  const part = (value) => Buffer.from(JSON.stringify(value)).toString('base64url');
+  const signed = `${part({ alg: 'HS256', typ: 'JWT' })}.${part({ sub: user, exp: Math.floor(Date.now() / 1000) + seconds })}`;
+  return `${signed}.${createHmac('sha256', SECRET).update(signed).digest('base64url')}`;
+}
+
 /** Decides the records of a log again, natively; throws unless every decision is the same to the byte. */
 export function replay(bundle, log) {
   withFiles([bundle, log], (bundlePath, logPath) => execFileSync(selvedge, ['replay', '--bundle', bundlePath, logPath]));
@@ -48,27 +55,45 @@ function withFiles(contents, run) {
 export const FEED = `{ "page" : 1,\t"data": {"items": [ {"id":"a","price":1},\n  {"id":"b","price":3.5} , {"id":7,"price":2}],"next":null}, "é": "\\u00e9" }\n`;
 export const REORDERED = `{ "page" : 1,\t"data": {"items": [ {"id":"b","price":3.5},\n  {"id":7,"price":2} , {"id":"a","price":1}],"next":null}, "é": "\\u00e9" }\n`;
 
-const feedOf = (count) =>
+export const feedOf = (count) =>
   JSON.stringify({ data: { items: Array.from({ length: count }, (_, at) => ({ id: `i${at}`, price: (at * 37) % 101 })) } });
+const HUNDRED = feedOf(100);
+const MANY = feedOf(5_000);
+/** Items nest deeper than anyone reads. */
+const DEEP = `{"data":{"items":[{"id":"a","price":1,"deep":${'['.repeat(50_000)}${']'.repeat(50_000)}}]}}`;
 
-const json = { 'content-type': 'application/json' };
+export const json = { 'content-type': 'application/json' };
+/** An answer with this body. */
+export const says = (body, headers = json, status = 200) => (request, response) => response.writeHead(status, headers).end(body);
+/** The first half of a body, and then what `after` does. */
+const half = (after) => (request, response) => {
+  response.writeHead(200, json);
+  response.write(FEED.slice(0, 40));
+  after(response);
+};
+
 const ANSWERS = {
-  '/feed/good': (request, response) => response.writeHead(200, { ...json, etag: '"x"', 'content-md5': 'x', digest: 'x', 'x-shop': 'kept' }).end(FEED),
-  '/feed/gzip': (request, response) => response.writeHead(200, { ...json, 'content-encoding': 'gzip' }).end(gzipSync(FEED)),
-  '/feed/hundred': (request, response) => response.writeHead(200, json).end(HUNDRED),
-  '/feed/malformed': (request, response) => response.writeHead(200, json).end('{"data": {"items": ['),
-  '/feed/twice': (request, response) => response.writeHead(200, json).end('{"data":{"items":[1],"items":[2]}}'),
-  '/feed/deep': (request, response) => response.writeHead(200, json).end(`{"data":{"items":[${'['.repeat(50_000)}${']'.repeat(50_000)}]}}`),
-  '/feed/latin': (request, response) => response.writeHead(200, json).end(Buffer.from('{"data":{"items":["\xe9"]}}', 'latin1')),
-  '/feed/many': (request, response) => response.writeHead(200, json).end(MANY),
-  '/feed/html': (request, response) => response.writeHead(200, { 'content-type': 'text/html' }).end('<p>no feed</p>'),
-  '/feed/missing': (request, response) => response.writeHead(404, json).end('{"data":{"items":[]}}'),
-  '/feed/part': (request, response) => response.writeHead(206, { ...json, 'content-range': 'bytes 0-3/9' }).end('{"da'),
-  '/feed/slow': (request, response) => {
-    response.writeHead(200, json);
-    response.write(FEED.slice(0, 40));
-    setTimeout(() => response.end(FEED.slice(40)), 700);
-  },
+  '/feed/good': says(FEED, { ...json, etag: '"x"', 'content-md5': 'x', digest: 'x', 'x-shop': 'kept' }),
+  '/feed/gzip': says(gzipSync(FEED), { ...json, 'content-encoding': 'gzip' }),
+  '/feed/hundred': says(HUNDRED),
+  '/feed/malformed': says('{"data": {"items": ['),
+  '/feed/malformed-gzip': says(gzipSync('{"data": {"items": ['), { ...json, 'content-encoding': 'gzip' }),
+  '/feed/twice': says('{"data":{"items":[1],"items":[2]}}'),
+  '/feed/elsewhere': says('{"items":[]}'),
+  '/feed/deep': says(DEEP),
+  '/feed/latin': says(Buffer.from('{"data":{"items":["\xe9"]}}', 'latin1')),
+  '/feed/many': says(MANY),
+  '/feed/empty': says('{"data":{"items":[]}}'),
+  '/feed/nameless': says('{"data":{"items":[{"id":"a"},{"price":1}]}}'),
+  '/feed/html': says('<p>no feed</p>', { 'content-type': 'text/html' }),
+  '/feed/missing': says('{"data":{"items":[]}}', json, 404),
+  '/feed/failing': says('{"error":"the shop is down"}', json, 503),
+  '/feed/part': says('{"da', { ...json, 'content-range': 'bytes 0-3/9' }, 206),
+  '/feed/unchanged': says(undefined, { etag: '"x"' }, 304),
+  '/feed/slow': half((response) => setTimeout(() => response.end(FEED.slice(40)), 700)),
+  '/feed/late': (request, response) => setTimeout(() => says(FEED)(request, response), 700),
+  '/feed/reset': half((response) => setTimeout(() => response.destroy(), 50)),
+  '/feed/hangs-up': (request, response) => response.destroy(),
   '/feed/huge': (request, response) => {
     response.writeHead(200, json);
     const chunk = Buffer.alloc(1 << 20, ' ');
@@ -76,26 +101,36 @@ const ANSWERS = {
     const more = () => (left-- > 0 ? response.write(chunk, more) : response.end('[]'));
     more();
   },
-  '/page': (request, response) => response.writeHead(200, { 'content-type': 'text/html' }).end('<!doctype html><html><head><title>x</title></head><body></body></html>'),
-  '/other': (request, response) => response.writeHead(200, { 'content-type': 'text/plain', etag: '"o"' }).end(`other ${request.method}`),
+  '/page': says('<!doctype html><html><head><title>x</title></head><body></body></html>', { 'content-type': 'text/html' }),
+  '/other': (request, response) => says(`other ${request.method}`, { 'content-type': 'text/plain', etag: '"o"' })(request, response),
 };
-const HUNDRED = feedOf(100);
-const MANY = feedOf(5_000);
 
-export async function startOrigin() {
+/** Starts an origin that answers as above and as `answers` say; it keeps what it was asked. */
+export async function startOrigin(answers = {}) {
+  const requests = [];
   const server = createServer((request, response) => {
-    const answer = ANSWERS[new URL(request.url, 'http://origin').pathname];
-    if (answer) answer(request, response);
-    else response.writeHead(404).end();
+    const path = new URL(request.url, 'http://origin').pathname;
+    requests.push(`${request.method} ${path}`);
+    (answers[path] ?? ANSWERS[path] ?? says(undefined, {}, 404))(request, response);
   });
   await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
-  return { address: `http://127.0.0.1:${server.address().port}`, close: () => new Promise((resolve) => server.close(resolve)) };
+  return {
+    address: `http://127.0.0.1:${server.address().port}`,
+    requests,
+    close: () => {
+      server.closeAllConnections();
+      return new Promise((resolve) => server.close(resolve));
+    },
+  };
 }
 
 export const FEED_CONFIG = { path: '/feed/*', items: ['data', 'items'], context: { query: 'q' } };
 
-/** Starts the Worker; `change` bends its configuration, `store` chooses KV or R2. */
-export async function startWorker(origin, change = {}, { store = 'r2', entry, bend = (source) => source } = {}) {
+/**
+ * Starts the Worker; `change` bends its configuration, `store` chooses KV or R2. `entry` is a module that stands before it
+ * and imports `./index.js`; `bend` rewrites that.
+ */
+export async function startWorker(origin, change = {}, { store = 'r2', entry, bend = (source) => source, secret = SECRET } = {}) {
   const config = {
     origin: origin.address,
     feeds: [FEED_CONFIG],
@@ -115,13 +150,13 @@ export async function startWorker(origin, change = {}, { store = 'r2', entry, be
       { type: 'ESModule', path: '/index.js', contents: bend(readFileSync(`${built}index.js`, 'utf8')) },
       { type: 'CompiledWasm', path: '/selvedge_worker_bg.wasm', contents: readFileSync(`${built}selvedge_worker_bg.wasm`) },
     ],
-    bindings: { SELVEDGE: config, USER_SECRET: SECRET },
-    [store === 'r2' ? 'r2Buckets' : 'kvNamespaces']: ['BUNDLES'],
-    ...(store === 'r2' ? { r2Buckets: ['BUNDLES', 'LOG'] } : { r2Buckets: ['LOG'] }),
+    bindings: { SELVEDGE: config, ...(secret && { USER_SECRET: secret }) },
+    ...(store === 'r2' ? { r2Buckets: ['BUNDLES', 'LOG'] } : { r2Buckets: ['LOG'], kvNamespaces: ['BUNDLES'] }),
     durableObjects: { USERS: { className: 'User', useSQLite: true } },
   });
   await miniflare.ready;
   const bundles = store === 'r2' ? await miniflare.getR2Bucket('BUNDLES') : await miniflare.getKVNamespace('BUNDLES');
+  const fetch = (path, init) => miniflare.dispatchFetch(`http://shop.example${path}`, init);
   return {
     miniflare,
     /** Puts a bundle in place. */
@@ -129,7 +164,20 @@ export async function startWorker(origin, change = {}, { store = 'r2', entry, be
       await bundles.put(`blob/${named}`, bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length));
       await bundles.put('head', JSON.stringify({ bundle: named, shared: null }));
     },
-    fetch: (path, init) => miniflare.dispatchFetch(`http://shop.example${path}`, init),
+    fetch,
+    post: (path, body, headers = {}) =>
+      fetch(path, { method: 'POST', headers: { ...json, ...headers }, body: typeof body === 'string' ? body : JSON.stringify(body) }),
+    status: async () => (await fetch('/v1/status')).json(),
+    /** The status, once `is` says that it is the one to wait for. */
+    async statusWhen(is, patience = 10_000) {
+      const end = Date.now() + patience;
+      for (;;) {
+        const status = await this.status();
+        if (is(status)) return status;
+        if (Date.now() > end) throw new Error(`the status stays ${JSON.stringify(status)}`);
+        await sleep(100);
+      }
+    },
     /** The log, once it has so many records. */
     async log(records) {
       const bucket = await miniflare.getR2Bucket('LOG');
@@ -138,7 +186,7 @@ export async function startWorker(origin, change = {}, { store = 'r2', entry, be
         const parts = await Promise.all(objects.map(async ({ key }) => Buffer.from(await (await bucket.get(key)).arrayBuffer())));
         const log = Buffer.concat(parts);
         if (log.toString('latin1').split('SVDR').length > records) return log;
-        await new Promise((resolve) => setTimeout(resolve, 50));
+        await sleep(50);
       }
       throw new Error('the log did not come');
     },
@@ -149,6 +197,7 @@ export async function startWorker(origin, change = {}, { store = 'r2', entry, be
         get(url, { headers: { 'accept-encoding': 'identity' } }, (response) => {
           const chunks = [];
           response.on('data', (chunk) => chunks.push(chunk));
+          response.on('error', reject);
           response.on('end', () => resolve({ headers: response.headers, body: Buffer.concat(chunks).toString() }));
         }).on('error', reject);
       });
@@ -156,3 +205,20 @@ export async function startWorker(origin, change = {}, { store = 'r2', entry, be
     close: () => miniflare.dispose(),
   };
 }
+
+/** A Worker for one test. */
+export async function withWorker(origin, change, options, use) {
+  const worker = await startWorker(origin, change, options);
+  try {
+    return await use(worker);
+  } finally {
+    await worker.close();
+  }
+}
+
+/** What the Worker says of an answer. */
+export const statusOf = (response) => response.headers.get('Selvedge-Status');
+export const fallback = (reason) => `fallback; reason="${reason}"`;
+/** The ids of a feed's answer, in its order. */
+export const idsOf = async (response) => (await response.json()).data.items.map(({ id }) => id);
+export const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));

@@ -7,8 +7,8 @@ import { fileURLToPath } from 'node:url';
 
 export const selvedge = process.env.SELVEDGE ?? fileURLToPath(new URL('../../../target/debug/selvedge', import.meta.url));
 
-/** A bundle that ranks by price, dearest first, and counts views of items. */
-export function makeBundle(priceWeight = 1) {
+/** A bundle that ranks by price, dearest first, and counts views of items; `more` is added to its declarations. */
+export function makeBundle(priceWeight = 1, more = {}) {
   const directory = mkdtempSync(join(tmpdir(), 'selvedge-worker-'));
   const file = (name, text) => {
     writeFileSync(join(directory, name), text);
@@ -20,7 +20,7 @@ export function makeBundle(priceWeight = 1) {
 [fields.item]
 price = "number"
 brand = "string"
-[fields.context]
+${more.items ?? ''}[fields.context]
 query = "tokens"
 [events]
 view = {}
@@ -36,7 +36,7 @@ scope = "user"
 event = "view"
 by = "item"
 half_life = "30d"
-`,
+${more.features ?? ''}`,
   );
   const model = file(
     'model.toml',
@@ -48,9 +48,9 @@ objective = "lambdarank"
 features = "features.toml"
 [slate]
 size = 500
-`,
+${more.slate ?? ''}`,
   );
-  const trained = file('trained.json', JSON.stringify({ kind: 'linear', bias: 0, weights: { price: priceWeight, viewed: 1000 } }));
+  const trained = file('trained.json', JSON.stringify({ kind: 'linear', bias: 0, weights: { price: priceWeight, viewed: 1000, ...more.weights } }));
   const out = join(directory, 'bundle.svb');
   try {
     execFileSync(selvedge, ['--quiet', 'compile', '--features', features, '--model', model, '--trained', trained, '--out', out]);

@@ -1,0 +1,111 @@
+// Bundles on their way into an isolate: from R2 and KV, swapped, refused, missing.
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+
+import { FEED, REORDERED, bundleId, fallback, idsOf, makeBundle, sleep, startOrigin, startWorker, statusOf, withWorker } from './shop.mjs';
+
+const [bundle, newer] = [makeBundle(1), makeBundle(-1)];
+/** As a newer engine writes it. */
+const fromTheFuture = Buffer.from(makeBundle(2));
+fromTheFuture.writeUInt16LE(9, 8);
+
+let origin;
+
+before(async () => {
+  origin = await startOrigin();
+});
+
+after(() => origin?.close());
+
+for (const store of ['r2', 'kv']) {
+  test(`a bundle from ${store} is kept, and swapped for a newer one between two requests`, async () => {
+    await withWorker(origin, {}, { store }, async (worker) => {
+      await worker.publish(bundle);
+      assert.deepEqual(await idsOf(await worker.fetch('/feed/good')), ['b', 7, 'a']);
+      await worker.publish(newer);
+      assert.deepEqual(await idsOf(await worker.fetch('/feed/good')), ['b', 7, 'a'], 'younger than 5 s: not looked after');
+      await sleep(5_100);
+      assert.deepEqual(await idsOf(await worker.fetch('/feed/good')), ['b', 7, 'a'], 'the old one answers while the new one is fetched');
+      const { counters, refusal } = await worker.statusWhen(({ bundle_id: id }) => id === bundleId(newer));
+      assert.deepEqual([counters.bundles_loaded, counters.bundles_refused, refusal], [2, 0, null]);
+      assert.deepEqual(await idsOf(await worker.fetch('/feed/good')), ['a', 7, 'b']);
+    });
+  });
+}
+
+test('a bundle that is refused later leaves the old one in place, and is counted until the next is good', async () => {
+  const bent = Buffer.from(newer);
+  bent[bent.length - 1] ^= 1;
+  await withWorker(origin, {}, {}, async (worker) => {
+    await worker.publish(bundle);
+    await worker.fetch('/feed/good');
+    for (const [bad, named, words] of [
+      [fromTheFuture, bundleId(fromTheFuture), /version/],
+      [bent, bundleId(newer), /checksum/],
+      [newer.subarray(0, 100), bundleId(newer), /bytes/],
+      [bundle, bundleId(newer), new RegExp(`the content has the id ${bundleId(bundle)}`)],
+    ]) {
+      await worker.publish(bad, named);
+      await sleep(5_100);
+      const { refusal, bundle_id: id, counters } = await worker.statusWhen(({ refusal }) => refusal !== null && words.test(refusal));
+      assert.equal(id, bundleId(bundle), refusal);
+      assert.ok(counters.bundles_refused > 0);
+      assert.equal(await (await worker.fetch('/feed/good')).text(), REORDERED, 'the old one decides');
+    }
+    await worker.publish(newer);
+    await sleep(5_100);
+    const { refusal } = await worker.statusWhen(({ bundle_id: id }) => id === bundleId(newer));
+    assert.equal(refusal, null);
+  });
+});
+
+test('without a bundle, or with one that is refused, the order is the origin\'s', async () => {
+  await withWorker(origin, {}, {}, async (worker) => {
+    const missing = await worker.fetch('/feed/good');
+    assert.deepEqual([statusOf(missing), await missing.text()], [fallback('bundle-missing'), FEED]);
+    assert.match((await worker.status()).refusal, /BUNDLES has no `head`/);
+    const ranked = await (await worker.post('/v1/rank', { time: 0, candidates: [{ id: 'x', price: 1 }, { id: 'y' }] })).json();
+    assert.deepEqual([ranked.status, ranked.reason, ranked.slots.map(({ id }) => id)], ['fallback', 'not-loaded', ['x', 'y']]);
+    await worker.publish(bundle);
+    await sleep(5_100);
+    await worker.fetch('/feed/good');
+    await worker.statusWhen(({ bundle_id: id }) => id !== null);
+    assert.equal(await (await worker.fetch('/feed/good')).text(), REORDERED, 'it is used when it comes');
+  });
+  await withWorker(origin, {}, {}, async (worker) => {
+    await worker.publish(fromTheFuture);
+    const refused = await worker.fetch('/feed/good');
+    assert.deepEqual([statusOf(refused), await refused.text()], [fallback('bundle-refused'), FEED]);
+    assert.match((await worker.status()).refusal, /version/);
+  });
+});
+
+test('a store that does not answer keeps the first shopper for as long as was said, and no other', async () => {
+  const hanging = `
+    import worker, { User } from './index.js';
+    export { User };
+    class R2Bucket { get() { return new Promise(() => undefined); } }
+    export default { fetch: (request, env, context) => worker.fetch(request, { ...env, BUNDLES: new R2Bucket() }, context) };`;
+  await withWorker(origin, { limits: { bundle_ms: 300, origin_ms: 2_000 } }, { entry: hanging }, async (worker) => {
+    const took = async () => {
+      const began = Date.now();
+      const response = await worker.fetch('/feed/good');
+      assert.deepEqual([statusOf(response), await response.text()], [fallback('bundle-missing'), FEED]);
+      return Date.now() - began;
+    };
+    assert.ok((await took()) >= 290);
+    assert.ok((await took()) < 250, 'it is known that there is none');
+    assert.match((await worker.status()).refusal, /did not answer within 300 ms/);
+  });
+});
+
+test('the bundle in use is published under its id, for good', async () => {
+  await withWorker(origin, {}, {}, async (worker) => {
+    await worker.publish(bundle);
+    await worker.fetch('/feed/good');
+    const response = await worker.fetch(`/v1/bundles/${bundleId(bundle)}`);
+    assert.ok(Buffer.from(await response.arrayBuffer()).equals(bundle));
+    assert.match(response.headers.get('cache-control'), /immutable/);
+    assert.equal((await worker.fetch(`/v1/bundles/${'0'.repeat(64)}`)).status, 404);
+  });
+});
