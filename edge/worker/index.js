@@ -11,6 +11,9 @@ import module from './selvedge_worker_bg.wasm';
 /** Longest that a request may stay in the module, milliseconds. A trap of which nobody hears leaves it there for ever. */
 const PATIENCE = 30_000;
 
+/** How often the API is asked when instances trap: once, and again for what another request did and its own. */
+const ATTEMPTS = 3;
+
 let generation = 0;
 let isDead = false;
 bound.initSync({ module });
@@ -104,14 +107,18 @@ export default {
     const { pathname } = new URL(request.url);
     const isApi = pathname.startsWith('/v1/');
     // Events may have been counted already; everything else of the API can be asked again.
-    const again = isApi && pathname !== '/v1/events' ? request.clone() : undefined;
-    try {
-      return await call(() => bound.fetch(request, env, context));
-    } catch (error) {
-      console.error('selvedge', error);
-      const reason = error instanceof WebAssembly.RuntimeError ? 'trap' : 'internal';
-      if (again) return call(() => bound.fetch(again, env, context)).catch(() => unanswered(reason));
-      return isApi ? unanswered(reason) : withoutUs(request, env, reason);
+    let left = isApi && pathname !== '/v1/events' ? ATTEMPTS : 1;
+    for (;;) {
+      left -= 1;
+      const again = left > 0 ? request.clone() : undefined;
+      try {
+        return await call(() => bound.fetch(request, env, context));
+      } catch (error) {
+        console.error('selvedge', error);
+        const reason = error instanceof WebAssembly.RuntimeError ? 'trap' : 'internal';
+        if (!again) return isApi ? unanswered(reason) : withoutUs(request, env, reason);
+        request = again;
+      }
     }
   },
 };

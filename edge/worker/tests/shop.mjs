@@ -128,9 +128,9 @@ export const FEED_CONFIG = { path: '/feed/*', items: ['data', 'items'], context:
 
 /**
  * Starts the Worker; `change` bends its configuration, `store` chooses KV or R2. `entry` is a module that stands before it
- * and imports `./index.js`; `bend` rewrites that.
+ * and imports `./index.js`; `bend` rewrites that; `quiet` keeps what it says to itself.
  */
-export async function startWorker(origin, change = {}, { store = 'r2', entry, bend = (source) => source, secret = SECRET } = {}) {
+export async function startWorker(origin, change = {}, { store = 'r2', entry, bend = (source) => source, secret = SECRET, quiet = false } = {}) {
   const config = {
     origin: origin.address,
     feeds: [FEED_CONFIG],
@@ -153,6 +153,9 @@ export async function startWorker(origin, change = {}, { store = 'r2', entry, be
     bindings: { SELVEDGE: config, ...(secret && { USER_SECRET: secret }) },
     ...(store === 'r2' ? { r2Buckets: ['BUNDLES', 'LOG'] } : { r2Buckets: ['LOG'], kvNamespaces: ['BUNDLES'] }),
     durableObjects: { USERS: { className: 'User', useSQLite: true } },
+    // Past the part of Miniflare that stands before Workers and is no part of production.
+    unsafeDirectSockets: [{ host: '127.0.0.1', port: 0 }],
+    ...(quiet && { handleRuntimeStdio: (out, err) => (out.resume(), err.resume()) }),
   });
   await miniflare.ready;
   const bundles = store === 'r2' ? await miniflare.getR2Bucket('BUNDLES') : await miniflare.getKVNamespace('BUNDLES');
@@ -164,6 +167,8 @@ export async function startWorker(origin, change = {}, { store = 'r2', entry, be
       await bundles.put(`blob/${named}`, bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length));
       await bundles.put('head', JSON.stringify({ bundle: named, shared: null }));
     },
+    /** Where it listens. */
+    address: () => miniflare.unsafeGetDirectURL(),
     fetch,
     post: (path, body, headers = {}) =>
       fetch(path, { method: 'POST', headers: { ...json, ...headers }, body: typeof body === 'string' ? body : JSON.stringify(body) }),
