@@ -11,6 +11,7 @@
 use selvedge_engine::state::{Event, ItemKeys, UserState};
 use selvedge_engine::{Engine, Limits};
 use selvedge_format::container::{ContainerBuilder, Kind};
+use selvedge_format::meta::{self, MetaV1};
 use selvedge_format::model::{
     LEAF, Link, MISSING_LEFT, ModelKindV1, ModelV1, ModelsV1, StageV1, TreeNode, TreeNodes, WEIGHTS_TAG,
     WEIGHTS_VERSION,
@@ -30,6 +31,7 @@ const DEPARTMENTS: u64 = 40;
 const WORDS: u64 = 3_000;
 const LEAVES: usize = 31;
 const EVENTS: usize = 900;
+/// When the request is made, milliseconds.
 const NOW_MS: i64 = 1_795_000_000_000;
 const DAY_S: u32 = 86_400;
 
@@ -120,6 +122,8 @@ const NAME: u16 = 3;
 const SINCE: u16 = 4;
 const DISCOUNT: u16 = 5;
 const QUERY: u16 = 6;
+const FIELDS: [&str; 7] =
+    ["item.price", "item.brand", "item.department", "item.name", "item.since", "item.discount", "context.query"];
 
 fn program() -> ProgramV1 {
     let field = |scope, name, ty| FieldV1 { id: field_id(scope, name), scope, ty };
@@ -323,7 +327,10 @@ fn bundle(program: &ProgramV1, trees: &[Vec<TreeNode>]) -> Vec<u8> {
         ],
         diversity: Some(DiversityV1 { lambda: 0.9, fields: vec![(DEPARTMENT, 1.0)] }),
     };
+    // Faces that read JSON find the fields by name; features need none.
+    let names = MetaV1 { name: "grocer".to_owned(), fields: FIELDS.map(str::to_owned).to_vec(), ..MetaV1::default() };
     ContainerBuilder::new(Kind::Bundle)
+        .optional(meta::TAG, meta::VERSION, names.encode())
         .required(program::TAG, program::VERSION, program.encode())
         .required(policy::TAG, policy::VERSION, policy.encode())
         .required(model::TAG, model::VERSION, models.encode())

@@ -160,12 +160,18 @@ export async function startWorker(origin, change = {}, { store = 'r2', entry, be
   await miniflare.ready;
   const bundles = store === 'r2' ? await miniflare.getR2Bucket('BUNDLES') : await miniflare.getKVNamespace('BUNDLES');
   const fetch = (path, init) => miniflare.dispatchFetch(`http://shop.example${path}`, init);
+  const put = (named, bytes) => bundles.put(`blob/${named}`, bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length));
   return {
     miniflare,
     /** Puts a bundle in place. */
     async publish(bytes, named = bundleId(bytes)) {
-      await bundles.put(`blob/${named}`, bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length));
+      await put(named, bytes);
       await bundles.put('head', JSON.stringify({ bundle: named, shared: null }));
+    },
+    /** Puts a bundle and its shared state in place. */
+    async publishAll(bundle, shared) {
+      await Promise.all([put(bundleId(bundle), bundle), put(bundleId(shared), shared)]);
+      await bundles.put('head', JSON.stringify({ bundle: bundleId(bundle), shared: bundleId(shared) }));
     },
     /** Where it listens. */
     address: () => miniflare.unsafeGetDirectURL(),
