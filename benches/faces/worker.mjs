@@ -64,7 +64,7 @@ export async function worker({ isQuick }) {
       known: () => ask(agent, through, known, 'personalized'),
     };
     const names = Object.keys(ways);
-    for (let warm = 0; warm < 300; warm++) for (const name of names) await ways[name]();
+    for (let warm = 0; warm < 1_500; warm++) for (const name of names) await ways[name]();
     const added = { empty: [], unknown: [], known: [] };
     for (let round = 0; round < ROUNDS; round++) {
       const times = Object.fromEntries(names.map((name) => [name, []]));

@@ -93,7 +93,7 @@ async fn rank(mut request: Request, env: &Env, context: &Context, config: &Confi
         let decision = isolate::with(|isolate| isolate.decide(&body));
         let response = Response::from_bytes(decision.clone())?;
         response.headers().set("content-type", DECISION_TYPE)?;
-        log(env, context, config, Ranked { request: body, decision, slate: Vec::new() });
+        log(env, context, config, &Ranked { request: body, decision, slate: Vec::new() });
         return Ok(response);
     }
     let state = asked.state(env, config).await;
@@ -111,7 +111,7 @@ async fn rank(mut request: Request, env: &Env, context: &Context, config: &Confi
         response.headers().set(origin::STATUS, &format!("without-state; reason=\"{reason}\""))?;
     }
     let slate = view.slots.iter().collect();
-    log(env, context, config, Ranked { request: read.bytes, decision, slate });
+    log(env, context, config, &Ranked { request: read.bytes, decision, slate });
     Ok(response)
 }
 
@@ -124,9 +124,8 @@ static NO_PROGRAM: ProgramV1 = ProgramV1 {
     features: Vec::new(),
 };
 
-fn log(env: &Env, context: &Context, config: &Config, ranked: Ranked) {
-    let records = move |share| record::decision(&ranked, share);
-    context.wait_until(journal::append(env.clone(), config.log, records));
+fn log(env: &Env, context: &Context, config: &Config, ranked: &Ranked) {
+    journal::append(env, context, config.log, |share| record::decision(ranked, share));
 }
 
 async fn events(mut request: Request, env: &Env, context: &Context, config: &Config) -> Answer {
@@ -143,8 +142,7 @@ async fn events(mut request: Request, env: &Env, context: &Context, config: &Con
     let mut applied = user::apply(env, &user, &events).await?;
     match applied.status_code() {
         200 => {
-            let records = move |_| record::outcomes(&events.events, asked.time_ms);
-            context.wait_until(journal::append(env.clone(), config.log, records));
+            journal::append(env, context, config.log, |_| record::outcomes(&events.events, asked.time_ms));
             Ok(applied)
         }
         409 => Err(refused(409, "not-applied", applied.text().await?)),

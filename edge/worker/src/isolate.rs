@@ -55,7 +55,7 @@ impl Isolate {
         Self {
             config: None,
             engine: Engine::new(Limits::default()),
-            names: Rc::new(no_names()),
+            names: Rc::new(MetaV1::default()),
             checked_ms: 0,
             failure: None,
             counters: Counters::default(),
@@ -67,7 +67,7 @@ impl Isolate {
     #[inline(never)]
     pub(crate) fn place(&mut self, parts: &[(&str, Vec<u8>)]) -> Result<(), String> {
         let mut engine = Engine::new(Limits::default());
-        let mut names = no_names();
+        let mut names = MetaV1::default();
         for (id, bytes) in parts {
             let loaded = load(&mut engine, id, bytes).map_err(|error| format!("{id}: {error}"))?;
             if let Loaded::Bundle(_) = loaded {
@@ -121,17 +121,6 @@ fn names(bundle: &[u8]) -> Result<MetaV1, DecodeError> {
     let container = Container::parse(bundle, Kind::Bundle)?;
     let section = container.require(meta::TAG, meta::VERSION, "names")?;
     MetaV1::decode(&bundle[section.range.clone()])
-}
-
-fn no_names() -> MetaV1 {
-    MetaV1 {
-        name: String::new(),
-        producer: String::new(),
-        fields: Vec::new(),
-        features: Vec::new(),
-        events: Vec::new(),
-        shared_refresh_s: 0,
-    }
 }
 
 pub(crate) fn hexadecimal(bytes: &[u8]) -> String {

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use worker::{Bucket, Date, Delay, Env};
+use worker::{Bucket, Context, Date, Delay, Env};
 
 use crate::config::Log;
 use crate::record::Records;
@@ -24,6 +24,8 @@ const LOST_MS: u64 = 30_000;
 /// What waits to be written.
 #[derive(Debug, Default)]
 pub(crate) struct Journal {
+    /// Whether there is a place to write to; unknown until a writer has looked.
+    is_off: bool,
     waiting: Records,
     /// When whoever writes began; none if nobody does.
     writing_since_ms: Option<u64>,
@@ -59,9 +61,11 @@ impl Journal {
     }
 }
 
-/// Takes records in; to be awaited after the response.
-pub(crate) async fn append(env: Env, log: Log, records: impl FnOnce(f64) -> Records) {
-    let Ok(bucket) = env.bucket("LOG") else { return };
+/// Takes records in, and has them written after the response.
+pub(crate) fn append(env: &Env, context: &Context, log: Log, records: impl FnOnce(f64) -> Records) {
+    if isolate::with(|isolate| isolate.journal.is_off) {
+        return;
+    }
     let records = records(log.share);
     if records.count == 0 {
         return;
@@ -73,8 +77,17 @@ pub(crate) async fn append(env: Env, log: Log, records: impl FnOnce(f64) -> Reco
         isolate.counters.records_dropped += dropped;
         is_writer
     });
-    if is_writer {
-        write(&bucket, Duration::from_millis(log.delay_ms)).await;
+    if !is_writer {
+        return;
+    }
+    match env.bucket("LOG") {
+        Ok(bucket) => {
+            context.wait_until(async move { write(&bucket, Duration::from_millis(log.delay_ms)).await });
+        }
+        Err(_) => isolate::with(|isolate| {
+            isolate.journal = Journal { is_off: true, ..Journal::default() };
+            isolate.counters.records = 0;
+        }),
     }
 }
 

@@ -9,6 +9,7 @@ mod config;
 mod identity;
 mod isolate;
 mod journal;
+mod member;
 mod openapi;
 mod origin;
 mod page;

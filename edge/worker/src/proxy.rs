@@ -49,8 +49,7 @@ pub(crate) async fn answer(
             let response = origin::replace(&untouched, body, &config.cache_control)?;
             response.headers().set(origin::STATUS, "personalized")?;
             response.headers().set(origin::REQUEST_ID, &isolate::hexadecimal(&asked.request_id))?;
-            let records = move |share| record::decision(&ranked, share);
-            context.wait_until(journal::append(env.clone(), config.log, records));
+            journal::append(env, context, config.log, |share| record::decision(&ranked, share));
             Ok(response)
         }
         Err(reason) => origin::fall_back(untouched, reason),

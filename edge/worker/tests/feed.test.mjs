@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 
-import { FEED, FEED_CONFIG, REORDERED, fallback, idsOf, json, makeBundle, says, startOrigin, startWorker, statusOf, withWorker } from './shop.mjs';
+import { DEEP, FEED, FEED_CONFIG, REORDERED, fallback, idsOf, json, makeBundle, says, startOrigin, startWorker, statusOf, withWorker } from './shop.mjs';
 
 const NESTED = JSON.stringify([
   { sku: { code: 'a', variants: [1] }, offer: { price: { amount: 1 } } },
@@ -123,6 +123,12 @@ for (const [what, path, init, status, body] of [
     assert.deepEqual([response.status, await response.text(), statusOf(response)], [status, body, null]);
   });
 }
+
+test('how deep an item nests is nobody\'s business', async () => {
+  const response = await worker.fetch('/feed/deep');
+  assert.equal(statusOf(response), 'personalized');
+  assert.equal(await response.text(), DEEP);
+});
 
 test('an empty feed stays empty', async () => {
   const response = await worker.fetch('/feed/empty');

@@ -59,8 +59,8 @@ export const feedOf = (count) =>
   JSON.stringify({ data: { items: Array.from({ length: count }, (_, at) => ({ id: `i${at}`, price: (at * 37) % 101 })) } });
 const HUNDRED = feedOf(100);
 const MANY = feedOf(5_000);
-/** Items nest deeper than anyone reads. */
-const DEEP = `{"data":{"items":[{"id":"a","price":1,"deep":${'['.repeat(50_000)}${']'.repeat(50_000)}}]}}`;
+/** An item that nests deeper than anyone reads. */
+export const DEEP = `{"data":{"items":[{"id":"a","price":1,"deep":${'['.repeat(50_000)}${']'.repeat(50_000)}}]}}`;
 
 export const json = { 'content-type': 'application/json' };
 /** An answer with this body. */

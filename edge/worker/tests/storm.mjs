@@ -2,7 +2,7 @@
 // request whose origin answers 2xx must be answered 2xx, with the origin's bytes or its items in another order.
 import { Agent, request } from 'node:http';
 
-import { FEED, bundleId, feedOf, json, makeBundle, says, sleep, startOrigin, startWorker, token } from './shop.mjs';
+import { DEEP, FEED, bundleId, feedOf, json, makeBundle, says, sleep, startOrigin, startWorker, token } from './shop.mjs';
 
 /** What stands before the Worker and breaks what it leans on, as `x-fault` and the user's name say. */
 const FAULTS = `
@@ -68,7 +68,7 @@ const ASKED = [
   { what: 'origin slow to begin', weight: 2, path: '/feed/late', body: FEED },
   { what: 'origin malformed', weight: 4, path: '/feed/malformed', body: '{"data": {"items": [' },
   { what: 'origin names the array twice', weight: 2, path: '/feed/twice', body: '{"data":{"items":[1],"items":[2]}}' },
-  { what: 'origin nests deeply', weight: 2, path: '/feed/deep' },
+  { what: 'origin nests deeply', weight: 2, path: '/feed/deep', body: DEEP },
   { what: 'origin is no UTF-8', weight: 2, path: '/feed/latin' },
   { what: 'origin has 5,000 items', weight: 2, path: '/feed/many', body: feedOf(5_000) },
   { what: 'origin has 3 MB', weight: 1, path: '/feed/large', body: LARGE },
