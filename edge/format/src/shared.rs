@@ -508,6 +508,55 @@ pub struct TableParts {
 }
 
 #[cfg(feature = "id")]
+impl SharedState {
+    /// The parts that are left when only some items are kept: their fields, their rows of counters, and all rows that are
+    /// not of items. For a page or an edge that shows a part of the shop; totals stay those of the whole shop.
+    #[must_use]
+    pub fn of_items(&self, keep: impl Fn(u64) -> bool) -> SharedParts {
+        let rows: Vec<u32> = (0..).zip(self.item_keys()).filter(|(_, key)| keep(**key)).map(|(row, _)| row).collect();
+        let field = |position: usize| {
+            let field = self.field(position)?;
+            Some(match field {
+                SharedField::Number(values) => {
+                    FieldValues::Number(rows.iter().map(|row| values[*row as usize]).collect())
+                }
+                SharedField::Time(values) => FieldValues::Time(rows.iter().map(|row| values[*row as usize]).collect()),
+                SharedField::String { .. } => FieldValues::String(rows.iter().map(|row| field.key(*row)).collect()),
+                SharedField::Tokens { .. } => {
+                    FieldValues::Tokens(rows.iter().map(|row| field.tokens(*row).to_vec()).collect())
+                }
+            })
+        };
+        let fields = self.meta.fields.iter().enumerate();
+        SharedParts {
+            as_of_ms: self.meta.as_of_ms,
+            items: rows.iter().map(|row| self.item_keys()[*row as usize]).collect(),
+            fields: fields.filter_map(|(position, (id, _))| Some((*id, field(position)?))).collect(),
+            tables: (0..self.tables.len())
+                .filter_map(|at| Some(self.table(at)?.parts(|key| keep(key) || self.item_row(key).is_none())))
+                .collect(),
+        }
+    }
+}
+
+#[cfg(feature = "id")]
+impl SharedTable<'_> {
+    fn parts(&self, keep: impl Fn(u64) -> bool) -> TableParts {
+        let rows: Vec<usize> = (0..self.keys.len()).filter(|row| keep(self.keys[*row])).collect();
+        let columns = 0..self.meta.columns.len();
+        TableParts {
+            id: self.meta.id,
+            columns: self.meta.columns.clone(),
+            keys: rows.iter().map(|row| self.keys[*row]).collect(),
+            last: rows.iter().map(|row| self.last[*row]).collect(),
+            values: columns.map(|column| rows.iter().map(|row| self.column(column)[*row]).collect()).collect(),
+            total_last: self.total_last,
+            totals: self.totals.to_vec(),
+        }
+    }
+}
+
+#[cfg(feature = "id")]
 impl SharedParts {
     /// The container's bytes. All vectors must have one element per item or row, as their documentation says;
     /// [`SharedState::load`] refuses the bytes otherwise.

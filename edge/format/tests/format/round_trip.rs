@@ -1,8 +1,11 @@
 //! What is written is read back, and written the same.
 
 use proptest::prelude::*;
+use selvedge_format::AlignedBytes;
+use selvedge_format::shared::SharedState;
 
 use crate::content::{Bundle, Content, Decision, Log, Request, Shared, State, text};
+use crate::golden::current;
 use crate::strategy;
 
 fn round_trips<C: Content>(content: &C) -> Result<(), TestCaseError> {
@@ -47,5 +50,30 @@ proptest! {
     #[test]
     fn a_log_is_read_as_it_was_written(content in strategy::log()) {
         round_trips::<Log>(&content)?;
+    }
+}
+
+#[test]
+fn a_shared_state_of_fewer_items_knows_those_as_before() {
+    let golden = current::<Shared>();
+    let whole = SharedState::load(AlignedBytes::copy_of(&golden)).unwrap();
+    assert_eq!(whole.of_items(|_| true).encode(), golden, "nothing is left out");
+    let kept = whole.item_keys()[0];
+    let part = SharedState::load(AlignedBytes::copy_of(&whole.of_items(|key| key == kept).encode())).unwrap();
+    assert_eq!(part.item_keys(), [kept]);
+    assert!(whole.item_keys().len() > 1, "there is something to leave out");
+    for position in 0.. {
+        let Some((before, after)) = whole.field(position).zip(part.field(position)) else { break };
+        assert_eq!((before.key(0), before.tokens(0)), (after.key(0), after.tokens(0)));
+    }
+    for position in 0.. {
+        let Some((before, after)) = whole.table(position).zip(part.table(position)) else { break };
+        let stays = |key: &u64| *key == kept || whole.item_row(*key).is_none();
+        assert_eq!(after.keys(), before.keys().iter().copied().filter(stays).collect::<Vec<_>>());
+        for (row, key) in after.keys().iter().enumerate() {
+            let was = before.row(*key).unwrap() as usize;
+            assert_eq!(after.column(0)[row].to_bits(), before.column(0)[was].to_bits());
+        }
+        assert_eq!(after.total(0).to_bits(), before.total(0).to_bits());
     }
 }

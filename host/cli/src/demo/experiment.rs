@@ -19,11 +19,11 @@ use selvedge_train::dataset::{
 };
 use selvedge_train::learn::TrainingSet;
 use selvedge_train::metric::Measures;
-use selvedge_train::replay::{Keep, Replay, Replayed};
+use selvedge_train::replay::{Case, Keep, Replay, Replayed};
 
-use super::in_guest;
 use super::latency::{Latency, measure};
 use super::rows::{Described, DescribedQuery, export};
+use super::{in_guest, recipe};
 use crate::error::{CliError, Exit};
 use crate::flyer::progress;
 use crate::learner;
@@ -39,10 +39,6 @@ const TREES: (&str, &str) =
     recipe("trees.toml", include_str!("../../../../models/recipes/complete-journey/trees.toml"));
 const LINEAR: (&str, &str) =
     recipe("linear.toml", include_str!("../../../../models/recipes/complete-journey/linear.toml"));
-
-const fn recipe(name: &'static str, text: &'static str) -> (&'static str, &'static str) {
-    (name, text)
-}
 
 /// Seed of the made-up households and of the bootstrap.
 const SEED: u64 = 7;
@@ -65,10 +61,10 @@ pub(super) struct Experiment {
 }
 
 /// One learner with its features, replayed.
-struct Ranker {
-    features: FeatureSpec,
+pub(super) struct Ranker {
+    pub(super) features: FeatureSpec,
     model: ModelSpec,
-    replayed: Replayed,
+    pub(super) replayed: Replayed,
 }
 
 /// What came out.
@@ -112,7 +108,7 @@ pub(super) struct FoldOutcome {
 }
 
 /// Bytes as they are and as they travel.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, serde::Serialize)]
 pub(super) struct Size {
     pub(super) bytes: usize,
     pub(super) gzip_bytes: usize,
@@ -180,11 +176,19 @@ impl Experiment {
         Ok(Self { dataset, queries: posed.queries, left_out: posed.left_out, baselines, train, test, quick })
     }
 
-    fn is_test(&self, query: &Query) -> bool {
+    pub(super) fn is_test(&self, query: &Query) -> bool {
         self.test.contains(&query.week)
     }
 
-    fn fold_of(&self, query: &Query) -> u8 {
+    pub(super) const fn dataset(&self) -> &Dataset {
+        &self.dataset
+    }
+
+    pub(super) fn query(&self, case: &Case) -> &Query {
+        &self.queries[case.query]
+    }
+
+    pub(super) fn fold_of(&self, query: &Query) -> u8 {
         fold(&self.dataset.users[query.user as usize])
     }
 
@@ -281,7 +285,12 @@ impl Experiment {
     }
 
     /// Reads a recipe and replays the year through its features.
-    fn ranker(&self, features: (&str, &str), model: (&str, &str), printer: &Printer) -> Result<Ranker, CliError> {
+    pub(super) fn ranker(
+        &self,
+        features: (&str, &str),
+        model: (&str, &str),
+        printer: &Printer,
+    ) -> Result<Ranker, CliError> {
         let refused = |error| CliError::diagnostic(Exit::Usage, error);
         let features = FeatureSpec::parse(features.0, features.1).map_err(refused)?;
         let mut model = ModelSpec::parse(model.0, model.1).map_err(refused)?;
@@ -299,6 +308,12 @@ impl Experiment {
 
     /// Learns from the training weeks of all households but those of a fold, and compiles.
     fn learn(&self, ranker: &Ranker, unseen: u8, printer: &Printer) -> Result<CompiledBundle, CliError> {
+        let trained = import(&self.train(ranker, unseen, printer)?)?;
+        Ok(compile(&ranker.features, &ranker.model, &trained)?)
+    }
+
+    /// Learns; the model as the file that the compiler reads.
+    pub(super) fn train(&self, ranker: &Ranker, unseen: u8, printer: &Printer) -> Result<Vec<u8>, CliError> {
         let (negatives, seed) = learner::sampling(&ranker.model.learner);
         let mut set = TrainingSet::new(ranker.features.features.len());
         for rows in &ranker.replayed.rows {
@@ -307,8 +322,7 @@ impl Experiment {
                 set.push(rows.query as u32, &rows.values, &query.relevant, negatives, seed);
             }
         }
-        let trained = import(&learner::learn(&ranker.features, &ranker.model, &set, printer)?)?;
-        Ok(compile(&ranker.features, &ranker.model, &trained)?)
+        learner::learn(&ranker.features, &ranker.model, &set, printer)
     }
 
     /// Writes the rows: of training flyers those that are learned from, of test flyers all.
@@ -453,7 +467,7 @@ fn reason(features: &FeatureSpec, feature: u32) -> String {
 }
 
 /// `FLUID MILK WHITE ONLY` reads better as `Fluid milk white only`.
-fn title(text: &str) -> String {
+pub(super) fn title(text: &str) -> String {
     let lower = text.trim().to_lowercase();
     let mut letters = lower.chars();
     letters.next().map_or_else(|| "(unnamed)".to_owned(), |first| first.to_uppercase().chain(letters).collect())

@@ -10,6 +10,7 @@ mod latency;
 mod page;
 mod print;
 mod rows;
+mod storefront;
 
 use std::path::{Path, PathBuf};
 
@@ -41,6 +42,9 @@ pub(crate) struct DemoArgs {
     /// Also write the feature rows, and how each test flyer was ranked, for other trainers to be compared on.
     #[arg(long, value_name = "DIR")]
     rows: Option<PathBuf>,
+    /// Write the data of the storefront page instead: bundles, states and products.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["json", "report", "rows"])]
+    storefront: Option<PathBuf>,
     #[command(flatten)]
     guest: GuestArgs,
 }
@@ -58,6 +62,9 @@ impl DemoArgs {
 
 /// Runs the demo.
 pub(crate) fn run(args: &DemoArgs, printer: &Printer) -> Result<(), CliError> {
+    if let Some(directory) = &args.storefront {
+        return storefront::export(directory, &Experiment::prepare(args.offline, args.quick, printer)?, printer);
+    }
     let module = args.guest.module()?;
     let wasm = std::fs::read(args.guest.path()?).map_err(|error| CliError::new(Exit::Io, error))?;
     let experiment = Experiment::prepare(args.offline, args.quick, printer)?;
@@ -74,6 +81,11 @@ pub(crate) fn run(args: &DemoArgs, printer: &Printer) -> Result<(), CliError> {
         printer.say(format_args!("figures: {}", path.display()));
     }
     Ok(())
+}
+
+/// The name and the text of a file of a recipe.
+const fn recipe(name: &'static str, text: &'static str) -> (&'static str, &'static str) {
+    (name, text)
 }
 
 /// What the guest's error means here: nothing was read from a file.

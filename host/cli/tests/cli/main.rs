@@ -9,4 +9,5 @@ mod learn;
 mod look;
 mod manners;
 mod shop;
+mod storefront;
 mod value;
