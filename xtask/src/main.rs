@@ -14,6 +14,7 @@ mod guest;
 mod module;
 mod npm;
 mod obp;
+mod page;
 mod process;
 mod python;
 mod rules;
@@ -66,6 +67,8 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
+    /// Build the storefront page and serve it on this machine
+    Page(page::Arguments),
     /// Set up, build the guest, and check everything; CI runs this
     Test,
     /// Check the dependency rules of ARCHITECTURE.md
@@ -129,11 +132,16 @@ fn main() -> ExitCode {
     }
 }
 
-/// Builds what runs in JavaScript hosts.
-fn web(workspace: &Path, toolchain: &WasmToolchain, steps: &mut Steps) -> Result<()> {
+/// Builds the npm package.
+fn package(workspace: &Path, toolchain: &WasmToolchain, steps: &mut Steps) -> Result<()> {
     steps.step("node_modules", || npm::install(workspace))?;
     steps.step("browser module", || bindgen::browser(workspace, toolchain))?;
-    steps.step("npm package", || npm::package(workspace))?;
+    steps.step("npm package", || npm::package(workspace))
+}
+
+/// Builds what runs in JavaScript hosts.
+fn web(workspace: &Path, toolchain: &WasmToolchain, steps: &mut Steps) -> Result<()> {
+    package(workspace, toolchain, steps)?;
     steps.step("worker module", || bindgen::worker(workspace, toolchain))
 }
 
@@ -186,6 +194,10 @@ fn perform(task: Task, steps: &mut Steps) -> Result<()> {
                 }
                 process::run(&mut compare, "read the message above")
             })?;
+        }
+        Task::Page(arguments) => {
+            let toolchain = steps.step("setup", setup::run)?;
+            page::run(workspace, &toolchain, &arguments, steps)?;
         }
         Task::Obp => steps.step("off-policy estimators", || obp::run(workspace))?,
         Task::Test => checks::run(workspace, steps)?,

@@ -1,5 +1,6 @@
 /** An engine with its storage, in the thread that asks. */
 import { hex, readDecision } from './decision.js';
+import { Emitter } from './emitter.js';
 import { SelvedgeError, engineError } from './errors.js';
 import { Fetcher } from './fetching.js';
 import { type Engine, type Modules, compile, hasSimd, instantiate } from './module.js';
@@ -32,10 +33,7 @@ export class Client implements Selvedge {
   readonly #module: WebAssembly.Module;
   readonly #simd: boolean;
   readonly #fetcher: Fetcher;
-  readonly #listeners: { [K in keyof Events]: Set<(detail: Events[K]) => void> } = {
-    update: new Set(),
-    fallback: new Set(),
-  };
+  readonly #events = new Emitter();
   readonly #writer = new RequestWriter();
   readonly #fields = new Map<string, ReturnType<Fields>>();
   readonly #begin: Uint8Array;
@@ -74,18 +72,29 @@ export class Client implements Selvedge {
       throw new SelvedgeError('invalid-argument', '`bundle` is missing, and the page inlines none (#selvedge-state)');
     }
     const module = compile(source, fetcher, signal);
-    // While the module compiles, the bundle travels.
+    // While the module compiles, bundle and state are on their way.
     const parts = (['bundle', 'shared'] as const).flatMap((what) => {
       const from = options[what];
       return from ? [{ what, from, copy: from instanceof Uint8Array ? undefined : fetcher.get(from, signal) }] : [];
     });
     for (const { copy } of parts) copy?.catch(() => undefined);
-    const client = new Client(await module, simd, fetcher, options.state ?? EMPTY);
-    for (const { what, from, copy } of parts) await client.#place(what, from, await copy, signal);
-    client.#merge(client.#begin);
-    if (keep && typeof indexedDB !== 'undefined') await client.#open(options.user ?? '');
-    signal?.throwIfAborted();
-    return client;
+    let isOutdated = false;
+    let follow = (_: number): void => void (isOutdated = true);
+    const opening = keep ? StateStore.open(options.user ?? '', (revision) => follow(revision)) : undefined;
+    const reading = opening?.then((store) => store.read());
+    reading?.catch(() => undefined);
+    try {
+      const client = new Client(await module, simd, fetcher, options.state ?? EMPTY);
+      follow = (revision) => void client.#follow(revision);
+      for (const { what, from, copy } of parts) await client.#place(what, from, await copy, signal);
+      client.#merge(client.#begin);
+      if (opening) await client.#keepIn(opening, async (store) => (isOutdated ? store.read() : reading));
+      signal?.throwIfAborted();
+      return client;
+    } catch (error) {
+      opening?.then((store) => store.close(), () => undefined);
+      throw error;
+    }
   }
 
   async rank(candidates: readonly Candidate[], context: Context = {}, options: RankOptions = {}): Promise<Decision> {
@@ -159,10 +168,7 @@ export class Client implements Selvedge {
   }
 
   on<K extends keyof Events>(event: K, listener: (detail: Events[K]) => void): () => void {
-    const listeners = this.#listeners[event];
-    if (!listeners) throw new SelvedgeError('invalid-argument', `there is no event \`${String(event)}\``);
-    listeners.add(listener);
-    return () => listeners.delete(listener);
+    return this.#events.on(event, listener);
   }
 
   async close(): Promise<void> {
@@ -217,11 +223,11 @@ export class Client implements Selvedge {
       this.#load(what, bytes);
       if (this.#id(what) === before) return;
       await this.#fetcher.keep(from, bytes);
-      this.#emit('update', { what, id: this.#id(what) });
+      this.#events.emit('update', { what, id: this.#id(what) });
     } catch (error) {
       // Offline, the cached version is as good as it gets.
       const isRefused = error instanceof SelvedgeError && error.code !== 'unavailable';
-      if (isRefused) this.#emit('fallback', { reason: 'update-refused', error });
+      if (isRefused) this.#events.emit('fallback', { reason: 'update-refused', error });
     }
   }
 
@@ -245,11 +251,10 @@ export class Client implements Selvedge {
     }
   }
 
-  async #open(user: string): Promise<void> {
+  async #keepIn(opening: Promise<StateStore>, read: (store: StateStore) => Promise<Stored | undefined>): Promise<void> {
     try {
-      const store = await StateStore.open(user, (revision) => void this.#follow(revision));
-      const stored = await store.read();
-      this.#store = store;
+      this.#store = await opening;
+      const stored = await read(this.#store);
       if (stored) this.#restore(stored);
     } catch (cause) {
       this.#doWithoutStore(cause);
@@ -267,8 +272,8 @@ export class Client implements Selvedge {
 
   /** Another tab has written. */
   async #follow(revision: number): Promise<void> {
-    if (revision === this.#revision || this.#isClosed) return;
-    const stored = await this.#store?.read().catch(() => undefined);
+    if (revision === this.#revision || this.#isClosed || !this.#store) return;
+    const stored = await this.#store.read().catch(() => undefined);
     if (this.#isClosed) return;
     if (stored) this.#restore(stored);
     else {
@@ -276,7 +281,7 @@ export class Client implements Selvedge {
       this.#state = undefined;
       this.#revision = 0;
     }
-    this.#emit('update', { what: 'state', id: null });
+    this.#events.emit('update', { what: 'state', id: null });
   }
 
   #apply({ event, time }: Pending): void {
@@ -307,7 +312,7 @@ export class Client implements Selvedge {
     this.#store = undefined;
     this.#pending = [];
     const error = new SelvedgeError('storage-unavailable', `the user's state is not kept: ${String(cause)}`, { cause });
-    this.#emit('fallback', { reason: 'storage-unavailable', error });
+    this.#events.emit('fallback', { reason: 'storage-unavailable', error });
   }
 
   /** After a trap, an instance begins anew with all that was loaded. */
@@ -333,16 +338,11 @@ export class Client implements Selvedge {
 
   #tellFallback(reason: FallbackReason, error: SelvedgeError | null): void {
     this.#fallbacks += 1;
-    this.#emit('fallback', { reason, error });
+    this.#events.emit('fallback', { reason, error });
   }
 
   #lastError(decision: Decision): SelvedgeError | null {
     return decision.error ? new SelvedgeError(decision.error, this.#engine.lastError()) : null;
-  }
-
-  #emit<K extends keyof Events>(event: K, detail: Events[K]): void {
-    // A listener that throws is its own page's problem, not the decision's.
-    for (const listener of this.#listeners[event]) queueMicrotask(() => listener(detail));
   }
 
   #mustBeOpen(): void {

@@ -17,15 +17,15 @@ export interface Copy {
 
 export class Fetcher {
   readonly traffic: Traffic = { requests: 0, bytes: 0 };
-  readonly #keep: boolean;
+  readonly #cache: Promise<Cache | undefined>;
 
   constructor(keep: boolean) {
-    this.#keep = keep;
+    this.#cache = keep ? open() : Promise.resolve(undefined);
   }
 
   /** The cached copy, or one from the network. */
   async get(address: string | URL, signal?: AbortSignal): Promise<Copy> {
-    const cached = await (await this.#cache())?.match(address).catch(() => undefined);
+    const cached = await (await this.#cache)?.match(address).catch(() => undefined);
     if (cached) return { bytes: new Uint8Array(await cached.arrayBuffer()), cached: true };
     const bytes = await this.fetch(address, signal);
     return { bytes, cached: false };
@@ -51,16 +51,20 @@ export class Fetcher {
   /** Keeps a good copy. A full or denied cache costs the next visit a request and nothing else. */
   async keep(address: string | URL, bytes: Uint8Array): Promise<void> {
     const headers = { 'content-type': 'application/octet-stream', 'content-length': String(bytes.length) };
-    await (await this.#cache())?.put(address, new Response(bytes as BodyInit, { headers })).catch(() => undefined);
+    await (await this.#cache)?.put(address, new Response(bytes as BodyInit, { headers })).catch(() => undefined);
   }
 
   /** Drops a copy that proved to be bad. */
   async drop(address: string | URL): Promise<void> {
-    await (await this.#cache())?.delete(address).catch(() => undefined);
+    await (await this.#cache)?.delete(address).catch(() => undefined);
   }
+}
 
-  async #cache(): Promise<Cache | undefined> {
-    if (!this.#keep || typeof caches === 'undefined') return undefined;
-    return caches.open(CACHE).catch(() => undefined);
+async function open(): Promise<Cache | undefined> {
+  try {
+    return await caches.open(CACHE);
+  } catch {
+    // Not there, or denied: then the very name throws.
+    return undefined;
   }
 }

@@ -1,5 +1,6 @@
 /** An engine in a dedicated worker: the same calls, each a message. */
 import { inOrder, readRequestId } from './client.js';
+import { Emitter } from './emitter.js';
 import { type ErrorCode, SelvedgeError } from './errors.js';
 import type { Candidate, Context, Decision, Events, LoadOptions, RankOptions, Selvedge, Status, UserEvent } from './types.js';
 
@@ -11,35 +12,44 @@ export interface Call {
   readonly args: readonly unknown[];
 }
 
+/** An error as it can be sent. */
+export interface PlainError {
+  readonly code: ErrorCode;
+  readonly message: string;
+}
+
 export type Answer =
   | { readonly id: number; readonly value: unknown }
-  | { readonly id: number; readonly error: { readonly code: ErrorCode; readonly message: string } }
-  | { readonly event: keyof Events; readonly detail: Events[keyof Events] };
+  | { readonly id: number; readonly error: PlainError }
+  | { readonly event: keyof Events; readonly detail: object };
+
+/** A worker that the browser has ended says nothing: without an answer for so long it is given up, milliseconds. */
+const PATIENCE = 10_000;
+/** What it is given besides, when page and worker wake up together and the clock has gone on. */
+const GRACE = 1_000;
 
 export class Remote implements Selvedge {
   readonly #worker: Worker;
   readonly #open = new Map<number, { resolve: (value: never) => void; reject: (error: unknown) => void }>();
-  readonly #listeners: { [K in keyof Events]: Set<(detail: Events[K]) => void> } = {
-    update: new Set(),
-    fallback: new Set(),
-  };
+  readonly #events = new Emitter();
   #calls = 0;
   #lost: SelvedgeError | undefined;
 
   private constructor(worker: Worker) {
     this.#worker = worker;
     worker.onmessage = ({ data }: MessageEvent<Answer>) => this.#receive(data);
-    worker.onerror = (event) => this.#lose(event.message);
+    worker.onerror = (event) => this.#lose(event.message || 'it did not start');
   }
 
   static async load(options: LoadOptions, worker: Worker): Promise<Remote> {
     const remote = new Remote(worker);
     const { signal, ...rest } = options;
-    const loaded = remote.#call<void>('load', [portable(rest)], signal);
-    await loaded.catch((error: unknown) => {
+    try {
+      await remote.#call<void>('load', [portable(rest)], signal);
+    } catch (error) {
       worker.terminate();
       throw error;
-    });
+    }
     return remote;
   }
 
@@ -49,9 +59,9 @@ export class Remote implements Selvedge {
     try {
       return await this.#call<Decision>('rank', [candidates, context, { ...rest, requestId }], signal);
     } catch (error) {
-      if (!(error instanceof SelvedgeError) || error.code !== 'worker-lost') throw error;
-      this.#emit('fallback', { reason: 'worker-lost', error });
-      return inOrder(candidates, options, requestId, 'worker-lost');
+      if (!(error instanceof SelvedgeError) || (error.code !== 'worker-lost' && error.code !== 'invalid-value')) throw error;
+      this.#events.emit('fallback', { reason: error.code, error });
+      return inOrder(candidates, options, requestId, error.code);
     }
   }
 
@@ -72,14 +82,12 @@ export class Remote implements Selvedge {
   }
 
   on<K extends keyof Events>(event: K, listener: (detail: Events[K]) => void): () => void {
-    const listeners = this.#listeners[event];
-    listeners.add(listener);
-    return () => listeners.delete(listener);
+    return this.#events.on(event, listener);
   }
 
   async close(): Promise<void> {
+    if (this.#lost) return;
     await this.#call('close', []);
-    this.#worker.terminate();
     this.#lose('it was closed');
   }
 
@@ -87,33 +95,57 @@ export class Remote implements Selvedge {
     signal?.throwIfAborted();
     if (this.#lost) throw this.#lost;
     const id = this.#calls++;
+    try {
+      this.#worker.postMessage({ id, method, args } satisfies Call);
+    } catch (cause) {
+      throw new SelvedgeError('invalid-value', `this cannot be sent to the worker: ${String(cause)}`, { cause });
+    }
+    let abort: (() => void) | undefined;
     const answer = new Promise<T>((resolve, reject) => {
       this.#open.set(id, { resolve, reject });
-      signal?.addEventListener('abort', () => reject(signal.reason), { once: true });
+      abort = () => reject(signal?.reason);
+      signal?.addEventListener('abort', abort);
     });
-    this.#worker.postMessage({ id, method, args } satisfies Call);
-    return answer.finally(() => this.#open.delete(id));
+    // Loading takes as long as the network does; everything else is a moment's work.
+    const stopWaiting = method === 'load' ? undefined : this.#wait();
+    try {
+      return await answer;
+    } finally {
+      this.#open.delete(id);
+      stopWaiting?.();
+      if (abort) signal?.removeEventListener('abort', abort);
+    }
+  }
+
+  /** Gives the worker up unless what is returned is called in time. */
+  #wait(): () => void {
+    let timer = setTimeout(() => {
+      timer = setTimeout(() => this.#lose('it does not answer'), GRACE);
+    }, PATIENCE);
+    return () => clearTimeout(timer);
   }
 
   #receive(answer: Answer): void {
     if ('event' in answer) {
-      this.#emit(answer.event, answer.detail as never);
+      const { error } = answer.detail as { readonly error?: PlainError | null };
+      this.#events.emit(answer.event, { ...answer.detail, ...(error && { error: revived(error) }) } as never);
       return;
     }
     const open = this.#open.get(answer.id);
-    if ('error' in answer) open?.reject(new SelvedgeError(answer.error.code, answer.error.message));
+    if ('error' in answer) open?.reject(revived(answer.error));
     else open?.resolve(answer.value as never);
   }
 
   #lose(why: string): void {
+    this.#worker.terminate();
     this.#lost = new SelvedgeError('worker-lost', `the worker of the engine is gone: ${why}`);
     for (const { reject } of this.#open.values()) reject(this.#lost);
     this.#open.clear();
   }
+}
 
-  #emit<K extends keyof Events>(event: K, detail: Events[K]): void {
-    for (const listener of this.#listeners[event]) queueMicrotask(() => listener(detail));
-  }
+function revived({ code, message }: PlainError): SelvedgeError {
+  return new SelvedgeError(code, message);
 }
 
 /** Addresses mean something else in a worker: they go there complete, and a URL cannot be sent at all. */

@@ -11,6 +11,8 @@ const VERSION = 1;
 const STATES = 'states';
 /** States beyond this many users go, the least recently written first. */
 const MAX_USERS = 8;
+/** How long the database may take to open, milliseconds: some browsers never answer. */
+const OPEN_PATIENCE = 2_000;
 /** A state is a few kilobytes; what is larger is none of ours. */
 const MAX_STATE_BYTES = 1 << 20;
 
@@ -44,8 +46,20 @@ export class StateStore {
   static async open(user: string, changed: (revision: number) => void): Promise<StateStore> {
     const request = indexedDB.open(DATABASE, VERSION);
     request.onupgradeneeded = () => request.result.createObjectStore(STATES).createIndex('written', 'written');
-    request.onblocked = () => undefined;
-    return new StateStore(await done(request), user, changed);
+    const opened = done(request);
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const late = new Promise<never>((_, reject) => {
+      timer = setTimeout(() => reject(new Error('IndexedDB does not open')), OPEN_PATIENCE);
+    });
+    try {
+      return new StateStore(await Promise.race([opened, late]), user, changed);
+    } catch (error) {
+      // Nobody needs it any more when it opens after all.
+      opened.then((database) => database.close(), () => undefined);
+      throw error;
+    } finally {
+      clearTimeout(timer);
+    }
   }
 
   async read(): Promise<Stored | undefined> {

@@ -2,8 +2,8 @@
 import { Client } from './client.js';
 import { SelvedgeError } from './errors.js';
 import { modules } from './modules.browser.js';
-import type { Answer, Call } from './remote.js';
-import type { Events, LoadOptions } from './types.js';
+import type { Answer, Call, PlainError } from './remote.js';
+import type { LoadOptions } from './types.js';
 
 let client: Client | undefined;
 const post = (answer: Answer): void => self.postMessage(answer);
@@ -13,7 +13,7 @@ self.onmessage = async ({ data: { id, method, args } }: MessageEvent<Call>) => {
     if (method === 'load') {
       client = await Client.load(args[0] as LoadOptions, modules);
       for (const event of ['update', 'fallback'] as const) {
-        client.on(event, (detail) => post({ event, detail: sendable(detail) }));
+        client.on(event, (detail) => post({ event, detail: 'error' in detail ? { ...detail, error: plain(detail.error) } : detail }));
       }
       post({ id, value: undefined });
     } else {
@@ -21,12 +21,11 @@ self.onmessage = async ({ data: { id, method, args } }: MessageEvent<Call>) => {
       post({ id, value: await call?.apply(client, [...args]) });
     }
   } catch (error) {
-    const code = error instanceof SelvedgeError ? error.code : 'invalid-argument';
-    post({ id, error: { code, message: error instanceof Error ? error.message : String(error) } });
+    post({ id, error: plain(error) ?? { code: 'invalid-argument', message: String(error) } });
   }
 };
 
-/** Errors lose their class and code on the way; the reason says enough. */
-function sendable<T extends Events[keyof Events]>(detail: T): T {
-  return 'error' in detail ? { ...detail, error: null } : detail;
+/** Errors lose their class and code on the way. */
+function plain(error: unknown): PlainError | null {
+  return error instanceof SelvedgeError ? { code: error.code, message: error.message } : null;
 }

@@ -1,0 +1,24 @@
+/** Rules and draws in words. */
+import type { RankedItem, Rule } from 'selvedge';
+
+import type { Policy } from './shop.js';
+
+const WORDS: Readonly<Record<Rule, string>> = {
+  pinned: 'Pinned',
+  diversity: 'Diversity',
+  'at-most': 'Cap',
+  explored: 'Explored',
+};
+
+export function ruleWords({ rules, propensity }: RankedItem): string[] {
+  return rules.map((rule) => (rule === 'explored' ? `${WORDS[rule]}, p = ${probability(propensity)}` : WORDS[rule]));
+}
+
+/** What was drawn for the first place, and with which probability. */
+export function drawWords(first: RankedItem | undefined, { explore }: Policy, requestId: string): string {
+  if (explore === 'off' || !first) return 'Nothing is drawn: the same state gives the same order.';
+  const what = first.rules.includes('explored') ? 'an explored product' : 'the policy’s own choice';
+  return `First place: ${what}, which had the probability ${probability(first.propensity)}. Request ${requestId.slice(0, 8)}… seeds the draw.`;
+}
+
+const probability = (value: number): string => (value >= 0.01 ? value.toFixed(2) : value.toPrecision(1));
