@@ -40,7 +40,8 @@ pub(crate) fn run(workspace: &Path, steps: &mut Steps) -> Result<()> {
     steps.step("conformance", || conformance::run(workspace, None))?;
     steps.step("worker in workerd", || npm::test(workspace, "edge/worker/tests"))?;
     steps.step("npm package in Node and Chromium", || npm::test(workspace, "www/sdk/test"))?;
-    steps.step("storefront page in Chromium", || npm::test(workspace, "www/demo/test"))
+    steps.step("storefront page in Chromium", || npm::test(workspace, "www/demo/test"))?;
+    steps.step("guides", || npm::test(workspace, "docs/guide/test"))
 }
 
 /// The whole chain on a few made-up households; its figures are the same every time, and those of bytes and fuel have

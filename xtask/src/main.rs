@@ -3,6 +3,7 @@
 //! No product logic lives here. A task says what it installs and where, does nothing twice, and fails with a sentence
 //! that says what to do.
 
+mod bench;
 mod binaryen;
 mod bindgen;
 mod cache;
@@ -100,9 +101,9 @@ enum Task {
     },
     /// Compare the off-policy estimators with Open Bandit Pipeline's on its sample logs (both come from PyPI)
     Obp,
-    /// Build the guest and run the benchmarks
+    /// Run the benchmarks of the decision, or with the word `faces` those of Worker, browser and Node
     Bench {
-        /// Passed on to criterion: a filter, --save-baseline NAME, ...
+        /// Passed on to criterion: a filter, --save-baseline NAME, ...; or `faces [--quick] [--json FILE]`
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
@@ -212,12 +213,7 @@ fn perform(task: Task, steps: &mut Steps) -> Result<()> {
         }
         Task::Bench { arguments } => {
             let toolchain = steps.step("setup", setup::run)?;
-            steps.step("guest", || guest::build(workspace, &toolchain))?;
-            steps.step("bench", || {
-                let mut cargo = process::cargo();
-                cargo.current_dir(workspace).args(["bench", "--package", "selvedge-benches", "--benches", "--"]);
-                process::run(cargo.args(&arguments), "read the message above")
-            })?;
+            bench::run(workspace, &toolchain, &arguments, steps)?;
         }
         Task::Gates { figures, source } => {
             gates::Gates::read(workspace)?.check(source, &gates::read_figures(&figures)?)?;

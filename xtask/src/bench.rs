@@ -1,0 +1,56 @@
+//! Benchmarks: the decision in native code by criterion, and the faces that live in JavaScript hosts.
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use anyhow::Result;
+
+use crate::say::Steps;
+use crate::toolchain::WasmToolchain;
+use crate::{guest, npm, process};
+
+/// The word that stands for the faces where a filter of criterion's may stand.
+const FACES: &str = "faces";
+/// Where `benches/faces/grocer.mjs` reads its world.
+const WORLD: &str = "target/faces/world";
+/// Size of that world: trees of its model, and the most candidates that are ranked, the engine's limit.
+const TREES: &str = "300";
+const CANDIDATES: &str = "2000";
+
+/// Runs the benchmarks that `arguments` name.
+pub(crate) fn run(
+    workspace: &Path,
+    toolchain: &WasmToolchain,
+    arguments: &[OsString],
+    steps: &mut Steps,
+) -> Result<()> {
+    match arguments.split_first() {
+        Some((first, rest)) if first == FACES => faces(workspace, toolchain, rest, steps),
+        _ => {
+            steps.step("guest", || guest::build(workspace, toolchain))?;
+            steps.step("bench", || {
+                let mut cargo = process::cargo();
+                cargo.current_dir(workspace).args(["bench", "--package", "selvedge-benches", "--benches", "--"]);
+                process::run(cargo.args(arguments), "read the message above")
+            })
+        }
+    }
+}
+
+/// The Worker in workerd, the package in Chromium and Node.
+fn faces(workspace: &Path, toolchain: &WasmToolchain, arguments: &[OsString], steps: &mut Steps) -> Result<()> {
+    crate::web(workspace, toolchain, steps)?;
+    steps.step("world", || {
+        let mut world = process::cargo();
+        world.current_dir(workspace).args(["run", "--quiet", "--package", "selvedge-benches", "--example", "world"]);
+        process::run(world.args(["--", TREES, CANDIDATES, WORLD]), "read the message above")?;
+        // The command line makes the bundles that the faults are about.
+        let mut command = process::cargo();
+        command.current_dir(workspace).args(["build", "--quiet", "--package", "selvedge-cli"]);
+        process::run(&mut command, "read the message above")
+    })?;
+    steps.step("faces", || {
+        let mut node = npm::node(workspace, ["benches/faces/run.mjs"])?;
+        process::run(node.args(arguments), "read the message above")
+    })
+}
