@@ -38,7 +38,7 @@ class Place {
       PATH: `${join(root, 'bin')}:${process.env.PATH}`,
       CHECKOUT: checkout,
       SELVEDGE_GUEST: join(checkout, 'target/guest/selvedge-guest.wasm'),
-      // Tools talk as they do to a script, keep what they write in here, and ask nobody.
+      // Tools talk as they do to a script, keep what they write in here, and report nothing.
       NO_COLOR: '1',
       FORCE_COLOR: '0',
       CI: '1',

@@ -1,5 +1,6 @@
 // Every guide, followed from its first block to its last.
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -12,6 +13,7 @@ const guides = readdirSync(directory).filter((name) => name.endsWith('.md')).sor
 let place;
 
 before(async () => {
+  assert.equal(spawnSync('curl', ['--version']).status, 0, 'the guides need curl (Debian: apt-get install curl)');
   place = await makePlace();
 });
 

@@ -23,7 +23,7 @@ export function readGuide(path) {
 /** The steps of a guide, and the guide in whose directory it goes on, if any. */
 export function stepsOf(markdown, name) {
   const lines = markdown.split('\n');
-  const guide = { name, goesOn: undefined, steps: [] };
+  const guide = { goesOn: undefined, steps: [] };
   let prose = '';
   for (let at = 0; at < lines.length; at++) {
     const fence = FENCE.exec(lines[at]);
