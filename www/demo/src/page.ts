@@ -167,9 +167,11 @@ class Storefront {
 
   async #show(said: string): Promise<void> {
     this.#feed.show(this.#isFlyer ? this.#flyerEntries() : this.#rankedEntries());
-    one('#order-name').textContent = this.#isFlyer || !this.#slate.isPersonalized ? 'as it is printed' : 'in your order';
+    const isOwn = !this.#isFlyer && this.#slate.isPersonalized;
+    one('#order-name').textContent = isOwn ? 'in your order' : 'as it is printed';
+    one('#feed').ariaLabel = isOwn ? 'Products, best first' : 'Products, as the flyer has them';
     if (said) one('#said').textContent = said;
-    one('#drawn').textContent = drawWords(this.#slate.items[0], this.#policy, this.#requestId);
+    one('#drawn').textContent = drawWords(this.#slate.items, this.#policy, this.#requestId);
     this.#writeLook(said);
     this.#writeBasket();
     this.#writeAsked();

@@ -47,7 +47,7 @@ export class Ranker {
       return new Ranker(engine, now, feed, till.problem);
     } catch (error) {
       const why = error instanceof SelvedgeError ? error.message : String(error);
-      return new Ranker(undefined, now, feed, `The products are in the order of the flyer: ${why}.`);
+      return new Ranker(undefined, now, feed, `The products are in the order of the flyer: ${why}. A reload tries again.`);
     }
   }
 

@@ -254,6 +254,12 @@ test('exploration draws the first place only, marks it, and gives its probabilit
     await settled(page);
     const [first, ...rest] = await order(page);
     assert.deepEqual(rest, plain.filter((id) => id !== first).slice(0, rest.length), 'the other places are as before');
+    await tile(page, rest[0]).locator('.name').click();
+    await settled(page);
+    await press(page, '#look-pin');
+    await page.keyboard.press('Escape');
+    const free = await page.locator('#drawn').textContent();
+    assert.match(free, new RegExp(`probability (0\\.80|${probability})\\.`), 'a pinned place is not drawn');
     await choose(page, 'explore', 'softmax');
     assert.match(await text(page, '#drawn'), /which had the probability 0\.\d+/);
   });
@@ -369,7 +375,7 @@ test('axe finds nothing serious, light and dark, wide and narrow', async () => {
   }
 });
 
-test('the keyboard alone opens, adds and closes, and never loses its place', async () => {
+test('the keyboard alone opens, adds and closes, and is back where it was', async () => {
   await onPage(async (page) => {
     const focused = () => page.evaluate(() => {
       const { activeElement: at } = document;
@@ -387,12 +393,33 @@ test('the keyboard alone opens, adds and closes, and never loses its place', asy
     assert.match(await text(page, '#basket'), /^1 item, \$/);
     await page.keyboard.press('Escape');
     assert.equal(await page.locator('#look').evaluate((dialog) => dialog.open), false);
-    const second = (await order(page))[1];
-    await tile(page, second).locator('.add').focus();
+    assert.deepEqual(await focused(), (await order(page)).includes(id) ? ['name', id] : ['feed', null]);
+  });
+});
+
+test('whatever moves under the focus, the focus goes along', async () => {
+  await onPage(async (page) => {
+    const focused = () => page.evaluate(() => [document.activeElement.className, document.activeElement.closest('.tile')?.dataset.id ?? null]);
+    // A switch that is turned by itself, as another tab would: nobody takes the focus there.
+    const turn = async () => {
+      await page.evaluate(() => document.querySelector('#diversity').click());
+      await settled(page);
+    };
+    const plain = await order(page);
+    await turn();
+    const diverse = await order(page);
+    await turn();
+    const riser = diverse.find((id, at) => plain.indexOf(id) > at);
+    await tile(page, riser).locator('.name').focus();
+    await turn();
+    assert.deepEqual(await order(page), diverse);
+    assert.deepEqual(await focused(), ['name', riser]);
     await page.keyboard.press('Enter');
     await settled(page);
-    const isShown = (await order(page)).includes(second);
-    assert.deepEqual(await focused(), isShown ? ['add', second] : ['feed', null], 'the focus goes along');
+    await page.locator('#look-hide').press('Enter');
+    await settled(page);
+    assert.equal((await order(page)).includes(riser), false);
+    assert.deepEqual(await focused(), ['feed', null], 'of what has gone, the list takes the focus over');
   });
 });
 
