@@ -9,6 +9,9 @@ use crate::gates::{Gates, Source, read_figures};
 use crate::say::Steps;
 use crate::{conformance, guest, npm, obp, process, rules, setup, size};
 
+/// proptest's variable for the seed of all property tests.
+const PROPERTY_SEED: &str = "PROPTEST_RNG_SEED";
+
 /// Sets up, builds the guest, and checks everything; stops at the first step that fails.
 pub(crate) fn run(workspace: &Path, steps: &mut Steps) -> Result<()> {
     let toolchain = steps.step("setup", setup::run_for_checks)?;
@@ -24,11 +27,16 @@ pub(crate) fn run(workspace: &Path, steps: &mut Steps) -> Result<()> {
     })?;
     steps.step("tests", || {
         let hint = "read the first failure above";
-        if process::ask(process::cargo().args(["nextest", "--version"])).is_some() {
-            process::run(&mut cargo(workspace, &["nextest", "run", "--workspace"]), hint)
+        let mut tests = if process::ask(process::cargo().args(["nextest", "--version"])).is_some() {
+            cargo(workspace, &["nextest", "run", "--workspace", "--no-fail-fast"])
         } else {
-            process::run(&mut cargo(workspace, &["test", "--workspace", "--lib", "--bins", "--tests"]), hint)
+            cargo(workspace, &["test", "--workspace", "--lib", "--bins", "--tests", "--no-fail-fast"])
+        };
+        // The same samples for every run of a commit: what breaks then is what changed. Other seeds are tried by hand.
+        if std::env::var_os(PROPERTY_SEED).is_none() {
+            tests.env(PROPERTY_SEED, "1");
         }
+        process::run(&mut tests, hint)
     })?;
     steps.step("doc-tests", || {
         process::run(&mut cargo(workspace, &["test", "--workspace", "--doc"]), "read the first failure above")
