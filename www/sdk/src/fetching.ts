@@ -17,15 +17,15 @@ export interface Copy {
 
 export class Fetcher {
   readonly traffic: Traffic = { requests: 0, bytes: 0 };
-  readonly #cache: Promise<Cache | undefined>;
+  readonly #keep: boolean;
 
   constructor(keep: boolean) {
-    this.#cache = keep ? open() : Promise.resolve(undefined);
+    this.#keep = keep;
   }
 
   /** The cached copy, or one from the network. */
   async get(address: string | URL, signal?: AbortSignal): Promise<Copy> {
-    const cached = await (await this.#cache)?.match(address).catch(() => undefined);
+    const cached = await this.kept(address);
     if (cached) return { bytes: new Uint8Array(await cached.arrayBuffer()), cached: true };
     const bytes = await this.fetch(address, signal);
     return { bytes, cached: false };
@@ -48,23 +48,30 @@ export class Fetcher {
     return bytes;
   }
 
+  /** The cached copy. */
+  async kept(address: string | URL): Promise<Response | undefined> {
+    // One question to the browser's storage; to open the cache first would be two.
+    return this.#ask((storage) => storage.match(address, { cacheName: CACHE }));
+  }
+
   /** Keeps a good copy. A full or denied cache costs the next visit a request and nothing else. */
-  async keep(address: string | URL, bytes: Uint8Array): Promise<void> {
-    const headers = { 'content-type': 'application/octet-stream', 'content-length': String(bytes.length) };
-    await (await this.#cache)?.put(address, new Response(bytes as BodyInit, { headers })).catch(() => undefined);
+  async keep(address: string | URL, bytes: Uint8Array, type = 'application/octet-stream'): Promise<void> {
+    const headers = { 'content-type': type, 'content-length': String(bytes.length) };
+    const response = new Response(bytes as BodyInit, { headers });
+    await this.#ask(async (storage) => (await storage.open(CACHE)).put(address, response));
   }
 
   /** Drops a copy that proved to be bad. */
   async drop(address: string | URL): Promise<void> {
-    await (await this.#cache)?.delete(address).catch(() => undefined);
+    await this.#ask(async (storage) => (await storage.open(CACHE)).delete(address));
   }
-}
 
-async function open(): Promise<Cache | undefined> {
-  try {
-    return await caches.open(CACHE);
-  } catch {
-    // Not there, or denied: then the very name throws.
-    return undefined;
+  async #ask<T>(question: (storage: CacheStorage) => Promise<T>): Promise<T | undefined> {
+    try {
+      return this.#keep ? await question(caches) : undefined;
+    } catch {
+      // Not there, full, or denied: then the very name throws.
+      return undefined;
+    }
   }
 }

@@ -29,17 +29,26 @@ export function hasSimd(): boolean {
 /** Compiles a module once; every engine gets an instance, and so a memory, of its own. */
 export async function compile(source: ModuleSource, fetcher: Fetcher, signal?: AbortSignal): Promise<WebAssembly.Module> {
   if (source instanceof WebAssembly.Module) return source;
-  const isAddress = typeof source === 'string' || source instanceof URL;
-  const copy = isAddress ? await fetcher.get(source, signal) : { bytes: source, cached: true };
-  try {
-    const module = await WebAssembly.compile(copy.bytes as BufferSource);
-    if (isAddress && !copy.cached) await fetcher.keep(source, copy.bytes);
-    return module;
-  } catch (cause) {
-    if (isAddress && copy.cached) {
+  if (typeof source !== 'string' && !(source instanceof URL)) return compileBytes(source);
+  const kept = await fetcher.kept(source);
+  if (kept) {
+    try {
+      // Compiled off the page's thread while it is read.
+      return await WebAssembly.compileStreaming(kept);
+    } catch {
       await fetcher.drop(source);
-      return compile(await fetcher.fetch(source, signal), fetcher);
     }
+  }
+  const bytes = await fetcher.fetch(source, signal);
+  const module = await compileBytes(bytes);
+  await fetcher.keep(source, bytes, 'application/wasm');
+  return module;
+}
+
+async function compileBytes(bytes: BufferSource | Uint8Array): Promise<WebAssembly.Module> {
+  try {
+    return await WebAssembly.compile(bytes as BufferSource);
+  } catch (cause) {
     const hint = "a Content-Security-Policy needs 'wasm-unsafe-eval' in script-src";
     throw new SelvedgeError('module-refused', `the WebAssembly module was refused (${String(cause)}); ${hint}`, { cause });
   }
