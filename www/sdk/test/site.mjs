@@ -11,14 +11,15 @@ const TYPES = { js: 'text/javascript', wasm: 'application/wasm', html: 'text/htm
 /** The strictest policy under which WebAssembly runs. */
 const POLICY = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; connect-src 'self'; worker-src 'self'";
 
-/** Serves the package, and what `files` holds by path; counts requests. */
-export async function startSite(files) {
+/** Serves the package with these headers, and what `files` holds by path; counts requests. */
+export async function startSite(files, headers = {}) {
   const requests = [];
   const server = createServer((request, response) => {
     const path = new URL(request.url, 'http://site').pathname;
     requests.push(path);
     let body = files[path];
-    if (body === undefined && path.startsWith('/dist/')) {
+    const isOurs = body === undefined && path.startsWith('/dist/');
+    if (isOurs) {
       try {
         body = readFileSync(dist + path.slice('/dist/'.length));
       } catch {
@@ -26,7 +27,8 @@ export async function startSite(files) {
       }
     }
     const type = TYPES[path.split('.').pop()] ?? (path.includes('.') ? 'application/octet-stream' : 'text/html');
-    response.writeHead(body === undefined ? 404 : 200, { 'content-type': type, 'content-security-policy': POLICY });
+    const ours = isOurs ? headers : {};
+    response.writeHead(body === undefined ? 404 : 200, { ...ours, 'content-type': type, 'content-security-policy': POLICY });
     response.end(body);
   });
   await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
