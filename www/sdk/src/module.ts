@@ -45,7 +45,7 @@ export async function compile(source: ModuleSource, fetcher: Fetcher, signal?: A
   return module;
 }
 
-async function compileBytes(bytes: BufferSource | Uint8Array): Promise<WebAssembly.Module> {
+async function compileBytes(bytes: Uint8Array): Promise<WebAssembly.Module> {
   try {
     return await WebAssembly.compile(bytes as BufferSource);
   } catch (cause) {

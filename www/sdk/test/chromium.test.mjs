@@ -115,6 +115,33 @@ test('a bad copy in the cache is fetched again', async () => {
   });
 });
 
+for (const [what, type, isWhole] of [
+  ['noise', 'application/wasm', false],
+  ['of a type that no browser compiles', 'application/octet-stream', true],
+]) {
+  test(`a module in the cache that is ${what} is fetched again, once`, async () => {
+    await onPage(async (page) => {
+      await page.evaluate(rank, { bundle: '/bundle.svb' });
+      const address = await page.evaluate(
+        async ([type, isWhole]) => {
+          const cache = await caches.open('selvedge-1');
+          const { url } = (await cache.keys()).find(({ url }) => url.endsWith('.wasm'));
+          const body = isWhole ? await (await cache.match(url)).arrayBuffer() : 'noise';
+          await cache.put(url, new Response(body, { headers: { 'content-type': type } }));
+          return new URL(url).pathname;
+        },
+        [type, isWhole],
+      );
+      const fetched = () => site.requests.filter((path) => path === address).length;
+      const before = fetched();
+      for (let visit = 0; visit < 2; visit++) {
+        assert.deepEqual((await page.evaluate(rank, { bundle: '/bundle.svb' })).ids, ['b', 'a']);
+      }
+      assert.equal(fetched(), before + 1);
+    });
+  });
+}
+
 test('tabs agree, and no event is lost', async () => {
   const context = await browser.newContext();
   const pages = [await context.newPage(), await context.newPage()];
