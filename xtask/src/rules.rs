@@ -15,7 +15,7 @@ use crate::{process, say};
 
 /// The arrows of ARCHITECTURE.md: a crate and what it may depend on. What is reached through an allowed arrow may also
 /// be named directly.
-const ARROWS: [(&str, &[&str]); 14] = [
+const ARROWS: [(&str, &[&str]); 17] = [
     ("selvedge-format", &[]),
     ("selvedge-engine", &["selvedge-format"]),
     ("selvedge-wire", &["selvedge-engine"]),
@@ -27,7 +27,10 @@ const ARROWS: [(&str, &[&str]); 14] = [
     ("selvedge-compile", &["selvedge-spec", "selvedge-engine"]),
     ("selvedge-train", &["selvedge-spec", "selvedge-wire"]),
     ("selvedge-runner", &["selvedge-format"]), // the guest module reaches it as bytes
-    ("selvedge-cli", &["selvedge-compile", "selvedge-train", "selvedge-runner", "selvedge-wire"]),
+    ("selvedge-follow", &["selvedge-format"]),
+    ("selvedge-sync", &["selvedge-follow", "selvedge-wire"]),
+    ("selvedge-chaos", &["selvedge-sync", "selvedge-compile"]),
+    ("selvedge-cli", &["selvedge-compile", "selvedge-train", "selvedge-runner", "selvedge-sync"]),
     ("selvedge-benches", &["selvedge-wire"]),
     ("xtask", &[]),
 ];

@@ -49,6 +49,22 @@ pub enum Kind {
     SharedState = 2,
 }
 
+impl Kind {
+    /// What the header of `container` says that it holds. Nothing else is checked.
+    ///
+    /// # Errors
+    /// The bytes are shorter than that, or say a kind that is not known.
+    pub fn of(container: &[u8]) -> Result<Self, DecodeError> {
+        let mut header = Reader::new(container, PLACE);
+        header.take(10)?;
+        match header.u16()? {
+            1 => Ok(Self::Bundle),
+            2 => Ok(Self::SharedState),
+            _ => Err(DecodeError::invalid(PLACE, 10)),
+        }
+    }
+}
+
 /// Names a section within its kind of container.
 pub type Tag = u32;
 

@@ -10,6 +10,7 @@
 //! | UserState | [`state`] | `docs/format/user-state.md` |
 //! | Request, Decision | [`message`], [`request`], [`decision`] | `docs/format/request.md`, `docs/format/decision.md` |
 //! | DecisionRecord | [`record`] | `docs/format/decision-record.md` |
+//! | ChannelHead, Delta | [`head`], [`delta`] | `docs/format/channel-head.md`, `docs/format/delta.md` |
 //!
 //! The idea of a compiled artefact that is validated once and then read in place is regex-automata's `wire` module;
 //! the section table is that of object files.
@@ -24,9 +25,11 @@ extern crate alloc;
 mod aligned;
 pub mod container;
 pub mod decision;
+pub mod delta;
 mod error;
 pub mod explore;
 mod hash;
+pub mod head;
 pub mod message;
 pub mod meta;
 pub mod model;

@@ -1,0 +1,2 @@
+//! Follows a channel.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! The thin host.
+#![forbid(unsafe_code)]
