@@ -20,6 +20,8 @@ fn main() -> std::io::Result<()> {
         ("request", request),
         ("decision", decision),
         ("record", record),
+        ("head", sample::head()),
+        ("delta", sample::delta()),
     ];
     let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../edge/format/tests");
     for (target, bytes) in samples {

@@ -3,7 +3,7 @@
 
 use selvedge_engine::state::{Event, ItemKeys, UserState};
 use selvedge_format::container::{ContainerBuilder, Kind};
-use selvedge_format::key;
+use selvedge_format::head::{BlobV1, GuardV1, HeadV1, PriceV1, RolloutV1};
 use selvedge_format::model::{self, LEAF, Link, ModelKindV1, ModelV1, ModelsV1, StageV1, TreeNode, TreeNodes};
 use selvedge_format::policy::{self, AtMostV1, DiversityV1, ExcludeV1, PolicyV1};
 use selvedge_format::program::{
@@ -11,6 +11,7 @@ use selvedge_format::program::{
     Scope, TableRef, TableV1, TimePart, TokensOf, TransformV1, column_id, field_id, table_id,
 };
 use selvedge_format::shared::{FieldValues, SharedParts, TableParts};
+use selvedge_format::{delta, key};
 use selvedge_wire::{RequestBuilder, Values};
 
 const NOW_MS: i64 = 1_700_000_000_000;
@@ -173,4 +174,38 @@ pub fn request(state: &[u8]) -> Vec<u8> {
         .column(Scope::Item, "since", Values::Times(&[0, NOW_MS, i64::MIN, 1, 2]))
         .column(Scope::Context, "query", Values::Tokens(&[words]))
         .build()
+}
+
+/// A head that uses every part of its format.
+///
+/// # Panics
+/// Never: its values are valid.
+#[must_use]
+pub fn head() -> Vec<u8> {
+    let blob = |first| BlobV1 { id: [first; 32], size: 1000 };
+    let head = HeadV1 {
+        channel: "shop".into(),
+        sequence: 300,
+        issued_ms: NOW_MS,
+        not_before_ms: NOW_MS,
+        not_after_ms: NOW_MS + 1,
+        bundle: blob(1),
+        shared: Some(blob(2)),
+        rollout: Some(RolloutV1 { bundle: blob(3), shared: None, share: 500, salt: 7 }),
+        prices: vec![PriceV1 { budget: "autumn".into(), price_micros: 1_000_000 }],
+        guard: Some(GuardV1 { max_fallback_share: 200, min_decisions: 500 }),
+        killed: false,
+    };
+    head.unsigned([1; 8]).expect("a valid head").sign(&[2; 64])
+}
+
+/// From the sample bundle to itself with its last bytes changed.
+///
+/// # Panics
+/// Never: both are containers.
+#[must_use]
+pub fn delta() -> Vec<u8> {
+    let base = bundle();
+    let other = ContainerBuilder::new(Kind::Bundle).optional(9, 1, base[64..].to_vec()).build();
+    delta::encode(&base, &other).expect("both are containers")
 }

@@ -318,7 +318,8 @@ mod tests {
 
     #[test]
     fn values_that_the_page_forbids_are_neither_written_nor_read() {
-        let changes: [(&str, fn(&mut HeadV1)); 12] = [
+        type Change = fn(&mut HeadV1);
+        let changes: [(&str, Change); 12] = [
             ("channel head: channel", |head| head.channel.clear()),
             ("channel head: channel", |head| head.channel = "../shop".into()),
             ("channel head: channel", |head| head.channel = "a".repeat(MAX_CHANNEL + 1)),

@@ -5,7 +5,9 @@ use std::ops::Range;
 
 use selvedge_format::container::{Container, ContainerBuilder, Kind};
 use selvedge_format::decision::{self, DecisionParts, DecisionStatus, DecisionView};
+use selvedge_format::delta;
 use selvedge_format::explore::{self, ExploreV1};
+use selvedge_format::head::{self, HeadV1, HeadView};
 use selvedge_format::message::{BlockHeader, MessageView, MessageWriter};
 use selvedge_format::meta::{self, MetaV1};
 use selvedge_format::model::{self, LinearWeights, ModelKindV1, ModelsV1, TreeNode, TreeNodes};
@@ -65,6 +67,8 @@ pub(crate) fn every_parser_survives(bytes: &[u8]) {
     one::<Request>(bytes);
     one::<Decision>(bytes);
     one::<Log>(bytes);
+    one::<Head>(bytes);
+    one::<Delta>(bytes);
     every_section_survives(bytes);
 }
 
@@ -655,5 +659,58 @@ impl Content for Log {
         let end = 24_usize.saturating_add(length(8) as usize).saturating_add(length(12) as usize);
         let checksum = bytes.get(24..end).map_or(0, key);
         put(bytes, 16..24, checksum.to_le_bytes());
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Head {
+    pub(crate) key: head::KeyId,
+    pub(crate) signature: head::Signature,
+    pub(crate) head: HeadV1,
+}
+
+impl Content for Head {
+    const NAME: &'static str = "head";
+    const ONE_FORM: bool = true;
+
+    fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let HeadView { key, signature, head, .. } = HeadView::parse(bytes)?;
+        Ok(Self { key, signature, head })
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        self.head.unsigned(self.key).expect("a valid head").sign(&self.signature)
+    }
+
+    fn seal(bytes: &mut [u8]) {
+        if let Some(length) = bytes.len().checked_sub(head::HEADER_LEN) {
+            put(bytes, 10..12, (length as u16).to_le_bytes());
+        }
+    }
+}
+
+/// A delta on top of the sample bundle. What it holds shows only when it is applied, so its bytes are its content.
+#[derive(Clone, Debug)]
+pub(crate) struct Delta(pub(crate) Vec<u8>);
+
+impl Content for Delta {
+    const NAME: &'static str = "delta";
+    const ONE_FORM: bool = true;
+
+    fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        const LIMIT: usize = 1 << 20;
+        let base = crate::sample::bundle().encode();
+        let target = delta::apply_unchecked(bytes, &base, LIMIT)?;
+        assert_eq!(target.len() as u64, delta::header(bytes)?.target_len);
+        Ok(Self(bytes.to_vec()))
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        self.0.clone()
+    }
+
+    fn seal(bytes: &mut [u8]) {
+        let base = crate::sample::bundle().encode();
+        put(bytes, 16..24, (base.len() as u64).to_le_bytes());
     }
 }

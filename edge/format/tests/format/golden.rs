@@ -5,29 +5,33 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use selvedge_format::container::{self, verify_id};
-use selvedge_format::{decision, record, request, state};
+use selvedge_format::{decision, delta, head, record, request, state};
 
-use crate::content::{Bundle, Content, Decision, Log, Request, Shared, State, text};
+use crate::content::{Bundle, Content, Decision, Delta, Head, Log, Request, Shared, State, text};
 use crate::sample;
 
 /// Versions that were released, oldest first. A version is added when its golden file is, and never removed.
-const RELEASED: [(&str, &[u16]); 6] = [
+const RELEASED: [(&str, &[u16]); 8] = [
     (Bundle::NAME, &[1]),
     (Shared::NAME, &[1]),
     (State::NAME, &[1]),
     (Request::NAME, &[1]),
     (Decision::NAME, &[1]),
     (Log::NAME, &[1]),
+    (Head::NAME, &[1]),
+    (Delta::NAME, &[1]),
 ];
 
 /// Versions that are written today.
-const CURRENT: [(&str, u16); 6] = [
+const CURRENT: [(&str, u16); 8] = [
     (Bundle::NAME, container::VERSION),
     (Shared::NAME, container::VERSION),
     (State::NAME, state::VERSION),
     (Request::NAME, request::KIND.version),
     (Decision::NAME, decision::KIND.version),
     (Log::NAME, record::VERSION),
+    (Head::NAME, head::VERSION),
+    (Delta::NAME, delta::VERSION),
 ];
 
 fn directory() -> PathBuf {
@@ -100,6 +104,19 @@ fn the_golden_record_is_what_is_written_and_read() {
 }
 
 #[test]
+fn the_golden_head_is_what_is_written_and_read() {
+    is_written_to_the_byte::<Head>(&sample::head());
+}
+
+#[test]
+fn the_golden_delta_makes_its_target() {
+    is_written_to_the_byte::<Delta>(&sample::delta());
+    let delta = current::<Delta>();
+    let target = delta::apply(&delta, &sample::bundle().encode(), 1 << 20).unwrap();
+    assert_eq!(verify_id(&target).unwrap(), delta::header(&delta).unwrap().target);
+}
+
+#[test]
 fn every_released_version_has_a_golden_file_that_is_read() {
     fn is_read<C: Content>(version: u16) {
         let path = path(C::NAME, version);
@@ -117,6 +134,8 @@ fn every_released_version_has_a_golden_file_that_is_read() {
                 Request::NAME => is_read::<Request>(*version),
                 Decision::NAME => is_read::<Decision>(*version),
                 Log::NAME => is_read::<Log>(*version),
+                Head::NAME => is_read::<Head>(*version),
+                Delta::NAME => is_read::<Delta>(*version),
                 _ => panic!("{name}: no reader in this test"),
             }
         }

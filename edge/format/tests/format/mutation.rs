@@ -5,10 +5,10 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 
 use crate::content::{
-    Bundle, Content, Decision, Log, Request, Shared, State, accepted_bytes_have_a_canonical_form,
+    Bundle, Content, Decision, Delta, Head, Log, Request, Shared, State, accepted_bytes_have_a_canonical_form,
     every_parser_survives, every_section_survives,
 };
-use crate::strategy;
+use crate::{sample, strategy};
 
 #[derive(Clone, Debug)]
 enum Mutation {
@@ -116,6 +116,16 @@ proptest! {
     #[test]
     fn a_mutated_log_is_refused_or_canonical(content in strategy::log(), mutations in mutations()) {
         survives_mutation::<Log>(&content, &mutations);
+    }
+
+    #[test]
+    fn a_mutated_head_is_refused_or_canonical(content in strategy::head(), mutations in mutations()) {
+        survives_mutation::<Head>(&content, &mutations);
+    }
+
+    #[test]
+    fn a_mutated_delta_never_panics(mutations in mutations()) {
+        survives_mutation::<Delta>(&sample::delta(), &mutations);
     }
 
     #[test]

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use selvedge_format::decision::{ControlReason, DecisionStatus, FallbackReason};
 use selvedge_format::{
-    ErrorCode, container, decision, explore, message, meta, model, policy, program, record, request, shared, state,
+    ErrorCode, container, decision, delta, explore, head, message, meta, model, policy, program, record, request,
+    shared, state,
 };
 
 /// Names as the pages write them, and values in force.
@@ -79,6 +80,19 @@ fn constants() -> BTreeMap<&'static str, u64> {
         decision::rule::DIVERSITY,
         decision::rule::AT_MOST,
         decision::rule::EXPLORED,
+        delta::VERSION,
+        delta::HEADER_LEN,
+        delta::COPY,
+        delta::INSERT,
+        delta::ADD,
+        head::VERSION,
+        head::HEADER_LEN,
+        head::SIGNED_HEADER_LEN,
+        head::MAX_LEN,
+        head::MAX_CHANNEL,
+        head::MAX_PRICES,
+        head::MAX_BUDGET,
+        head::SHARE,
         record::VERSION,
         record::HEADER_LEN,
         record::FULL,

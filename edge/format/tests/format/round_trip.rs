@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use selvedge_format::AlignedBytes;
 use selvedge_format::shared::SharedState;
 
-use crate::content::{Bundle, Content, Decision, Log, Request, Shared, State, text};
+use crate::content::{Bundle, Content, Decision, Head, Log, Request, Shared, State, text};
 use crate::golden::current;
 use crate::strategy;
 
@@ -50,6 +50,11 @@ proptest! {
     #[test]
     fn a_log_is_read_as_it_was_written(content in strategy::log()) {
         round_trips::<Log>(&content)?;
+    }
+
+    #[test]
+    fn a_head_is_read_as_it_was_written(content in strategy::head()) {
+        round_trips::<Head>(&content)?;
     }
 }
 

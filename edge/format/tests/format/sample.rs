@@ -1,7 +1,7 @@
 //! One fixed content per format that uses everything the format has. The golden files hold its bytes.
 
 use selvedge_format::decision::{DecisionStatus, rule};
-use selvedge_format::key;
+use selvedge_format::head::{BlobV1, GuardV1, HeadV1, PriceV1, RolloutV1};
 use selvedge_format::meta::{FeatureName, MetaV1};
 use selvedge_format::model::{LEAF, Link, MISSING_LEFT, ModelKindV1, ModelV1, ModelsV1, StageV1, TreeNode};
 use selvedge_format::policy::{AtMostV1, DiversityV1, ExcludeV1, PolicyV1};
@@ -12,9 +12,11 @@ use selvedge_format::program::{
 use selvedge_format::record::Outcome;
 use selvedge_format::shared::{FieldValues, SharedParts, TableParts};
 use selvedge_format::state::{HistoryEntry, ProfileEntry, ProfileValue};
+use selvedge_format::{delta, key};
 
 use crate::content::{
-    Bundle, Content, Decision, Log, Part, Record, Request, RequestColumn, Section, Shared, Slot, State, Values, Weights,
+    Bundle, Content, Decision, Delta, Head, Log, Part, Record, Request, RequestColumn, Section, Shared, Slot, State,
+    Values, Weights,
 };
 
 /// 2017-12-03T10:15:00Z.
@@ -337,4 +339,39 @@ pub(crate) fn log() -> Log {
         Record::Full { request, decision },
         Record::Outcome(outcome),
     ])
+}
+
+pub(crate) fn head() -> Head {
+    let blob = |first, size| BlobV1 { id: [first; 32], size };
+    Head {
+        key: *b"key-name",
+        signature: [0x5a; 64],
+        head: HeadV1 {
+            channel: "shop.main".into(),
+            sequence: 300,
+            issued_ms: NOW_MS,
+            not_before_ms: NOW_MS - 3_600_000,
+            not_after_ms: NOW_MS + 86_400_000,
+            bundle: blob(1, 88_000),
+            shared: Some(blob(2, 1_500_000)),
+            rollout: Some(RolloutV1 { bundle: blob(3, 90_000), shared: Some(blob(4, 1_600_000)), share: 500, salt: 7 }),
+            prices: vec![
+                PriceV1 { budget: "autumn".into(), price_micros: 1_250_000 },
+                PriceV1 { budget: "winter".into(), price_micros: 0 },
+            ],
+            guard: Some(GuardV1 { max_fallback_share: 200, min_decisions: 500 }),
+            killed: false,
+        },
+    }
+}
+
+/// From the sample bundle to one of other weights, another seed and a longer name.
+pub(crate) fn delta() -> Delta {
+    let mut target = bundle();
+    if let Weights::Linear { weight, .. } = &mut target.weights[0] {
+        weight.iter_mut().step_by(5).for_each(|weight| *weight += 0.125);
+    }
+    target.meta.as_mut().unwrap().name = "flyer of the next week".into();
+    target.policy.slate_size += 1;
+    Delta(delta::encode(&bundle().encode(), &target.encode()).unwrap())
 }

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use selvedge_format::decision::{ControlReason, DecisionStatus, FallbackReason};
 use selvedge_format::explore::{ExploreKindV1, ExploreV1};
+use selvedge_format::head::{BlobV1, GuardV1, HeadV1, PriceV1, RolloutV1, SHARE};
 use selvedge_format::meta::{FeatureName, MetaV1};
 use selvedge_format::model::{self, Link, ModelKindV1, ModelV1, ModelsV1, StageV1, TreeNode};
 use selvedge_format::policy::{AtMostV1, DiversityV1, ExcludeV1, MAX_SLATE, PolicyV1};
@@ -18,7 +19,7 @@ use selvedge_format::shared::{FieldValues, SharedParts, TableParts};
 use selvedge_format::state::{FIRST_OPAQUE, HistoryEntry, ProfileEntry, ProfileValue};
 
 use crate::content::{
-    Bundle, Decision, Log, Part, Record, Request, RequestColumn, Section, Shared, Slot, State, Values, Weights,
+    Bundle, Decision, Head, Log, Part, Record, Request, RequestColumn, Section, Shared, Slot, State, Values, Weights,
 };
 
 /// Fields of every program: one for each kind of operand, at known positions.
@@ -434,4 +435,34 @@ pub(crate) fn log() -> impl Strategy<Value = Log> {
         },
     );
     vec(prop_oneof![full, digest, outcome], 0..4).prop_map(Log)
+}
+
+pub(crate) fn head() -> impl Strategy<Value = Head> {
+    let blob = || (any::<[u8; 32]>(), 64_u32..).prop_map(|(id, size)| BlobV1 { id, size });
+    let rollout = (blob(), proptest::option::of(blob()), 1..SHARE, any::<u64>());
+    let rollout = rollout.prop_map(|(bundle, shared, share, salt)| RolloutV1 { bundle, shared, share, salt });
+    let prices = btree_map("[a-z0-9._-]{1,64}", any::<u64>(), 0..5);
+    let guard = (0..=SHARE, 1_u32..);
+    let guard = guard.prop_map(|(max_fallback_share, min_decisions)| GuardV1 { max_fallback_share, min_decisions });
+    let times = (0..i64::MAX, 0..i64::MAX).prop_map(|(issued_ms, not_before_ms)| (issued_ms, not_before_ms));
+    let deployed = (blob(), proptest::option::of(blob()), proptest::option::of(rollout));
+    let signed = (any::<[u8; 8]>(), any::<[u8; 32]>(), any::<[u8; 32]>());
+    ("[a-z0-9._-]{1,64}", 1_u64.., times, deployed, (prices, proptest::option::of(guard), any::<bool>()), signed)
+        .prop_map(|(channel, sequence, times, deployed, (prices, guard, killed), (key, first, second))| Head {
+            key,
+            signature: [first, second].concat().try_into().unwrap(),
+            head: HeadV1 {
+                channel,
+                sequence,
+                issued_ms: times.0,
+                not_before_ms: times.1,
+                not_after_ms: times.1 + 1,
+                bundle: deployed.0,
+                shared: deployed.1,
+                rollout: deployed.2,
+                prices: prices.into_iter().map(|(budget, price_micros)| PriceV1 { budget, price_micros }).collect(),
+                guard,
+                killed,
+            },
+        })
 }
