@@ -7,6 +7,7 @@ use alloc::collections::BTreeMap;
 use alloc::vec;
 use alloc::vec::Vec;
 
+use selvedge_format::DecodeError;
 use selvedge_format::program::{By, Measure, ProgramV1, TableV1};
 use selvedge_format::shared::TableParts;
 
@@ -56,6 +57,47 @@ impl GlobalCounters {
         }
     }
 
+    /// The counters as bytes, for whoever counts to go on after a restart. Read by [`decode`](Self::decode) with the same
+    /// program; no format for others.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        bytes.extend_from_slice(&(self.tables.len() as u32).to_le_bytes());
+        for table in &self.tables {
+            table.total.write(&mut bytes);
+            bytes.extend_from_slice(&(table.rows.len() as u64).to_le_bytes());
+            for (key, row) in &table.rows {
+                bytes.extend_from_slice(&key.to_le_bytes());
+                row.write(&mut bytes);
+            }
+        }
+        bytes
+    }
+
+    /// What [`encode`](Self::encode) wrote of the counters of `program`.
+    ///
+    /// # Errors
+    /// The bytes are cut, or those of a program with other tables.
+    pub fn decode(program: &ProgramV1, bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut bytes = Cursor { bytes, at: 0 };
+        if u32::from_le_bytes(bytes.take()?) as usize != program.global_tables.len() {
+            return Err(bytes.invalid());
+        }
+        let mut tables = Vec::with_capacity(program.global_tables.len());
+        for declared in &program.global_tables {
+            let width = declared.columns.iter().map(|column| column.decay.width()).sum();
+            let total = Row::read(&mut bytes, width)?;
+            let mut rows = BTreeMap::new();
+            // Nothing is reserved by the number: each row is there before it takes memory.
+            for _ in 0..u64::from_le_bytes(bytes.take()?) {
+                let key = u64::from_le_bytes(bytes.take()?);
+                rows.insert(key, Row::read(&mut bytes, width)?);
+            }
+            tables.push(Rows { total, rows });
+        }
+        if bytes.at == bytes.bytes.len() { Ok(Self { tables }) } else { Err(bytes.invalid()) }
+    }
+
     /// The counters' values at `as_of_ms`, as the tables of a shared state.
     #[must_use]
     pub fn tables(&self, program: &ProgramV1, as_of_ms: i64) -> Vec<TableParts> {
@@ -75,7 +117,42 @@ impl GlobalCounters {
     }
 }
 
+struct Cursor<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl Cursor<'_> {
+    fn invalid(&self) -> DecodeError {
+        DecodeError::invalid("global counters", self.at)
+    }
+
+    fn take<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
+        let taken = self.bytes.get(self.at..self.at + N).and_then(|taken| taken.try_into().ok());
+        let taken = taken.ok_or_else(|| self.invalid())?;
+        self.at += N;
+        Ok(taken)
+    }
+}
+
 impl Row {
+    fn write(&self, bytes: &mut Vec<u8>) {
+        bytes.extend_from_slice(&self.last.to_le_bytes());
+        bytes.extend_from_slice(&(self.cells.len() as u32).to_le_bytes());
+        self.cells.iter().for_each(|cell| bytes.extend_from_slice(&cell.to_le_bytes()));
+    }
+
+    /// A row that has seen nothing has no cells.
+    fn read(bytes: &mut Cursor<'_>, width: usize) -> Result<Self, DecodeError> {
+        let last = u32::from_le_bytes(bytes.take()?);
+        let count = u32::from_le_bytes(bytes.take()?) as usize;
+        if count != 0 && count != width {
+            return Err(bytes.invalid());
+        }
+        let cells = (0..count).map(|_| Ok(f32::from_le_bytes(bytes.take()?))).collect::<Result<_, DecodeError>>()?;
+        Ok(Self { last, cells })
+    }
+
     fn add(&mut self, declared: &TableV1, time: u32, value: f32) {
         if self.cells.is_empty() {
             self.cells.resize(declared.columns.iter().map(|column| column.decay.width()).sum(), 0.0);

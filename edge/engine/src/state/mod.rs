@@ -6,6 +6,8 @@
 //! Counters of a row are valid as of the row's last event. Late events are decayed to that time, never dropped. Tables
 //! are bounded: above the capacity, the row with the least first counter (ties: least key) goes.
 
+#[cfg(feature = "host")]
+mod adopt;
 mod counter;
 #[cfg(feature = "host")]
 mod global;
@@ -327,18 +329,23 @@ impl Table {
             if self.columns.iter().any(|(id, _)| *id == column.id) {
                 continue;
             }
-            let (old, new) = (self.total.len(), self.total.len() + column.decay.width());
-            if new > MAX_CELLS {
-                continue;
-            }
-            let mut cells = vec![0.0; self.keys.len() * new];
-            for (row, wide) in cells.chunks_exact_mut(new).enumerate() {
-                wide[..old].copy_from_slice(&self.cells[row * old..(row + 1) * old]);
-            }
-            self.cells = cells;
-            self.total.resize(new, 0.0);
-            self.columns.push((column.id, column.decay.width()));
+            self.widen(column.id, column.decay.width());
         }
+    }
+
+    /// Adds a column of zeros, if there is room.
+    fn widen(&mut self, column: u64, width: usize) {
+        let (old, new) = (self.total.len(), self.total.len() + width);
+        if new > MAX_CELLS {
+            return;
+        }
+        let mut cells = vec![0.0; self.keys.len() * new];
+        for (row, wide) in cells.chunks_exact_mut(new).enumerate() {
+            wide[..old].copy_from_slice(&self.cells[row * old..(row + 1) * old]);
+        }
+        self.cells = cells;
+        self.total.resize(new, 0.0);
+        self.columns.push((column, width));
     }
 
     fn evict(&mut self, declared: &TableV1) {
