@@ -8,7 +8,9 @@ pub mod channel;
 pub mod directory;
 pub mod key;
 pub mod publish;
+pub mod refresh;
 #[cfg(test)]
 mod sample;
 pub mod store;
 pub mod token;
+pub mod users;
