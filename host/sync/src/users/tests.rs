@@ -319,9 +319,9 @@ fn counts(state: &[u8]) -> Counts {
 fn new_counters_are_filled_from_the_log() {
     let disk = FaultyDisk::new();
     let users = open(&disk, options());
+    wait_until("the first bundle is counted", || !users.is_backfilling());
     let events: Vec<Incoming> = (0..60).map(|id| event(id as u8 % 6, id)).collect();
     block(users.ingest(events.clone())).unwrap();
-    wait_until("the first bundle is counted", || !users.is_backfilling());
     let wider = Arc::new(sample::wider_program());
     block(users.deploy(Deployed { program: Arc::clone(&wider), shared: None })).unwrap();
     wait_until("the log is counted", || !users.is_backfilling());
