@@ -73,6 +73,13 @@ impl Keys {
         Self(keys.into_iter().map(|key| (key.id(), key)).collect())
     }
 
+    /// These and further ones.
+    #[must_use]
+    pub fn with(&self, keys: impl IntoIterator<Item = PublicKey>) -> Self {
+        let more = keys.into_iter().map(|key| (key.id(), key));
+        Self(self.0.iter().copied().chain(more).collect())
+    }
+
     /// Whether nobody is believed.
     #[must_use]
     pub fn is_empty(&self) -> bool {

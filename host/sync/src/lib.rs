@@ -5,12 +5,17 @@
 #![forbid(unsafe_code)]
 
 pub mod channel;
+pub mod config;
 pub mod directory;
+pub mod http;
 pub mod key;
+mod metrics;
 pub mod publish;
 pub mod refresh;
 #[cfg(test)]
 mod sample;
+pub mod serve;
 pub mod store;
+pub mod telemetry;
 pub mod token;
 pub mod users;

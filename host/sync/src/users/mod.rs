@@ -295,7 +295,8 @@ impl Users {
             deployed: RwLock::new(deployed.map(Arc::new)),
             counters: Counters::default(),
             erased: Mutex::default(),
-            backfilling: AtomicBool::new(false),
+            // Until the writer has looked whether there is anything to fill.
+            backfilling: AtomicBool::new(true),
             closing: AtomicBool::new(false),
             catalogue: Mutex::default(),
             options,
@@ -453,6 +454,12 @@ impl Users {
     pub async fn shared_state(&self, catalogue: Arc<crate::refresh::Catalogue>) -> Result<Vec<u8>, UsersError> {
         *self.shared.catalogue.lock().unwrap_or_else(PoisonError::into_inner) = catalogue;
         self.ask(|reply| Command::SharedState { reply }).await
+    }
+
+    /// What is counted by now.
+    #[must_use]
+    pub fn deployed(&self) -> Option<Arc<Deployed>> {
+        self.shared.deployed()
     }
 
     /// How much of what.

@@ -422,6 +422,7 @@ impl Writer {
 
     /// Counts in the background what the bundle counts and the states were not counted by.
     fn start_backfill(&mut self) {
+        self.shared.backfilling.store(false, Ordering::Relaxed);
         let (Some(deployed), Some(sender)) = (self.shared.deployed(), &self.sender) else { return };
         let program = deployed.program.encode();
         // A store that fails here fails at the next commit as well, and says so there.
