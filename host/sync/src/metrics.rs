@@ -34,7 +34,7 @@ pub(crate) struct Metrics {
     registry: Mutex<Registry>,
     requests: Family<Request, Counter>,
     seconds: Family<Route, Histogram>,
-    read: Vec<(Gauge<u64, AtomicU64>, fn(&Read<'_>) -> u64)>,
+    read: Vec<(Gauge<u64, AtomicU64>, Of)>,
 }
 
 /// What is read when somebody asks.
@@ -44,7 +44,8 @@ struct Read<'a> {
     followers: u64,
 }
 
-type Figure = (&'static str, &'static str, fn(&Read<'_>) -> u64);
+type Of = fn(&Read<'_>) -> u64;
+type Figure = (&'static str, &'static str, Of);
 
 const FIGURES: [Figure; 23] = [
     ("events_accepted", "Events taken", |read| read.users.accepted),

@@ -236,7 +236,7 @@ fn deployed(store: &dyn Store, head: &HeadV1) -> Result<Deployed, StoreError> {
     };
     let damaged = |error: DecodeError| StoreError::Corrupt(format!("what is deployed does not load: {error}"));
     let bundle = read(head.bundle)?;
-    let program = section(&bundle, program::TAG).and_then(|section| ProgramV1::decode(section)).map_err(damaged)?;
+    let program = section(&bundle, program::TAG).and_then(ProgramV1::decode).map_err(damaged)?;
     let shared = match head.shared {
         None => None,
         Some(shared) => Some(SharedState::load(AlignedBytes::copy_of(&read(shared)?)).map_err(damaged)?),

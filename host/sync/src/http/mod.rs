@@ -2,6 +2,7 @@
 
 mod access;
 mod channels;
+mod cors;
 mod error;
 mod limits;
 mod operate;
@@ -15,10 +16,10 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::http::{HeaderName, HeaderValue, Method, header};
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use tokio::sync::{Semaphore, watch};
 use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::cors::{AllowOrigin, Any, CorsLayer};
+use tower_http::cors::{AllowOrigin, CorsLayer};
 use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
 use tower_http::timeout::RequestBodyTimeoutLayer;
 use utoipa::OpenApi;
@@ -149,12 +150,6 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 /// All routes, with everything around them.
 pub(crate) fn router(app: Arc<App>) -> Router {
     let limits = &app.config.limits;
-    let from_anywhere = CorsLayer::new()
-        .allow_origin(Any)
-        .allow_methods([Method::GET, Method::HEAD])
-        .allow_headers([header::IF_NONE_MATCH, header::ACCEPT])
-        .expose_headers([header::ETAG, header::CONTENT_LENGTH])
-        .max_age(Duration::from_secs(86_400));
     let origins = app.config.origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok());
     let from_origins = CorsLayer::new()
         .allow_origin(AllowOrigin::list(origins))
@@ -165,17 +160,16 @@ pub(crate) fn router(app: Arc<App>) -> Router {
     let (public, _) = public().split_for_parts();
     let (private, _) = private().split_for_parts();
     let (operation, _) = operation().split_for_parts();
-    // Before the layer: what is not a route's method may be the question whether a page may ask.
-    let private = private.method_not_allowed_fallback(error::not_allowed).layer(from_origins);
-    let public = public.method_not_allowed_fallback(error::not_allowed).layer(from_anywhere);
-    let operation = operation.method_not_allowed_fallback(error::not_allowed);
     let document = Router::new().route("/openapi.json", axum::routing::get(|| async { axum::Json(openapi()) }));
     public
         .merge(private)
         .merge(operation)
         .merge(document)
         .fallback(error::not_found)
+        .method_not_allowed_fallback(error::not_allowed)
         .layer(from_fn_with_state(Arc::clone(&app), limits::bounded))
+        .layer(from_origins)
+        .layer(from_fn(cors::for_every_page))
         .layer(RequestBodyTimeoutLayer::new(Duration::from_secs(limits.request_timeout_s)))
         .layer(axum::extract::DefaultBodyLimit::disable())
         .layer(CatchPanicLayer::custom(error::panicked))
