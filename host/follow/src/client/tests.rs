@@ -240,60 +240,71 @@ fn a_stream_brings_heads_without_asking() {
     assert_eq!(source.asked("/head"), 2, "one question and one stream");
 }
 
-#[test]
-fn whatever_the_source_does_the_last_good_bundle_decides() {
+/// A source that is well, then says what the script says until `is_told`, then is well again.
+fn survives(what: &str, script: impl Fn(&str) -> Reply + Send + Sync + 'static, is_told: impl Fn(&Event) -> bool) {
     let source = Source::new();
     let good = signed(&head(2, 1));
-    source.says({
-        let good = good.clone();
-        move |path| whole(path, &good)
-    });
+    source.says(move |path| whole(path, &good));
     let (follower, events) = follow(&source, |_| {});
     assert!(follower.wait_for(2, SOON));
-    let refused = |refusal: Refusal, script: Script| {
-        events.lock().unwrap().clear();
-        *source.script.lock().unwrap() = script;
-        wait_until(refusal.code(), || events.lock().unwrap().contains(&Event::Refused(refusal)));
-        assert_eq!(decides(&follower), 1);
-    };
-    let always = |bytes: Vec<u8>| -> Script { Box::new(move |path| whole(path, &bytes)) };
-    refused(Refusal::SequenceLower, always(signed(&head(1, 2))));
-    refused(Refusal::SequenceReused, always(signed(&head(2, 2))));
-    refused(Refusal::Malformed, always(good[..good.len() - 1].to_vec()));
+    source.says(script);
+    wait_until(what, || events.lock().unwrap().iter().any(&is_told));
+    assert_eq!(decides(&follower), 1, "{what}");
+    let next = signed(&head(4, 2));
+    source.says(move |path| whole(path, &next));
+    assert!(follower.wait_for(4, SOON), "{what}: it goes on when the source is well");
+    assert_eq!((decides(&follower), follower.status().refusal), (2, None), "{what}");
+}
+
+#[test]
+fn whatever_the_source_says_the_last_good_bundle_decides() {
+    let missing = HeadV1 { bundle: BlobV1 { id: [7; 32], size: 100 }, ..head(3, 2) };
+    let large = HeadV1 { bundle: BlobV1 { size: u32::MAX, ..blob(&bundle(2)) }, ..head(3, 2) };
     let mut corrupt = signed(&head(3, 2));
     // The switch: its last byte.
     *corrupt.last_mut().unwrap() ^= 1;
-    refused(Refusal::BadSignature, always(corrupt));
-    refused(Refusal::Expired, always(signed(&HeadV1 { not_after_ms: now_ms(), ..head(3, 2) })));
-    refused(Refusal::LoadFailed, always(signed(&head(3, 9))));
-    let missing = HeadV1 { bundle: BlobV1 { id: [7; 32], size: 100 }, ..head(3, 2) };
-    refused(Refusal::BlobMissing, always(signed(&missing)));
-    let large = HeadV1 { bundle: BlobV1 { size: u32::MAX, ..blob(&bundle(2)) }, ..head(3, 2) };
-    refused(Refusal::BlobTooLarge, always(signed(&large)));
-    let next = signed(&head(3, 2));
-    refused(
-        Refusal::BlobMismatch,
-        Box::new(move |path| match path.contains("/blobs/") {
-            true => Reply::Answer(200, "application/vnd.selvedge.container", bundle(3)),
-            false => whole(path, &next),
-        }),
-    );
-    for nothing in [0, 1, 2] {
-        events.lock().unwrap().clear();
-        let next = signed(&head(3, 2));
-        source.says(move |path| match (nothing, path.contains("/blobs/")) {
-            (0, _) => Reply::Nothing,
-            (1, _) => Reply::Answer(500, "text/html", b"<h1>oops</h1>".to_vec()),
-            (_, true) => Reply::Cut(bundle(2)[..500].to_vec()),
-            (_, false) => whole(path, &next),
-        });
-        wait_until("it is told", || events.lock().unwrap().iter().any(|event| matches!(event, Event::Unreachable(_))));
-        assert_eq!(decides(&follower), 1);
-    }
-    let next = signed(&head(3, 2));
-    source.says(move |path| whole(path, &next));
-    assert!(follower.wait_for(3, SOON), "and it goes on when the source is well");
-    assert_eq!(follower.status().refusal, None);
+    let heads = [
+        (Refusal::SequenceLower, signed(&head(1, 2))),
+        (Refusal::SequenceReused, signed(&head(2, 2))),
+        (Refusal::Malformed, corrupt[..corrupt.len() - 1].to_vec()),
+        (Refusal::BadSignature, corrupt),
+        (Refusal::Expired, signed(&HeadV1 { not_after_ms: now_ms(), ..head(3, 2) })),
+        (Refusal::LoadFailed, signed(&head(3, 9))),
+        (Refusal::BlobMissing, signed(&missing)),
+        (Refusal::BlobTooLarge, signed(&large)),
+    ];
+    // Side by side: each waits for its own pauses.
+    std::thread::scope(|scope| {
+        for (refusal, bytes) in heads {
+            let is_told = move |event: &Event| *event == Event::Refused(refusal);
+            scope.spawn(move || survives(refusal.code(), move |path| whole(path, &bytes), is_told));
+        }
+    });
+}
+
+#[test]
+fn whatever_the_source_does_the_last_good_bundle_decides() {
+    type Is = fn(&Event) -> bool;
+    let next = || signed(&head(3, 2));
+    let of_blobs = |reply: fn() -> Reply| -> Script {
+        let next = next();
+        Box::new(move |path| if path.contains("/blobs/") { reply() } else { whole(path, &next) })
+    };
+    let unreachable: Is = |event| matches!(event, Event::Unreachable(_));
+    let mismatch: Is = |event| *event == Event::Refused(Refusal::BlobMismatch);
+    let cases: [(&str, Script, Is); 6] = [
+        ("nothing", Box::new(|_| Reply::Nothing), unreachable),
+        ("an error page", Box::new(|_| Reply::Answer(500, "text/html", b"<h1>oops</h1>".to_vec())), unreachable),
+        ("nothing for a blob", of_blobs(|| Reply::Nothing), unreachable),
+        ("a cut blob", of_blobs(|| Reply::Cut(bundle(2)[..500].to_vec())), unreachable),
+        ("another blob", of_blobs(|| Reply::Answer(200, "application/octet-stream", bundle(3))), mismatch),
+        ("a page for a blob", of_blobs(|| Reply::Answer(200, "text/html", b"<h1>hello</h1>".to_vec())), mismatch),
+    ];
+    std::thread::scope(|scope| {
+        for (what, script, is_told) in cases {
+            scope.spawn(move || survives(what, script, is_told));
+        }
+    });
 }
 
 #[test]
