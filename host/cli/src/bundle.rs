@@ -31,7 +31,8 @@ impl BundleFile {
         Self::parse(bytes).map_err(|error| refused("bundle", path, &error))
     }
 
-    fn parse(bytes: Vec<u8>) -> Result<Self, DecodeError> {
+    /// What is read of a bundle's bytes.
+    pub(crate) fn parse(bytes: Vec<u8>) -> Result<Self, DecodeError> {
         let container = Container::parse(&bytes, Kind::Bundle)?;
         let id = verify_id(&bytes)?;
         let section = container.require(program::TAG, program::VERSION, "feature program")?;

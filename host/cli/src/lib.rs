@@ -1,4 +1,4 @@
-//! The `selvedge` command: train, compile, look at, run, reproduce and judge.
+//! The `selvedge` command: train, compile, look at, run, reproduce, judge, and deploy.
 //!
 //! A command here reads files and arguments, calls the crate that does the work, and shows what came out. It holds no
 //! product logic: what is worth testing without a terminal lives in the crates below. Data go to standard output, talk
@@ -8,8 +8,8 @@
     allow(dead_code, reason = "a build without some commands has parts that only those use")
 )]
 
-#[cfg(not(any(feature = "compile", feature = "run")))]
-compile_error!("enable one of the features compile, train, run, demo: without them there is no command");
+#[cfg(not(any(feature = "compile", feature = "run", feature = "host")))]
+compile_error!("enable one of the features compile, train, run, host, demo: without them there is no command");
 
 mod bundle;
 mod command;
@@ -32,6 +32,8 @@ mod log;
 mod off_policy;
 mod printer;
 mod reference;
+#[cfg(feature = "host")]
+mod registry;
 #[cfg(feature = "run")]
 mod request;
 mod show;

@@ -1,17 +1,33 @@
 //! The commands, one file each. To add one, write its file and its line in [`Command`].
 
+#[cfg(feature = "host")]
+mod channels;
 #[cfg(feature = "compile")]
 mod compile;
+#[cfg(all(feature = "compile", feature = "run", feature = "host"))]
+mod diff;
 #[cfg(feature = "train")]
 mod eval;
 #[cfg(feature = "compile")]
 mod features;
+#[cfg(all(feature = "run", feature = "host"))]
+mod follow;
 #[cfg(feature = "compile")]
 mod inspect;
+#[cfg(feature = "host")]
+mod keygen;
+#[cfg(feature = "host")]
+mod promote;
+#[cfg(feature = "host")]
+mod publish;
 #[cfg(feature = "run")]
 mod rank;
 #[cfg(feature = "run")]
 mod replay;
+#[cfg(feature = "host")]
+mod rollback;
+#[cfg(feature = "host")]
+mod serve;
 #[cfg(feature = "train")]
 mod train;
 
@@ -52,4 +68,20 @@ commands! {
     Eval(eval::EvalArgs) = eval::run,
     #[cfg(feature = "compile")]
     Features(features::FeaturesArgs) = features::run,
+    #[cfg(feature = "host")]
+    Keygen(keygen::KeygenArgs) = keygen::run,
+    #[cfg(feature = "host")]
+    Publish(publish::PublishArgs) = publish::run,
+    #[cfg(feature = "host")]
+    Promote(promote::PromoteArgs) = promote::run,
+    #[cfg(feature = "host")]
+    Rollback(rollback::RollbackArgs) = rollback::run,
+    #[cfg(feature = "host")]
+    Channels(channels::ChannelsArgs) = channels::run,
+    #[cfg(all(feature = "compile", feature = "run", feature = "host"))]
+    Diff(diff::DiffArgs) = diff::run,
+    #[cfg(feature = "host")]
+    Serve(serve::ServeArgs) = serve::run,
+    #[cfg(all(feature = "run", feature = "host"))]
+    Follow(follow::FollowArgs) = follow::run,
 }

@@ -3,6 +3,7 @@
 //! The binary runs as it ships, in a directory of its own, on a shop of five products. `cargo insta review` shows what a
 //! change does to the words.
 
+mod channel;
 mod decide;
 mod declare;
 mod learn;

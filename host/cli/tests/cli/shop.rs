@@ -135,6 +135,15 @@ impl Shop {
 
     /// Runs a command line with something on its standard input.
     pub(crate) fn feed(&self, line: &str, input: &[u8]) -> Ran {
+        self.spawn(line, input, &[])
+    }
+
+    /// Runs a command line with variables in its environment.
+    pub(crate) fn run_with(&self, line: &str, variables: &[(&str, &str)]) -> Ran {
+        self.spawn(line, b"", variables)
+    }
+
+    fn spawn(&self, line: &str, input: &[u8], variables: &[(&str, &str)]) -> Ran {
         let mut child = Command::new(env!("CARGO_BIN_EXE_selvedge"))
             .args(line.split_whitespace())
             .current_dir(self.path())
@@ -142,6 +151,9 @@ impl Shop {
             .env("XDG_CACHE_HOME", self.path().join("cache"))
             .env_remove("COLUMNS")
             .env_remove("CLICOLOR_FORCE")
+            .env_remove("SELVEDGE_HOST")
+            .env_remove("SELVEDGE_TOKEN")
+            .envs(variables.iter().copied())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
