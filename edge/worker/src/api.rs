@@ -158,6 +158,10 @@ async fn status(env: &Env, context: &Context, config: &Config) -> Answer {
             "version": env!("CARGO_PKG_VERSION"),
             "bundle_id": bundle,
             "shared_state_id": shared,
+            "channel": {
+                "state": isolate.following(worker::Date::now().as_millis() as i64),
+                "sequence": isolate.held.as_ref().map_or(0, |held| held.sequence),
+            },
             "refusal": isolate.failure.as_ref().map(Failure::words),
             "problems": problems(env, config),
             "counters": isolate.counters,

@@ -1,13 +1,15 @@
 //! Bundles and shared states, from KV or R2 (the binding `BUNDLES`).
 //!
-//! The key `head` holds `{"bundle": id, "shared": id}`, and `blob/<id>` the bytes. Blobs never change, so a look at the head
-//! tells whether there is anything to fetch.
+//! The key `channels/<name>/head` holds the channel's signed head, and `blobs/<id>` the bytes that it names, as
+//! `selvedge publish --to` lays them out. Blobs never change, so a look at the head tells whether there is anything to fetch.
 
-use serde::Deserialize;
+use selvedge_format::head::HeadV1;
 use worker::kv::KvStore;
 use worker::{Bucket, Date, Env};
 
-use crate::isolate::{self, Counters};
+use crate::config::Config;
+use crate::head::{self, Held};
+use crate::isolate::{self, Counters, hexadecimal};
 use crate::origin;
 use crate::rank::Reason;
 
@@ -17,12 +19,6 @@ const STALE_MS: u64 = 5_000;
 enum Blobs {
     R2(Bucket),
     Kv(KvStore),
-}
-
-#[derive(Deserialize)]
-struct Head {
-    bundle: String,
-    shared: Option<String>,
 }
 
 /// Why what the head names is not in place.
@@ -90,32 +86,57 @@ pub(crate) fn is_stale() -> bool {
 
 /// Brings the engine to what the head says. What is in place stays until what replaces it is good; why it is not stands
 /// in the status.
-pub(crate) async fn refresh(env: &Env) {
-    let outcome = try_refresh(env).await;
+pub(crate) async fn refresh(env: &Env, config: &Config) {
+    let outcome = try_refresh(env, config).await;
     isolate::with(|isolate| isolate.failure = outcome.err());
 }
 
 /// [`refresh`], for someone who waits at most so long.
-pub(crate) async fn refresh_within(env: &Env, ms: u64) {
-    if origin::within(ms, refresh(env)).await.is_none() {
+pub(crate) async fn refresh_within(env: &Env, config: &Config, ms: u64) {
+    if origin::within(ms, refresh(env, config)).await.is_none() {
         let failure = Failure::Missing(format!("BUNDLES did not answer within {ms} ms"));
         isolate::with(|isolate| isolate.failure = Some(failure));
     }
 }
 
 #[inline(never)]
-async fn try_refresh(env: &Env) -> Result<(), Failure> {
+async fn try_refresh(env: &Env, config: &Config) -> Result<(), Failure> {
+    let channel = config.channel.as_ref().ok_or_else(|| "the variable SELVEDGE has no `channel`".to_owned())?;
     let blobs = Blobs::of(env)?;
-    let head = blobs.get("head").await?.ok_or_else(|| "BUNDLES has no `head`".to_owned())?;
-    let head: Head = serde_json::from_slice(&head).map_err(|error| format!("the head is no head: {error}"))?;
-    let (bundle, shared) = isolate::with(|isolate| isolate.ids());
-    if bundle.as_ref() == Some(&head.bundle) && shared == head.shared {
+    let key = format!("channels/{}/head", channel.name);
+    let bytes = blobs.get(&key).await?.ok_or_else(|| format!("BUNDLES has no `{key}`"))?;
+    let held = isolate::with(|isolate| isolate.held.clone());
+    let judged = head::judge(channel, held.as_ref(), &bytes, Date::now().as_millis() as i64).await;
+    let head = match judged {
+        Ok(Some(head)) => head,
+        // What is in place was placed whole.
+        Ok(None) => return Ok(()),
+        Err(reason) => {
+            isolate::with(|isolate| isolate.counters.heads_refused += 1);
+            return Err(Failure::Refused(format!("{key} is refused: {reason}")));
+        }
+    };
+    // A kill is obeyed whatever becomes of the bundle.
+    let placed = place(&blobs, &head).await;
+    if !head.killed {
+        placed?;
+    }
+    let HeadV1 { sequence, not_after_ms, killed, .. } = head;
+    isolate::with(|isolate| isolate.held = Some(Held { bytes, sequence, not_after_ms, killed }));
+    Ok(())
+}
+
+async fn place(blobs: &Blobs, head: &HeadV1) -> Result<(), Failure> {
+    let wanted = (Some(hexadecimal(&head.bundle.id)), head.shared.map(|shared| hexadecimal(&shared.id)));
+    if isolate::with(|isolate| isolate.ids()) == wanted {
         return Ok(());
     }
     let mut parts = Vec::new();
-    for id in head.shared.iter().chain([&head.bundle]) {
-        let bytes = blobs.get(&format!("blob/{id}")).await?;
-        parts.push((id.as_str(), bytes.ok_or_else(|| format!("BUNDLES has no `blob/{id}`, which the head names"))?));
+    for blob in head.shared.iter().chain([&head.bundle]) {
+        let id = hexadecimal(&blob.id);
+        let bytes = blobs.get(&format!("blobs/{id}")).await?;
+        let bytes = bytes.ok_or_else(|| format!("BUNDLES has no `blobs/{id}`, which the head names"))?;
+        parts.push((id, bytes));
     }
     isolate::with(|isolate| {
         let placed = isolate.place(&parts);
@@ -132,5 +153,5 @@ pub(crate) async fn published(env: &Env, id: &str) -> Result<Option<Vec<u8>>, St
     if bundle.as_deref() != Some(id) && shared.as_deref() != Some(id) {
         return Ok(None);
     }
-    Blobs::of(env)?.get(&format!("blob/{id}")).await
+    Blobs::of(env)?.get(&format!("blobs/{id}")).await
 }

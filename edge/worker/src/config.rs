@@ -7,6 +7,7 @@ use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
+use crate::head::Channel;
 use crate::paths;
 
 /// Everything that can be configured. Secrets are not here: they are bindings that this names.
@@ -15,6 +16,8 @@ use crate::paths;
 pub(crate) struct Config {
     /// Where requests go; without it, to the origin of the Worker's route.
     pub(crate) origin: Option<String>,
+    /// Where bundles come from.
+    pub(crate) channel: Option<Channel>,
     /// Feeds that are reranked; the first whose path matches counts.
     #[serde(default)]
     pub(crate) feeds: Vec<Feed>,

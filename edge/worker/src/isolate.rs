@@ -14,6 +14,7 @@ use worker::js_sys::{JSON, Reflect};
 
 use crate::bundle::Failure;
 use crate::config::Config;
+use crate::head::Held;
 use crate::journal::Journal;
 
 thread_local! {
@@ -30,6 +31,8 @@ pub(crate) struct Isolate {
     pub(crate) engine: Engine,
     /// Names of the bundle in place.
     pub(crate) names: Rc<MetaV1>,
+    /// The head in force.
+    pub(crate) held: Option<Held>,
     /// When the bundle was last looked after, milliseconds.
     pub(crate) checked_ms: u64,
     /// Why the last look at the head did not bring what it names.
@@ -45,6 +48,7 @@ pub(crate) struct Counters {
     pub(crate) fallbacks: u64,
     pub(crate) bundles_loaded: u64,
     pub(crate) bundles_refused: u64,
+    pub(crate) heads_refused: u64,
     pub(crate) records: u64,
     pub(crate) records_dropped: u64,
     pub(crate) log_failures: u64,
@@ -56,6 +60,7 @@ impl Isolate {
             config: None,
             engine: Engine::new(Limits::default()),
             names: Rc::new(MetaV1::default()),
+            held: None,
             checked_ms: 0,
             failure: None,
             counters: Counters::default(),
@@ -65,7 +70,7 @@ impl Isolate {
 
     /// Puts a bundle and its shared state in place, both or neither; each must have the id beside it.
     #[inline(never)]
-    pub(crate) fn place(&mut self, parts: &[(&str, Vec<u8>)]) -> Result<(), String> {
+    pub(crate) fn place(&mut self, parts: &[(String, Vec<u8>)]) -> Result<(), String> {
         let mut engine = Engine::new(Limits::default());
         let mut names = MetaV1::default();
         for (id, bytes) in parts {
@@ -81,7 +86,26 @@ impl Isolate {
     /// Decides, and counts.
     pub(crate) fn decide(&mut self, request: &[u8]) -> Vec<u8> {
         self.counters.decisions += 1;
+        if self.is_killed() {
+            // An engine without a bundle: the order of the request.
+            return Engine::new(Limits::default()).decide(request).to_vec();
+        }
         self.engine.decide(request).to_vec()
+    }
+
+    /// Whether the head says that nothing is personalised.
+    pub(crate) fn is_killed(&self) -> bool {
+        self.held.as_ref().is_some_and(|held| held.killed)
+    }
+
+    /// How the channel is followed: the names of `docs/follow.md`.
+    pub(crate) fn following(&self, now_ms: i64) -> &'static str {
+        match &self.held {
+            None => "bootstrap",
+            Some(held) if held.killed => "killed",
+            Some(held) if now_ms >= held.not_after_ms => "expired",
+            Some(_) => "following",
+        }
     }
 
     /// Hexadecimal ids of bundle and shared state.

@@ -6,6 +6,7 @@
 mod api;
 mod bundle;
 mod config;
+mod head;
 mod identity;
 mod isolate;
 mod journal;
@@ -80,16 +81,19 @@ async fn unconfigured(request: Request, error: &str) -> Result<Response> {
 /// Makes sure that there is a bundle: the first requests of an isolate wait for it a while, later ones have it looked
 /// after when they are answered. Nobody waits for a bundle of which it is known that it is not to be had.
 async fn ready(env: &Env, context: &Context, config: &Config) -> std::result::Result<(), Reason> {
-    let is_unknown = isolate::with(|isolate| isolate.engine.snapshot().is_none() && isolate.failure.is_none());
+    let is_unknown = isolate::with(|isolate| {
+        isolate.engine.snapshot().is_none() && isolate.failure.is_none() && isolate.held.is_none()
+    });
     if is_unknown {
         // All who come before it is there fetch it: what is on its way for one may be cancelled with it.
         let _ = bundle::is_stale();
-        bundle::refresh_within(env, config.limits.bundle_ms).await;
+        bundle::refresh_within(env, config, config.limits.bundle_ms).await;
     } else if bundle::is_stale() {
-        let env = env.clone();
-        context.wait_until(async move { bundle::refresh(&env).await });
+        let (env, config) = (env.clone(), config.clone());
+        context.wait_until(async move { bundle::refresh(&env, &config).await });
     }
     isolate::with(|isolate| match (isolate.engine.snapshot(), &isolate.failure) {
+        _ if isolate.is_killed() => Err("killed"),
         (Some(_), _) => Ok(()),
         (None, failure) => Err(failure.as_ref().map_or("bundle-missing", Failure::reason)),
     })

@@ -116,8 +116,9 @@ mod tests {
                         "request_id": { "type": ["string", "null"], "pattern": "^[0-9a-fA-F]{32}$" },
                     }))) } }))),
                 "Applied": object(&["applied"], json!({ "applied": integer })),
-                "Status": object(&["version", "bundle_id", "shared_state_id", "refusal", "problems", "counters"], json!({
+                "Status": object(&["version", "bundle_id", "shared_state_id", "channel", "refusal", "problems", "counters"], json!({
                     "version": text, "bundle_id": nullable_text, "shared_state_id": nullable_text,
+                    "channel": object(&["state", "sequence"], json!({ "state": text, "sequence": integer })),
                     "refusal": nullable_text, "problems": list(text.clone()),
                     "counters": { "type": "object", "additionalProperties": integer },
                 })),

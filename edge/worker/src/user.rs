@@ -147,11 +147,13 @@ impl User {
     async fn look_after_the_bundle(&self) {
         let is_missing = isolate::with(|isolate| isolate.engine.snapshot().is_none());
         let is_stale = bundle::is_stale();
+        // Without a configuration there is no channel, and the Worker says so elsewhere.
+        let Ok(config) = isolate::config(&self.env) else { return };
         if is_missing {
-            bundle::refresh_within(&self.env, BUNDLE_MS).await;
+            bundle::refresh_within(&self.env, &config, BUNDLE_MS).await;
         } else if is_stale {
             let env = self.env.clone();
-            self.object.wait_until(async move { bundle::refresh(&env).await });
+            self.object.wait_until(async move { bundle::refresh(&env, &config).await });
         }
     }
 

@@ -2,6 +2,8 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 
+import { keyOf, publicKey } from '../../../www/sdk/test/head.mjs';
+
 import { FEED, REORDERED, bundleId, fallback, idsOf, makeBundle, sleep, startOrigin, startWorker, statusOf, withWorker } from './shop.mjs';
 
 const [bundle, newer] = [makeBundle(1), makeBundle(-1)];
@@ -63,7 +65,7 @@ test('without a bundle, or with one that is refused, the order is the origin\'s'
   await withWorker(origin, {}, {}, async (worker) => {
     const missing = await worker.fetch('/feed/good');
     assert.deepEqual([statusOf(missing), await missing.text()], [fallback('bundle-missing'), FEED]);
-    assert.match((await worker.status()).refusal, /BUNDLES has no `head`/);
+    assert.match((await worker.status()).refusal, /BUNDLES has no `channels\/shop\/head`/);
     const ranked = await (await worker.post('/v1/rank', { time: 0, candidates: [{ id: 'x', price: 1 }, { id: 'y' }] })).json();
     assert.deepEqual([ranked.status, ranked.reason, ranked.slots.map(({ id }) => id)], ['fallback', 'not-loaded', ['x', 'y']]);
     await worker.publish(bundle);
@@ -107,5 +109,58 @@ test('the bundle in use is published under its id, for good', async () => {
     assert.ok(Buffer.from(await response.arrayBuffer()).equals(bundle));
     assert.match(response.headers.get('cache-control'), /immutable/);
     assert.equal((await worker.fetch(`/v1/bundles/${'0'.repeat(64)}`)).status, 404);
+  });
+});
+
+test('only a head that is signed, valid and newer is followed', async () => {
+  const blob = (bytes) => ({ id: bundleId(bytes), size: bytes.length });
+  const next = keyOf(2);
+  const channel = { name: 'shop', keys: [publicKey(keyOf(1)), publicKey(next)] };
+  await withWorker(origin, { channel }, {}, async (worker) => {
+    await worker.publish(newer);
+    await worker.publish(bundle);
+    await worker.fetch('/feed/good');
+    assert.deepEqual((await worker.status()).channel, { state: 'following', sequence: 2 });
+    for (const [reason, more] of [
+      ['unknown-key', { key: keyOf(3) }],
+      ['expired', { notAfter: Date.now() - 1000 }],
+      ['sequence-lower', { sequence: 1 }],
+    ]) {
+      await worker.publishHead({ bundle: blob(newer), ...more });
+      await sleep(5_100);
+      const { refusal, channel, bundle_id: id } = await worker.statusWhen(({ refusal }) => refusal?.endsWith(reason));
+      assert.deepEqual([channel.sequence, id], [2, bundleId(bundle)], refusal);
+      assert.equal(await (await worker.fetch('/feed/good')).text(), REORDERED, 'the last good one decides');
+    }
+    await worker.publishHead({ bundle: blob(newer), key: next });
+    await sleep(5_100);
+    const { counters } = await worker.statusWhen(({ bundle_id: id }) => id === bundleId(newer));
+    assert.ok(counters.heads_refused >= 3, 'and the key that comes next is believed');
+  });
+});
+
+test('a kill is obeyed, whatever becomes of the bundle, until a head revives', async () => {
+  await withWorker(origin, {}, {}, async (worker) => {
+    await worker.publish(bundle);
+    assert.equal(await (await worker.fetch('/feed/good')).text(), REORDERED);
+    await worker.publishHead({ bundle: { id: '7'.repeat(64), size: 1000 }, killed: true });
+    await sleep(5_100);
+    await worker.statusWhen(({ channel }) => channel.state === 'killed');
+    const killed = await worker.fetch('/feed/good');
+    assert.deepEqual([statusOf(killed), await killed.text()], [fallback('killed'), FEED]);
+    const ranked = await (await worker.post('/v1/rank', { time: 0, candidates: [{ id: 'x', price: 1 }, { id: 'y' }] })).json();
+    assert.deepEqual([ranked.status, ranked.slots.map(({ id }) => id)], ['fallback', ['x', 'y']]);
+    await worker.publish(bundle);
+    await sleep(5_100);
+    await worker.statusWhen(({ channel }) => channel.state === 'following');
+    assert.equal(await (await worker.fetch('/feed/good')).text(), REORDERED);
+  });
+});
+
+test('without a channel nothing is believed', async () => {
+  await withWorker(origin, { channel: null }, {}, async (worker) => {
+    await worker.publish(bundle);
+    assert.equal(statusOf(await worker.fetch('/feed/good')), fallback('bundle-missing'));
+    assert.match((await worker.status()).refusal, /SELVEDGE has no `channel`/);
   });
 });

@@ -11,6 +11,7 @@ import { gzipSync } from 'node:zlib';
 import { Miniflare } from 'miniflare';
 
 import { bundleId, makeBundle, selvedge } from '../../../www/sdk/test/bundle.mjs';
+import { CHANNEL, PUBLIC_KEY, makeHead } from '../../../www/sdk/test/head.mjs';
 
 export { bundleId, makeBundle };
 
@@ -133,6 +134,7 @@ export const FEED_CONFIG = { path: '/feed/*', items: ['data', 'items'], context:
 export async function startWorker(origin, change = {}, { store = 'r2', entry, bend = (source) => source, secret = SECRET, quiet = false } = {}) {
   const config = {
     origin: origin.address,
+    channel: { name: CHANNEL, keys: [PUBLIC_KEY] },
     feeds: [FEED_CONFIG],
     pages: ['/page'],
     user: { from: { cookie: 'uid' }, trust: { hmac: 'USER_SECRET' } },
@@ -160,19 +162,25 @@ export async function startWorker(origin, change = {}, { store = 'r2', entry, be
   await miniflare.ready;
   const bundles = store === 'r2' ? await miniflare.getR2Bucket('BUNDLES') : await miniflare.getKVNamespace('BUNDLES');
   const fetch = (path, init) => miniflare.dispatchFetch(`http://shop.example${path}`, init);
-  const put = (named, bytes) => bundles.put(`blob/${named}`, bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length));
+  const buffer = (bytes) => bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length);
+  const put = (named, bytes) => bundles.put(`blobs/${named}`, buffer(bytes));
+  let sequence = 0;
+  const putHead = (more) => bundles.put(`channels/${CHANNEL}/head`, buffer(makeHead({ sequence: (sequence += 1), ...more })));
   return {
     miniflare,
     /** Puts a bundle in place. */
     async publish(bytes, named = bundleId(bytes)) {
       await put(named, bytes);
-      await bundles.put('head', JSON.stringify({ bundle: named, shared: null }));
+      await putHead({ bundle: { id: named, size: bytes.length } });
     },
     /** Puts a bundle and its shared state in place. */
     async publishAll(bundle, shared) {
       await Promise.all([put(bundleId(bundle), bundle), put(bundleId(shared), shared)]);
-      await bundles.put('head', JSON.stringify({ bundle: bundleId(bundle), shared: bundleId(shared) }));
+      const blob = (bytes) => ({ id: bundleId(bytes), size: bytes.length });
+      await putHead({ bundle: blob(bundle), shared: blob(shared) });
     },
+    /** Puts a head in place, by itself. */
+    publishHead: putHead,
     /** Where it listens. */
     address: () => miniflare.unsafeGetDirectURL(),
     fetch,
