@@ -11,6 +11,8 @@ use crate::{guest, npm, process};
 
 /// The word that stands for the faces where a filter of criterion's may stand.
 const FACES: &str = "faces";
+/// The word that stands for the host.
+const SYNC: &str = "sync";
 /// Where `benches/faces/grocer.mjs` reads its world.
 const WORLD: &str = "target/faces/world";
 /// Size of that world: trees of its model, and the most candidates that are ranked, the engine's limit.
@@ -26,6 +28,9 @@ pub(crate) fn run(
 ) -> Result<()> {
     match arguments.split_first() {
         Some((first, rest)) if first == FACES => faces(workspace, toolchain, rest, steps),
+        Some((first, rest)) if first == SYNC => {
+            steps.step("bench sync", || process::run(host(workspace).arg("bench").args(rest), "read the message above"))
+        }
         _ => {
             steps.step("guest", || guest::build(workspace, toolchain))?;
             steps.step("bench", || {
@@ -35,6 +40,13 @@ pub(crate) fn run(
             })
         }
     }
+}
+
+/// The program that breaks and measures the host; arguments are to be added.
+pub(crate) fn host(workspace: &Path) -> std::process::Command {
+    let mut cargo = process::cargo();
+    cargo.current_dir(workspace).args(["run", "--release", "--package", "selvedge-chaos", "--"]);
+    cargo
 }
 
 /// The Worker in workerd, the package in Chromium and Node.

@@ -101,9 +101,18 @@ enum Task {
     },
     /// Compare the off-policy estimators with Open Bandit Pipeline's on its sample logs (both come from PyPI)
     Obp,
-    /// Run the benchmarks of the decision, or with the word `faces` those of Worker, browser and Node
+    /// Break the host and its followers in every way, and write the table of docs/faults.md
+    Chaos {
+        /// Rounds of each fault
+        #[arg(long, value_name = "N", default_value_t = 100)]
+        rounds: u32,
+        /// Write the outcomes as JSON: a list of {fault, rounds, lost, doubled, held}
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+    },
+    /// Run the benchmarks of the decision; with the word `faces` those of Worker, browser and Node, with `sync` the host's
     Bench {
-        /// Passed on to criterion: a filter, --save-baseline NAME, ...; or `faces [--quick] [--json FILE]`
+        /// Passed on to criterion: a filter, --save-baseline NAME, ...; or `faces [--quick] [--json FILE]`, `sync [--json FILE]`
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
@@ -211,6 +220,14 @@ fn perform(task: Task, steps: &mut Steps) -> Result<()> {
         Task::Fuzz { target, seconds } => {
             steps.step("fuzz", || fuzz::run(workspace, target.as_deref(), seconds))?;
         }
+        Task::Chaos { rounds, json } => steps.step("chaos", || {
+            let mut chaos = bench::host(workspace);
+            chaos.args(["chaos", "--rounds", &rounds.to_string(), "--page", "docs/faults.md"]);
+            if let Some(json) = &json {
+                chaos.arg("--json").arg(json);
+            }
+            process::run(&mut chaos, "the page and the file have what came of each fault")
+        })?,
         Task::Bench { arguments } => {
             let toolchain = steps.step("setup", setup::run)?;
             bench::run(workspace, &toolchain, &arguments, steps)?;

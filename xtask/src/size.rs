@@ -16,10 +16,11 @@ struct Shipment {
     files: &'static [&'static str],
 }
 
-const SHIPMENTS: [Shipment; 4] = [
+const SHIPMENTS: [Shipment; 5] = [
     Shipment { name: "guest", files: &["target/guest/selvedge-guest.wasm"] },
     // What a page loads: the package's JavaScript and one module.
     Shipment { name: "browser", files: &["www/sdk/dist/browser.js", "www/sdk/dist/selvedge.wasm"] },
+    Shipment { name: "browser_channel", files: &["www/sdk/dist/channel.js"] },
     Shipment { name: "browser_plain", files: &["www/sdk/dist/browser.js", "www/sdk/dist/selvedge-plain.wasm"] },
     Shipment { name: "worker", files: &["target/worker/index.js", "target/worker/selvedge_worker_bg.wasm"] },
 ];

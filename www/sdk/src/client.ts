@@ -1,4 +1,5 @@
 /** An engine with its storage, in the thread that asks. */
+import type { Follower } from './channel.js';
 import { hex, readDecision } from './decision.js';
 import { Emitter } from './emitter.js';
 import { SelvedgeError, engineError } from './errors.js';
@@ -8,6 +9,8 @@ import { type Fields, RequestWriter, idOf } from './request.js';
 import { StateStore, type Stored } from './store.js';
 import type {
   Candidate,
+  ChannelOptions,
+  ChannelStatus,
   Context,
   Decision,
   Events,
@@ -50,6 +53,7 @@ export class Client implements Selvedge {
   #state: Uint8Array | undefined;
   #decisions = 0;
   #fallbacks = 0;
+  #follower: Follower | undefined;
 
   private constructor(module: WebAssembly.Module, simd: boolean, fetcher: Fetcher, begin: Uint8Array) {
     this.#module = module;
@@ -68,7 +72,7 @@ export class Client implements Selvedge {
     const own = modules && (simd ? modules.simd : modules.plain);
     const source = options.module ?? (typeof own === 'function' ? await own() : own);
     if (!source) throw new SelvedgeError('invalid-argument', '`module` is missing: selvedge/slim brings none');
-    if (!options.bundle) {
+    if (!options.bundle && !options.channel) {
       throw new SelvedgeError('invalid-argument', '`bundle` is missing, and the page inlines none (#selvedge-state)');
     }
     const module = compile(source, fetcher, signal);
@@ -85,10 +89,11 @@ export class Client implements Selvedge {
     reading?.catch(() => undefined);
     try {
       const client = new Client(await module, simd, fetcher, options.state ?? EMPTY);
-      follow = (revision) => void client.#follow(revision);
+      follow = (revision) => void client.#followTabs(revision);
       for (const { what, from, copy } of parts) await client.#place(what, from, await copy, signal);
       client.#merge(client.#begin);
       if (opening) await client.#keepIn(opening, async (store) => (isOutdated ? store.read() : reading));
+      if (options.channel) await client.#follow(options.channel, options.user ?? '', !options.bundle);
       signal?.throwIfAborted();
       return client;
     } catch (error) {
@@ -105,6 +110,11 @@ export class Client implements Selvedge {
     }
     const requestId = readRequestId(options.requestId);
     this.#decisions += 1;
+    if (this.#follower?.isKilled) {
+      this.#fallbacks += 1;
+      this.#events.emit('fallback', { reason: 'killed', error: null });
+      return inOrder(candidates, options, requestId, 'killed');
+    }
     let bytes: Uint8Array;
     try {
       this.#revive();
@@ -117,10 +127,12 @@ export class Client implements Selvedge {
       const isOurs = error instanceof SelvedgeError;
       if (!isOurs) this.#isDead = true;
       const reason = isOurs ? 'invalid-value' : 'trap';
+      this.#follower?.decided(true);
       const told = isOurs ? error : new SelvedgeError('trap', `the module broke off: ${String(error)}`, { cause: error });
       return this.#fallBack(candidates, options, requestId, reason, told);
     }
     const decision = readDecision(bytes, (at) => idOf(candidates[at], at), this.#names);
+    this.#follower?.decided(decision.status === 'fallback');
     if (decision.status === 'fallback') this.#tellFallback(decision.reason as FallbackReason, this.#lastError(decision));
     return decision;
   }
@@ -164,6 +176,7 @@ export class Client implements Selvedge {
       fallbacks: this.#fallbacks,
       requests: this.#fetcher.traffic.requests,
       requestBytes: this.#fetcher.traffic.bytes,
+      channel: this.#follower?.status() ?? null,
     };
   }
 
@@ -173,6 +186,7 @@ export class Client implements Selvedge {
 
   async close(): Promise<void> {
     if (this.#isClosed) return;
+    this.#follower?.stop();
     await this.#writing;
     this.#isClosed = true;
     this.#store?.close();
@@ -190,6 +204,39 @@ export class Client implements Selvedge {
     }
     return field;
   };
+
+  /** Follows a channel, with code that only those load who do. */
+  async #follow(options: ChannelOptions, unit: string, isUrgent: boolean): Promise<void> {
+    const { Follower } = await import('./channel.js');
+    const hooks = {
+      deploy: (bundle: Uint8Array, shared: Uint8Array | null) => this.#deploy(bundle, shared),
+      changed: (status: ChannelStatus) => this.#events.emit('channel', status),
+    };
+    this.#follower = await Follower.start(options, unit, this.#fetcher, hooks, isUrgent);
+    if (this.#isClosed) this.#follower.stop();
+  }
+
+  /** Puts a bundle and its shared state in place between two decisions, both or neither. */
+  #deploy(bundle: Uint8Array, shared: Uint8Array | null): void {
+    const [engine, before, wasDead] = [this.#engine, new Map(this.#bytes), this.#isDead];
+    const state = wasDead ? (this.#state ?? EMPTY) : engine.state();
+    this.#engine = instantiate(this.#module);
+    try {
+      this.#bytes.clear();
+      this.#load('bundle', bundle);
+      if (shared) this.#load('shared', shared);
+    } catch (error) {
+      this.#engine.free();
+      this.#engine = engine;
+      this.#bytes.clear();
+      for (const [what, bytes] of before) this.#bytes.set(what, bytes);
+      throw error;
+    }
+    if (!wasDead) engine.free();
+    this.#isDead = false;
+    this.#merge(state);
+    this.#events.emit('update', { what: 'bundle', id: this.#id('bundle') });
+  }
 
   /** Loads what was fetched; a bad copy from the cache is fetched again, an old one is looked after in the background. */
   async #place(
@@ -271,7 +318,7 @@ export class Client implements Selvedge {
   }
 
   /** Another tab has written. */
-  async #follow(revision: number): Promise<void> {
+  async #followTabs(revision: number): Promise<void> {
     if (revision === this.#revision || this.#isClosed || !this.#store) return;
     const stored = await this.#store.read().catch(() => undefined);
     if (this.#isClosed) return;

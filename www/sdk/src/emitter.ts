@@ -9,9 +9,9 @@ type PerEvent<T extends { [K in keyof Events]: unknown }> = { readonly [K in key
 const MAX_UNHEARD = 8;
 
 export class Emitter {
-  readonly #listeners: PerEvent<{ [K in keyof Events]: Set<Listener<K>> }> = { update: new Set(), fallback: new Set() };
+  readonly #listeners: PerEvent<{ [K in keyof Events]: Set<Listener<K>> }> = { channel: new Set(), update: new Set(), fallback: new Set() };
   /** What happened before anybody listened: nobody can before `load` is done. */
-  readonly #unheard: PerEvent<{ [K in keyof Events]: Events[K][] }> = { update: [], fallback: [] };
+  readonly #unheard: PerEvent<{ [K in keyof Events]: Events[K][] }> = { channel: [], update: [], fallback: [] };
 
   /** Returns what ends it. */
   on<K extends keyof Events>(event: K, listener: Listener<K>): () => void {

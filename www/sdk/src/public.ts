@@ -1,6 +1,9 @@
 export { ENGINE_CODES, type EngineCode, type ErrorCode, SelvedgeError } from './errors.js';
 export type {
   Candidate,
+  ChannelOptions,
+  ChannelState,
+  ChannelStatus,
   Context,
   Decision,
   Events,
@@ -9,6 +12,7 @@ export type {
   ModuleSource,
   RankedItem,
   RankOptions,
+  Refusal,
   Rule,
   Selvedge,
   Status,

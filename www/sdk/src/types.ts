@@ -62,7 +62,7 @@ export interface Decision {
   readonly bytes: Uint8Array;
 }
 
-export type FallbackReason = EngineFallback | 'invalid-value' | 'trap' | 'worker-lost';
+export type FallbackReason = EngineFallback | 'invalid-value' | 'trap' | 'worker-lost' | 'killed';
 
 /** Something that the user did. */
 export interface UserEvent {
@@ -76,7 +76,57 @@ export interface UserEvent {
   readonly time?: number;
 }
 
+/** A channel of a host, or of what stands in front of it. */
+export interface ChannelOptions {
+  /** Address of the host, for example `https://selvedge.shop.example`. */
+  readonly url: string | URL;
+  /** Name of the channel. */
+  readonly name: string;
+  /** Public keys whose heads are believed, as `selvedge keygen` prints them; two while one is rotated. */
+  readonly keys: readonly string[];
+  /** Seconds between two questions, where no stream of events is held; 30 unless given. */
+  readonly poll?: number;
+  /** Seconds without an answer after which the follower is stale; ten times `poll` unless given. */
+  readonly staleAfter?: number;
+  /** Whether to hold a stream of events while the page is seen; true unless given. */
+  readonly stream?: boolean;
+  /** Largest bundle or shared state that is taken, in bytes; 64 MiB unless given. */
+  readonly maxBytes?: number;
+}
+
+/** How a channel is followed: docs/follow.md. */
+export type ChannelState = 'bootstrap' | 'following' | 'stale' | 'expired' | 'rolled-back' | 'killed';
+
+/** Why a head was refused: docs/follow.md. */
+export type Refusal =
+  | 'malformed'
+  | 'other-channel'
+  | 'unknown-key'
+  | 'bad-signature'
+  | 'not-yet-valid'
+  | 'expired'
+  | 'sequence-lower'
+  | 'sequence-reused'
+  | 'blob-too-large'
+  | 'blob-missing'
+  | 'blob-mismatch'
+  | 'load-failed';
+
+export interface ChannelStatus {
+  readonly state: ChannelState;
+  /** Sequence of the head in force; 0 without one. */
+  readonly sequence: number;
+  /** The bundle that the channel has put in place; null before. */
+  readonly bundleId: string | null;
+  /** Whether prices may be used. */
+  readonly pricesValid: boolean;
+  /** Why the newest head was refused, if it was. */
+  readonly refusal: Refusal | null;
+}
+
 export interface LoadOptions {
+  /** A signed channel to follow. `bundle` is then what decides until it was heard, and may be left out. */
+  readonly channel?: ChannelOptions;
   /** Address or bytes of the bundle. Left out, the page's inlined one is taken (see {@link inline}). */
   readonly bundle?: string | URL | Uint8Array;
   /** Address or bytes of the shared state: item fields and counters over all users. */
@@ -115,9 +165,13 @@ export interface Status {
   /** Requests that the package has made, and the bytes that they brought. Nothing is ever sent but an address. */
   readonly requests: number;
   readonly requestBytes: number;
+  /** How the channel is followed; null if none is. */
+  readonly channel: ChannelStatus | null;
 }
 
 export interface Events {
+  /** The channel is followed otherwise than before. */
+  channel: ChannelStatus;
   /** A newer bundle or shared state is in use, or another tab changed the user's state. */
   update: { readonly what: 'bundle' | 'shared' | 'state'; readonly id: string | null };
   /** A decision kept the order it was given, or something that would be kept is not. */

@@ -12,7 +12,7 @@ self.onmessage = async ({ data: { id, method, args } }: MessageEvent<Call>) => {
   try {
     if (method === 'load') {
       client = await Client.load(args[0] as LoadOptions, modules);
-      for (const event of ['update', 'fallback'] as const) {
+      for (const event of ['channel', 'update', 'fallback'] as const) {
         client.on(event, (detail) => post({ event, detail: 'error' in detail ? { ...detail, error: plain(detail.error) } : detail }));
       }
       post({ id, value: undefined });

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 
 import { bundleId, makeBundle } from './bundle.mjs';
+import { KEY, PUBLIC_KEY, keyOf, makeHead } from './head.mjs';
 import { startBrowser, startSite } from './site.mjs';
 
 const [bundle, newer] = [makeBundle(1), makeBundle(-1)];
@@ -58,6 +59,32 @@ test('it ranks under a strict Content-Security-Policy, in the page and in a work
       assert.deepEqual([said.ids, said.status, said.of.storage, said.of.simd], [['b', 'a'], 'personalized', 'persistent', true]);
     }
   });
+});
+
+test('a signed channel is followed, in the page and in a worker, and its last good bundle decides offline', async () => {
+  const context = await browser.newContext();
+  const blob = { id: bundleId(bundle), size: bundle.length };
+  files[`/v1/blobs/${blob.id}`] = bundle;
+  await onPage(
+    async (page) => {
+      const channel = { url: '/', name: 'shop', keys: [PUBLIC_KEY] };
+      const load = async (worker, more = {}) => page.evaluate(rank, { channel, worker, ...more });
+      files['/v1/channels/shop/head'] = makeHead({ bundle: blob, key: keyOf(2) });
+      await assert.rejects(load(false), /unknown-key/, 'WebCrypto checks who has signed');
+      files['/v1/channels/shop/head'] = makeHead({ bundle: blob, key: KEY });
+      for (const worker of [false, true]) {
+        const said = await load(worker);
+        assert.deepEqual([said.ids, said.of.channel.state, said.of.bundleId], [['b', 'a'], 'following', blob.id]);
+      }
+      await context.setOffline(true);
+      const said = await load(false);
+      assert.deepEqual([said.ids, said.of.channel.sequence], [['b', 'a'], 1]);
+      await context.setOffline(false);
+    },
+    { context },
+  );
+  await context.close();
+  delete files['/v1/channels/shop/head'];
 });
 
 test('the second visit needs no network, and the user is remembered', async () => {
