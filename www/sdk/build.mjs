@@ -14,13 +14,14 @@ await rm(dist, { recursive: true, force: true });
 await mkdir(dist, { recursive: true });
 const common = { bundle: true, target: 'es2022', minify: true, legalComments: 'none', plugins: [bindings], logLevel: 'warning' };
 const entry = (name, more = {}) => build({ ...common, entryPoints: [at(`src/${name}.ts`)], outfile: `${dist}${name}.js`, format: 'esm', ...more });
-// What only followers of a channel need is a file of its own where every byte is sent to a visitor.
-const apart = { external: ['./channel.js'] };
+// What only those need who follow a channel, or share, are files of their own where every byte is sent to a visitor.
+const apart = { external: ['./channel.js', './share.js'] };
 await Promise.all([
   entry('browser', apart),
   entry('worker', apart),
   entry('slim', apart),
   entry('channel'),
+  entry('share'),
   entry('workerd', { external: ['*.wasm'] }),
   entry('node', { platform: 'node' }),
   entry('node', {

@@ -1,5 +1,6 @@
 /** An engine with its storage, in the thread that asks. */
 import type { Follower } from './channel.js';
+import type { Sharer } from './share.js';
 import { hex, readDecision } from './decision.js';
 import { Emitter } from './emitter.js';
 import { SelvedgeError, engineError } from './errors.js';
@@ -19,6 +20,7 @@ import type {
   ModuleSource,
   RankOptions,
   Selvedge,
+  ShareOptions,
   Status,
   UserEvent,
 } from './types.js';
@@ -54,6 +56,7 @@ export class Client implements Selvedge {
   #decisions = 0;
   #fallbacks = 0;
   #follower: Follower | undefined;
+  #sharer: Sharer | undefined;
 
   private constructor(module: WebAssembly.Module, simd: boolean, fetcher: Fetcher, begin: Uint8Array) {
     this.#module = module;
@@ -94,6 +97,7 @@ export class Client implements Selvedge {
       client.#merge(client.#begin);
       if (opening) await client.#keepIn(opening, async (store) => (isOutdated ? store.read() : reading));
       if (options.channel) await client.#follow(options.channel, options.user ?? '', !options.bundle);
+      if (options.share) await client.#share(options.share, options.user ?? '');
       signal?.throwIfAborted();
       return client;
     } catch (error) {
@@ -144,6 +148,7 @@ export class Client implements Selvedge {
     }
     const pending = { event, time: event.time ?? Date.now() };
     this.#apply(pending);
+    this.#sharer?.happened(event, pending.time, this.#device.toString(16));
     if (!this.#store) return;
     this.#pending.push(pending);
     this.#writing ??= new Promise((resolve) => setTimeout(resolve, WRITE_DELAY)).then(() => this.#write());
@@ -187,7 +192,7 @@ export class Client implements Selvedge {
   async close(): Promise<void> {
     if (this.#isClosed) return;
     this.#follower?.stop();
-    await this.#writing;
+    await Promise.all([this.#writing, this.#sharer?.close()]);
     this.#isClosed = true;
     this.#store?.close();
     this.#engine.free();
@@ -214,6 +219,13 @@ export class Client implements Selvedge {
     };
     this.#follower = await Follower.start(options, unit, this.#fetcher, hooks, isUrgent);
     if (this.#isClosed) this.#follower.stop();
+  }
+
+  /** Sends what may leave the device, with code that only those load who share. */
+  async #share(options: ShareOptions, user: string): Promise<void> {
+    const { Sharer } = await import('./share.js');
+    const refused = (error: SelvedgeError) => this.#events.emit('fallback', { reason: 'share-refused', error });
+    this.#sharer = new Sharer(options, user, this.#fetcher, () => this.#engine.state(), refused);
   }
 
   /** Puts a bundle and its shared state in place between two decisions, both or neither. */

@@ -15,6 +15,7 @@ export type {
   Refusal,
   Rule,
   Selvedge,
+  ShareOptions,
   Status,
   UserEvent,
   Value,

@@ -152,10 +152,11 @@ function revived({ code, message }: PlainError): SelvedgeError {
 function portable(options: LoadOptions): LoadOptions {
   const complete = <T>(value: T): T | string =>
     value instanceof URL || typeof value === 'string' ? new URL(value, document.baseURI).href : value;
-  const { bundle, shared, module, channel, ...rest } = options;
+  const { bundle, shared, module, channel, share, ...rest } = options;
   return {
     ...rest,
     ...(channel && { channel: { ...channel, url: complete(channel.url) } }),
+    ...(share && { share: { ...share, url: complete(share.url) } }),
     ...(bundle && { bundle: complete(bundle) }),
     ...(shared && { shared: complete(shared) }),
     ...(module && { module: complete(module) }),

@@ -124,7 +124,21 @@ export interface ChannelStatus {
   readonly refusal: Refusal | null;
 }
 
+/** What may leave the device. Without it nothing does. */
+export interface ShareOptions {
+  /** `events` sends what the user does, as it is observed; `state` only the encoded counters, which name no item. */
+  readonly what: 'events' | 'state';
+  /** Address of the host, or of your own server, which then holds the token. */
+  readonly url: string | URL;
+  /** A token of the host with the scope `ingest`. In a page it is public: anybody can send events with it. */
+  readonly token?: string;
+  /** Seconds that things wait for each other; 5 unless given. */
+  readonly delay?: number;
+}
+
 export interface LoadOptions {
+  /** What is sent to a host, for the user named by `user`; nothing unless given. */
+  readonly share?: ShareOptions;
   /** A signed channel to follow. `bundle` is then what decides until it was heard, and may be left out. */
   readonly channel?: ChannelOptions;
   /** Address or bytes of the bundle. Left out, the page's inlined one is taken (see {@link inline}). */
@@ -162,7 +176,7 @@ export interface Status {
   readonly pending: number;
   readonly decisions: number;
   readonly fallbacks: number;
-  /** Requests that the package has made, and the bytes that they brought. Nothing is ever sent but an address. */
+  /** Requests that the package has made, and the bytes that they brought. Nothing is sent but addresses, unless `share` says so. */
   readonly requests: number;
   readonly requestBytes: number;
   /** How the channel is followed; null if none is. */
@@ -175,7 +189,7 @@ export interface Events {
   /** A newer bundle or shared state is in use, or another tab changed the user's state. */
   update: { readonly what: 'bundle' | 'shared' | 'state'; readonly id: string | null };
   /** A decision kept the order it was given, or something that would be kept is not. */
-  fallback: { readonly reason: FallbackReason | 'storage-unavailable' | 'update-refused'; readonly error: SelvedgeError | null };
+  fallback: { readonly reason: FallbackReason | 'storage-unavailable' | 'update-refused' | 'share-refused'; readonly error: SelvedgeError | null };
 }
 
 /** A loaded engine. */

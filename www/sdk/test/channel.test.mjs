@@ -222,7 +222,7 @@ before(async () => {
   const run = (...line) => execFileSync(command, ['--quiet', ...line], { cwd: directory, encoding: 'utf8', env: { ...process.env, ...host?.env } });
   const key = run('keygen', '--out', 'signing.pem').trim();
   const [token, sha256] = run('keygen', '--token').trim().split('\n');
-  writeFileSync(join(directory, 'selvedge.toml'), `[serve]\nlisten = "127.0.0.1:0"\n[[key]]\npublic = "${key}"\n[[token]]\nname = "ci"\n${sha256}\nscopes = ["publish"]\n`);
+  writeFileSync(join(directory, 'selvedge.toml'), `[serve]\nlisten = "127.0.0.1:0"\n[[key]]\npublic = "${key}"\n[[token]]\nname = "ci"\n${sha256}\nscopes = ["publish", "ingest", "read"]\n[users]\nchannel = "shop"\n`);
   for (const [name, bytes] of Object.entries({ dear, cheap })) writeFileSync(join(directory, `${name}.svb`), bytes);
   const child = spawn(command, ['serve'], { cwd: directory, stdio: ['ignore', 'inherit', 'pipe'] });
   const lines = createInterface({ input: child.stderr });
@@ -258,4 +258,33 @@ test('a real host: published there, decided here, by a stream and with a delta',
   } finally {
     await engine.close();
   }
+});
+
+test('what is shared arrives at the host: events, or the state alone; and nothing unless it is said', async () => {
+  host.run('publish', 'shop', 'dear.svb', '--key', 'signing.pem');
+  const { SELVEDGE_TOKEN: token } = host.env;
+  const headers = { authorization: `Bearer ${token}` };
+  const known = async (user, what) => fetch(`${host.url}/v1/users/${user}/${what}`, { headers });
+  const channel = { url: host.url, name: 'shop', keys: [host.key], stream: false };
+  const share = (what) => ({ what, url: host.url, token, delay: 0.05 });
+  for (const [user, more] of [['ann', { share: share('events') }], ['ben', { share: share('state') }], ['cleo', {}]]) {
+    const engine = await load({ channel, user, ...more });
+    await engine.observe({ event: 'view', item: 'tea' });
+    await engine.observe({ event: 'view', item: 'mug' });
+    const state = Buffer.from(await engine.state());
+    await engine.close();
+    if (user === 'cleo') assert.equal((await known(user, 'state')).status, 404);
+    else await until(user, async () => (await known(user, 'state')).status === 200);
+    if (user === 'ben') assert.ok(Buffer.from(await (await known(user, 'state')).arrayBuffer()).equals(state));
+  }
+  const { events } = await (await known('ann', 'export')).json();
+  assert.deepEqual(events.map(({ event, item }) => [event, item]), [['view', 'tea'], ['view', 'mug']]);
+  assert.deepEqual((await (await known('ben', 'export')).json()).events, [], 'a state names nothing');
+  await assert.rejects(load({ channel, share: share('events') }), { code: 'invalid-argument' });
+  const refused = await load({ channel, user: 'dana', share: { ...share('events'), token: 'svt_wrong' } });
+  const reasons = [];
+  refused.on('fallback', ({ reason }) => reasons.push(reason));
+  await refused.observe({ event: 'view', item: 'tea' });
+  await refused.close();
+  await until('it is told', () => reasons.includes('share-refused'));
 });
