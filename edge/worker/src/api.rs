@@ -8,6 +8,7 @@ use worker::{Context, Env, Method, Request, Response, Result};
 
 use crate::bundle::Failure;
 use crate::config::Config;
+use crate::isolate::Isolate;
 use crate::rank::Ranked;
 use crate::user::Events;
 use crate::{Asked, bundle, isolate, journal, openapi, origin, record, user};
@@ -90,21 +91,23 @@ async fn rank(mut request: Request, env: &Env, context: &Context, config: &Confi
     // Without a bundle the decision is a fallback that says so, in the order of the request.
     let _ = crate::ready(env, context, config).await;
     if ty == 1 {
-        let decision = isolate::with(|isolate| isolate.decide(&body));
+        let user = asked.user.as_deref().unwrap_or_default();
+        let decision = isolate::with(|isolate| isolate.for_user(user, |isolate| isolate.decide(&body)));
         let response = Response::from_bytes(decision.clone())?;
         response.headers().set("content-type", DECISION_TYPE)?;
         log(env, context, config, &Ranked { request: body, decision, slate: Vec::new() });
         return Ok(response);
     }
     let state = asked.state(env, config).await;
-    let decided = isolate::with(|isolate| {
+    let user = asked.user.as_deref().unwrap_or_default();
+    let decide = |isolate: &mut Isolate| {
         let program = isolate.engine.snapshot().map_or(&NO_PROGRAM, |snapshot| snapshot.program());
         let read = json::request_of_user(&body, program, state.as_deref().unwrap_or_default());
         let read = read.map_err(|error| refused(400, "invalid-request", error.to_string()))?;
         let decision = isolate.decide(&read.bytes);
         Ok::<_, Refused>((read, decision, isolate.names.clone()))
-    });
-    let (read, decision, names) = decided?;
+    };
+    let (read, decision, names) = isolate::with(|isolate| isolate.for_user(user, decide))?;
     let view = DecisionView::parse(&decision).map_err(|error| refused(503, "engine", error.to_string()))?;
     let response = Response::from_json(&json::decision(&view, &read.ids, &names))?;
     if let Err(reason) = state {

@@ -3,13 +3,13 @@
 //! The key `channels/<name>/head` holds the channel's signed head, and `blobs/<id>` the bytes that it names, as
 //! `selvedge publish --to` lays them out. Blobs never change, so a look at the head tells whether there is anything to fetch.
 
-use selvedge_format::head::HeadV1;
+use selvedge_format::head::{BlobV1, HeadV1};
 use worker::kv::KvStore;
 use worker::{Bucket, Date, Env};
 
 use crate::config::Config;
 use crate::head::{self, Held};
-use crate::isolate::{self, Counters, hexadecimal};
+use crate::isolate::{self, Counters, Placed, hexadecimal};
 use crate::origin;
 use crate::rank::Reason;
 
@@ -121,36 +121,71 @@ async fn try_refresh(env: &Env, config: &Config) -> Result<(), Failure> {
     if !head.killed {
         placed?;
     }
-    let HeadV1 { sequence, not_after_ms, killed, .. } = head;
-    isolate::with(|isolate| isolate.held = Some(Held { bytes, sequence, not_after_ms, killed }));
+    let HeadV1 { sequence, not_after_ms, killed, guard, .. } = head;
+    isolate::with(|isolate| isolate.held = Some(Held { bytes, sequence, not_after_ms, killed, guard }));
     Ok(())
 }
 
+/// Puts in place what the head names, the rollout's too, as far as it is not there.
 async fn place(blobs: &Blobs, head: &HeadV1) -> Result<(), Failure> {
-    let wanted = (Some(hexadecimal(&head.bundle.id)), head.shared.map(|shared| hexadecimal(&shared.id)));
-    if isolate::with(|isolate| isolate.ids()) == wanted {
-        return Ok(());
+    let (ids, theirs) =
+        isolate::with(|isolate| (isolate.ids(), isolate.rollout.as_ref().map(|(_, placed)| placed.ids())));
+    let main = loaded(blobs, head.bundle, head.shared, Some(&ids)).await?;
+    let rollout = match head.rollout {
+        Some(rollout) => {
+            loaded(blobs, rollout.bundle, rollout.shared, theirs.as_ref()).await?.map(|placed| (rollout, placed))
+        }
+        None => None,
+    };
+    isolate::with(|isolate| {
+        if let Some(main) = main {
+            isolate.place(main);
+        }
+        isolate.rollout = match (head.rollout, rollout, isolate.rollout.take()) {
+            (_, Some(new), _) => Some(new),
+            // The same bundle for another share.
+            (Some(rollout), None, Some((_, placed))) => Some((rollout, placed)),
+            _ => None,
+        };
+    });
+    Ok(())
+}
+
+/// A bundle and its shared state, unless they are in place.
+async fn loaded(
+    blobs: &Blobs,
+    bundle: BlobV1,
+    shared: Option<BlobV1>,
+    there: Option<&(Option<String>, Option<String>)>,
+) -> Result<Option<Placed>, Failure> {
+    let wanted = (Some(hexadecimal(&bundle.id)), shared.map(|shared| hexadecimal(&shared.id)));
+    if there == Some(&wanted) {
+        return Ok(None);
     }
     let mut parts = Vec::new();
-    for blob in head.shared.iter().chain([&head.bundle]) {
+    for blob in shared.iter().chain([&bundle]) {
         let id = hexadecimal(&blob.id);
         let bytes = blobs.get(&format!("blobs/{id}")).await?;
         let bytes = bytes.ok_or_else(|| format!("BUNDLES has no `blobs/{id}`, which the head names"))?;
         parts.push((id, bytes));
     }
+    let placed = Placed::load(&parts);
     isolate::with(|isolate| {
-        let placed = isolate.place(&parts);
         let Counters { bundles_loaded, bundles_refused, .. } = &mut isolate.counters;
         *(if placed.is_ok() { bundles_loaded } else { bundles_refused }) += 1;
-        placed.map_err(Failure::Refused)
-    })
+    });
+    placed.map(Some).map_err(Failure::Refused)
 }
 
 /// The bytes of the bundle or shared state in place with this id, for those who rank elsewhere.
 pub(crate) async fn published(env: &Env, id: &str) -> Result<Option<Vec<u8>>, String> {
-    let (bundle, shared) = isolate::with(|isolate| isolate.ids());
+    let is_in_use = isolate::with(|isolate| {
+        let theirs = isolate.rollout.as_ref().map(|(_, placed)| placed.ids());
+        let in_use = [Some(isolate.ids()), theirs].into_iter().flatten();
+        in_use.flat_map(|(bundle, shared)| [bundle, shared]).any(|known| known.as_deref() == Some(id))
+    });
     // Nothing else of the store is anyone's business.
-    if bundle.as_deref() != Some(id) && shared.as_deref() != Some(id) {
+    if !is_in_use {
         return Ok(None);
     }
     Blobs::of(env)?.get(&format!("blobs/{id}")).await

@@ -4,7 +4,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use selvedge_format::head::{HeadV1, HeadView, KeyId};
+use selvedge_format::head::{GuardV1, HeadV1, HeadView, KeyId, SHARE};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use wasm_bindgen::prelude::*;
@@ -55,6 +55,33 @@ pub(crate) struct Held {
     pub(crate) sequence: u64,
     pub(crate) not_after_ms: i64,
     pub(crate) killed: bool,
+    pub(crate) guard: Option<GuardV1>,
+}
+
+/// Decisions since a bundle went live, and how many of them fell back.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Tally {
+    decisions: u64,
+    fallbacks: u64,
+}
+
+impl Tally {
+    /// Counts a decision; whether the bundle is given up with it.
+    pub(crate) fn gives_up(&mut self, fell_back: bool, guard: Option<GuardV1>) -> bool {
+        self.decisions += 1;
+        self.fallbacks += u64::from(fell_back);
+        guard.is_some_and(|guard| {
+            self.decisions >= u64::from(guard.min_decisions)
+                && self.fallbacks * u64::from(SHARE) > self.decisions * u64::from(guard.max_fallback_share)
+        })
+    }
+}
+
+/// Whether a user is among those for whom a rollout's bundle decides.
+pub(crate) fn in_rollout(salt: u64, unit: &str, share: u16) -> bool {
+    let digest: [u8; 32] = Sha256::new().chain_update(salt.to_le_bytes()).chain_update(unit).finalize().into();
+    let drawn = u32::from_le_bytes([digest[0], digest[1], digest[2], digest[3]]);
+    drawn % u32::from(SHARE) < u32::from(share)
 }
 
 /// Judges `bytes`; `None` is the head that is held.
@@ -97,4 +124,33 @@ async fn is_signed(key: &[u8; 32], view: &HeadView<'_>) -> Result<bool, JsValue>
     let message = Uint8Array::from(&view.message()[..]);
     let verified = JsFuture::from(verify(ED25519, &key, &signature, &message)?).await?;
     Ok(verified.is_truthy())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::Value;
+
+    /// The table that every follower passes, as far as it needs no platform.
+    #[test]
+    fn the_table_of_cases_holds() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../host/follow/tests/cases/v1.json");
+        let table: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+        for case in table["guard"].as_array().unwrap() {
+            let number = |value: &Value| value.as_u64().unwrap();
+            let guard = case["guard"].as_object().map(|guard| GuardV1 {
+                max_fallback_share: number(&guard["max_fallback_share"]) as u16,
+                min_decisions: number(&guard["min_decisions"]) as u32,
+            });
+            let (decisions, fallbacks) = (number(&case["decisions"]), number(&case["fallbacks"]));
+            // The last of the decisions is the one that is counted here.
+            let mut tally = Tally { decisions: decisions - 1, fallbacks: fallbacks.saturating_sub(1) };
+            assert_eq!(tally.gives_up(fallbacks > 0, guard), case["gives_up"], "{}", case["name"]);
+        }
+        for case in table["rollout"].as_array().unwrap() {
+            let salt = case["salt"].as_str().unwrap().parse().unwrap();
+            let (unit, least) = (case["unit"].as_str().unwrap(), case["least_share"].as_u64().unwrap() as u16);
+            assert!(in_rollout(salt, unit, least) && !in_rollout(salt, unit, least - 1), "{unit}");
+        }
+    }
 }

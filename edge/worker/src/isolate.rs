@@ -2,10 +2,13 @@
 //! across an `await`, so a bundle is swapped between two decisions and never within one.
 
 use std::cell::RefCell;
+use std::mem::{replace, swap};
 use std::rc::Rc;
 
 use selvedge_engine::{Engine, Limits, Loaded};
 use selvedge_format::container::{Container, Kind, verify_id};
+use selvedge_format::decision::DecisionView;
+use selvedge_format::head::RolloutV1;
 use selvedge_format::meta::{self, MetaV1};
 use selvedge_format::{AlignedBytes, DecodeError};
 use serde::Serialize;
@@ -14,7 +17,7 @@ use worker::js_sys::{JSON, Reflect};
 
 use crate::bundle::Failure;
 use crate::config::Config;
-use crate::head::Held;
+use crate::head::{Held, Tally, in_rollout};
 use crate::journal::Journal;
 
 thread_local! {
@@ -33,6 +36,12 @@ pub(crate) struct Isolate {
     pub(crate) names: Rc<MetaV1>,
     /// The head in force.
     pub(crate) held: Option<Held>,
+    /// What decides for the users of a rollout.
+    pub(crate) rollout: Option<(RolloutV1, Placed)>,
+    /// What decided before, until the guard is content.
+    previous: Option<Placed>,
+    tally: Tally,
+    is_rolled_back: bool,
     /// When the bundle was last looked after, milliseconds.
     pub(crate) checked_ms: u64,
     /// Why the last look at the head did not bring what it names.
@@ -61,6 +70,10 @@ impl Isolate {
             engine: Engine::new(Limits::default()),
             names: Rc::new(MetaV1::default()),
             held: None,
+            rollout: None,
+            previous: None,
+            tally: Tally::default(),
+            is_rolled_back: false,
             checked_ms: 0,
             failure: None,
             counters: Counters::default(),
@@ -68,19 +81,34 @@ impl Isolate {
         }
     }
 
-    /// Puts a bundle and its shared state in place, both or neither; each must have the id beside it.
-    #[inline(never)]
-    pub(crate) fn place(&mut self, parts: &[(String, Vec<u8>)]) -> Result<(), String> {
-        let mut engine = Engine::new(Limits::default());
-        let mut names = MetaV1::default();
-        for (id, bytes) in parts {
-            let loaded = load(&mut engine, id, bytes).map_err(|error| format!("{id}: {error}"))?;
-            if let Loaded::Bundle(_) = loaded {
-                names = self::names(bytes).unwrap_or(names);
-            }
+    /// Puts what decides in place. What decided before is kept, for a guard that gives this one up.
+    pub(crate) fn place(&mut self, placed: Placed) {
+        let before = self.engine.snapshot().is_some();
+        let old =
+            Placed { engine: replace(&mut self.engine, placed.engine), names: replace(&mut self.names, placed.names) };
+        self.previous = before.then_some(old);
+        (self.tally, self.is_rolled_back) = (Tally::default(), false);
+    }
+
+    /// Does something with what decides for the user `unit`.
+    pub(crate) fn for_user<R>(&mut self, unit: &str, decide: impl FnOnce(&mut Self) -> R) -> R {
+        let rollout = self.rollout.as_ref().map(|(rollout, _)| *rollout);
+        let is_theirs = rollout.is_some_and(|rollout| in_rollout(rollout.salt, unit, rollout.share));
+        if is_theirs {
+            self.exchange();
         }
-        (self.engine, self.names) = (engine, Rc::new(names));
-        Ok(())
+        let result = decide(self);
+        if is_theirs {
+            self.exchange();
+        }
+        result
+    }
+
+    fn exchange(&mut self) {
+        if let Some((_, theirs)) = &mut self.rollout {
+            swap(&mut self.engine, &mut theirs.engine);
+            swap(&mut self.names, &mut theirs.names);
+        }
     }
 
     /// Decides, and counts.
@@ -90,7 +118,20 @@ impl Isolate {
             // An engine without a bundle: the order of the request.
             return Engine::new(Limits::default()).decide(request).to_vec();
         }
-        self.engine.decide(request).to_vec()
+        let decision = self.engine.decide(request).to_vec();
+        self.judge(&decision);
+        decision
+    }
+
+    /// Goes back to what decided before if too many decisions fell back.
+    fn judge(&mut self, decision: &[u8]) {
+        let guard = self.held.as_ref().and_then(|held| held.guard);
+        let fell_back = DecisionView::parse(decision).is_ok_and(|view| view.status.names().0 == "fallback");
+        if guard.is_some() && self.tally.gives_up(fell_back, guard) && !self.is_rolled_back {
+            if let Some(previous) = self.previous.take() {
+                (self.engine, self.names, self.is_rolled_back) = (previous.engine, previous.names, true);
+            }
+        }
     }
 
     /// Whether the head says that nothing is personalised.
@@ -104,6 +145,7 @@ impl Isolate {
             None => "bootstrap",
             Some(held) if held.killed => "killed",
             Some(held) if now_ms >= held.not_after_ms => "expired",
+            Some(_) if self.is_rolled_back => "rolled-back",
             Some(_) => "following",
         }
     }
@@ -111,9 +153,40 @@ impl Isolate {
     /// Hexadecimal ids of bundle and shared state.
     #[inline(never)]
     pub(crate) fn ids(&self) -> (Option<String>, Option<String>) {
-        let bundle = self.engine.snapshot().map(|snapshot| hexadecimal(snapshot.id()));
-        (bundle, self.engine.shared().map(|shared| hexadecimal(shared.id())))
+        ids(&self.engine)
     }
+}
+
+/// What decides, and its names.
+pub(crate) struct Placed {
+    engine: Engine,
+    names: Rc<MetaV1>,
+}
+
+impl Placed {
+    /// Loads a bundle and its shared state, both or neither; each must have the id beside it.
+    #[inline(never)]
+    pub(crate) fn load(parts: &[(String, Vec<u8>)]) -> Result<Self, String> {
+        let mut engine = Engine::new(Limits::default());
+        let mut names = MetaV1::default();
+        for (id, bytes) in parts {
+            let loaded = load(&mut engine, id, bytes).map_err(|error| format!("{id}: {error}"))?;
+            if let Loaded::Bundle(_) = loaded {
+                names = self::names(bytes).unwrap_or(names);
+            }
+        }
+        Ok(Self { engine, names: Rc::new(names) })
+    }
+
+    /// Hexadecimal ids of bundle and shared state.
+    pub(crate) fn ids(&self) -> (Option<String>, Option<String>) {
+        ids(&self.engine)
+    }
+}
+
+fn ids(engine: &Engine) -> (Option<String>, Option<String>) {
+    let bundle = engine.snapshot().map(|snapshot| hexadecimal(snapshot.id()));
+    (bundle, engine.shared().map(|shared| hexadecimal(shared.id())))
 }
 
 fn load(engine: &mut Engine, id: &str, bytes: &[u8]) -> Result<Loaded, String> {

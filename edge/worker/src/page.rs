@@ -24,7 +24,7 @@ pub(crate) async fn answer(request: Request, env: &Env, context: &Context, confi
         None => Err("origin-slow"),
         Some(Err(reason)) => Err(reason),
         Some(Ok(body)) => match crate::ready(env, context, config).await {
-            Ok(()) => with_script(body, &state.unwrap_or_default()),
+            Ok(()) => with_script(body, asked.user.as_deref().unwrap_or_default(), &state.unwrap_or_default()),
             Err(reason) => Err(reason),
         },
     };
@@ -38,10 +38,10 @@ pub(crate) async fn answer(request: Request, env: &Env, context: &Context, confi
     }
 }
 
-fn with_script(body: Vec<u8>, state: &[u8]) -> std::result::Result<String, &'static str> {
+fn with_script(body: Vec<u8>, user: &str, state: &[u8]) -> std::result::Result<String, &'static str> {
     let page = String::from_utf8(body).map_err(|_| "invalid-utf-8")?;
     let end = page.find("</head>").ok_or("no-head")?;
-    let (bundle, shared) = isolate::with(|isolate| isolate.ids());
+    let (bundle, shared) = isolate::with(|isolate| isolate.for_user(user, |isolate| isolate.ids()));
     let script = script(bundle, shared, state);
     Ok(format!("{}{script}{}", &page[..end], &page[end..]))
 }

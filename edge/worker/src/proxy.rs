@@ -62,7 +62,8 @@ fn rerank(feed: &Feed, body: &[u8], asked: &Asked, state: &[u8]) -> std::result:
         Unfit::Malformed => "malformed-json",
         Unfit::TooManyItems => "too-many-items",
     })?;
-    let asker = Asker { request_id: asked.request_id, time_ms: asked.time_ms, state, query: &asked.query };
+    let user = asked.user.as_deref().unwrap_or_default();
+    let asker = Asker { user, request_id: asked.request_id, time_ms: asked.time_ms, state, query: &asked.query };
     let ranked = rank::items(feed, items.iter(), &asker)?;
     Ok((items.reordered(&ranked.slate), ranked))
 }

@@ -15,6 +15,8 @@ pub(crate) type Reason = &'static str;
 
 /// What a decision depends on besides the items.
 pub(crate) struct Asker<'a> {
+    /// The user's id, empty if nobody is known.
+    pub(crate) user: &'a str,
     pub(crate) request_id: [u8; 16],
     pub(crate) time_ms: i64,
     pub(crate) state: &'a [u8],
@@ -37,8 +39,10 @@ pub(crate) fn items<'i>(
     asker: &Asker<'_>,
 ) -> Result<Ranked, Reason> {
     isolate::with(|isolate| {
-        let request = request(isolate, feed, items, asker)?;
-        decide(isolate, request)
+        isolate.for_user(asker.user, |isolate| {
+            let request = request(isolate, feed, items, asker)?;
+            decide(isolate, request)
+        })
     })
 }
 

@@ -2,14 +2,26 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 
+import { createHash } from 'node:crypto';
+
 import { keyOf, publicKey } from '../../../www/sdk/test/head.mjs';
 
-import { FEED, REORDERED, bundleId, fallback, idsOf, makeBundle, sleep, startOrigin, startWorker, statusOf, withWorker } from './shop.mjs';
+import { FEED, REORDERED, bundleId, fallback, idsOf, makeBundle, sleep, startOrigin, startWorker, statusOf, token, withWorker } from './shop.mjs';
 
 const [bundle, newer] = [makeBundle(1), makeBundle(-1)];
 /** As a newer engine writes it. */
 const fromTheFuture = Buffer.from(makeBundle(2));
 fromTheFuture.writeUInt16LE(9, 8);
+
+const ROLLOUT_SALT = 7n;
+/** Whether a user is among the first half: docs/format/channel-head.md. */
+const isDrawn = (user) => {
+  const salt = Buffer.alloc(8);
+  salt.writeBigUInt64LE(ROLLOUT_SALT);
+  return createHash('sha256').update(salt).update(user).digest().readUInt32LE(0) % 10_000 < 5000;
+};
+const USERS = Array.from({ length: 20 }, (_, at) => `user${at}`);
+const [IN_ROLLOUT, OUT_OF_ROLLOUT] = [USERS.find(isDrawn), USERS.find((user) => !isDrawn(user))];
 
 let origin;
 
@@ -154,6 +166,24 @@ test('a kill is obeyed, whatever becomes of the bundle, until a head revives', a
     await sleep(5_100);
     await worker.statusWhen(({ channel }) => channel.state === 'following');
     assert.equal(await (await worker.fetch('/feed/good')).text(), REORDERED);
+  });
+});
+
+test('a rollout is for its users, and a bundle that falls back too often is given up', async () => {
+  const blob = (bytes) => ({ id: bundleId(bytes), size: bytes.length });
+  await withWorker(origin, {}, {}, async (worker) => {
+    await worker.publish(newer);
+    await worker.publish(bundle);
+    await worker.publishHead({ bundle: blob(bundle), rollout: { bundle: blob(newer), share: 5000, salt: ROLLOUT_SALT } });
+    const order = async (user) => (await idsOf(await worker.fetch('/feed/good', { headers: { cookie: `uid=${token(user)}` } }))).join();
+    assert.deepEqual([await order(IN_ROLLOUT), await order(OUT_OF_ROLLOUT)], ['a,7,b', 'b,7,a']);
+    assert.equal((await worker.fetch(`/v1/bundles/${bundleId(newer)}`)).status, 200, 'both may be fetched');
+    await worker.publishHead({ bundle: blob(newer), guard: { maxFallbackShare: 1000, minDecisions: 3 } });
+    await sleep(5_100);
+    await worker.statusWhen(({ bundle_id: id }) => id === bundleId(newer));
+    for (let at = 0; at < 3; at++) await worker.post('/v1/rank', { time: 0, candidates: [] });
+    const { channel, bundle_id: id } = await worker.status();
+    assert.deepEqual([channel.state, id], ['rolled-back', bundleId(bundle)]);
   });
 });
 
