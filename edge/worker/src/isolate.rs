@@ -127,10 +127,11 @@ impl Isolate {
     fn judge(&mut self, decision: &[u8]) {
         let guard = self.held.as_ref().and_then(|held| held.guard);
         let fell_back = DecisionView::parse(decision).is_ok_and(|view| view.status.names().0 == "fallback");
-        if guard.is_some() && self.tally.gives_up(fell_back, guard) && !self.is_rolled_back {
-            if let Some(previous) = self.previous.take() {
-                (self.engine, self.names, self.is_rolled_back) = (previous.engine, previous.names, true);
-            }
+        if self.tally.gives_up(fell_back, guard)
+            && !self.is_rolled_back
+            && let Some(previous) = self.previous.take()
+        {
+            (self.engine, self.names, self.is_rolled_back) = (previous.engine, previous.names, true);
         }
     }
 

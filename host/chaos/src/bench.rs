@@ -1,9 +1,13 @@
 //! Figures of the host: ingest, memory, start, size of states, and how fast a new bundle decides everywhere.
 
+use std::io::{BufRead, BufReader};
 use std::path::Path;
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context as _, Result, ensure};
 use hdrhistogram::Histogram;
@@ -19,20 +23,22 @@ use selvedge_sync::users::{Deployed, Incoming, Users, UsersOptions};
 use selvedge_wire::RequestBuilder;
 use serde_json::{Value, json};
 
-use crate::host::{CHANNEL, Site, now_ms};
+use crate::host::{CHANNEL, Host, Site, now_ms};
 use crate::shop;
 
 const CLIENTS: u64 = 4;
 const BATCH: usize = 100;
 const FOLLOWERS: usize = 50;
+/// Of those, so many are of the npm package, if there is one.
+const IN_NODE: usize = 25;
 const PUBLISHES: u64 = 20;
 
-pub(crate) fn run(users: u32, seconds: u64, json: Option<&Path>) -> Result<()> {
+pub(crate) fn run(users: u32, seconds: u64, node: Option<&Path>, json: Option<&Path>) -> Result<()> {
     let figures = json!({
         "ingest": ingest(seconds)?,
         "state_of_10000_events": long_state()?,
         "start": start(users)?,
-        "publish_to_decision": follow()?,
+        "publish_to_decision": follow(node)?,
         "machine": { "cores": std::thread::available_parallelism().map_or(0, usize::from) },
     });
     let text = serde_json::to_string_pretty(&figures)?;
@@ -176,60 +182,92 @@ fn start(users: u32) -> Result<Value> {
     }))
 }
 
+/// What a follower says: the sequence that it decided with, when, and whether it was a decision.
+type Decided = (u64, SystemTime, bool);
+
 /// From the moment when the publisher begins to send the head to a decision with the new bundle, on fifty followers.
-fn follow() -> Result<Value> {
+fn follow(node: Option<&Path>) -> Result<Value> {
     let directory = tempfile::tempdir()?;
     let site = Site::new(directory.path(), "")?;
     let host = site.start()?;
     host.client.deploy(&shop::bundle(0)?)?;
-    let request = RequestBuilder::new([1; 16], now_ms(), ["a", "b", "c"]).build();
-    let (decided, decisions) = std::sync::mpsc::channel::<(u64, Instant, bool)>();
-    let mut followers = Vec::new();
-    for _ in 0..FOLLOWERS {
-        let options = FollowOptions::new(&host.client.url, CHANNEL, site.keys());
-        let prepare: Prepare<Mutex<Engine>> = Box::new(|bundle, _| {
-            let mut engine = Engine::new(Limits::default());
-            engine.load(AlignedBytes::copy_of(bundle)).map_err(|error| error.to_string())?;
-            Ok(Mutex::new(engine))
-        });
-        let (event, events) = std::sync::mpsc::channel();
-        let follower =
-            Follower::start(options, prepare, move |told| drop(event.send(told))).map_err(anyhow::Error::msg)?;
-        let (decided, request) = (decided.clone(), request.clone());
-        followers.push(std::thread::spawn(move || {
-            for told in events {
-                let Event::Deployed { sequence } = told else { continue };
-                let Some(current) = follower.current() else { continue };
-                let good = current.for_user("ann").lock().is_ok_and(|mut engine| {
-                    let decision = engine.decide(&request);
-                    DecisionView::parse(decision).is_ok_and(|view| view.status.names().0 == "personalized")
-                });
-                if decided.send((sequence, Instant::now(), good)).is_err() || sequence == PUBLISHES + 1 {
-                    return;
-                }
-            }
-        }));
-    }
+    let (decided, decisions) = channel::<Decided>();
+    let in_node = node.map_or(0, |_| IN_NODE);
+    let mut package = node.map(|script| followers_in_node(script, &host, &site, decided.clone())).transpose()?;
+    let native =
+        (in_node..FOLLOWERS).map(|_| native_follower(&host, &site, decided.clone())).collect::<Result<Vec<_>>>()?;
     let wait = Duration::from_secs(30);
     for _ in 0..FOLLOWERS {
         decisions.recv_timeout(wait).context("a follower does not start")?;
     }
     // Streams are opened after the first answer.
-    std::thread::sleep(Duration::from_millis(500));
+    std::thread::sleep(Duration::from_secs(1));
     let mut times = Histogram::<u64>::new(3)?;
     for number in 1..=PUBLISHES {
         let bundle = host.client.upload(&shop::bundle(number)?)?;
         let previous = host.client.head()?;
-        let started = Instant::now();
+        let started = SystemTime::now();
         let head = host.client.publish(previous.as_ref(), Change::Deploy { bundle, shared: None }, now_ms())?;
         for _ in 0..FOLLOWERS {
             let (sequence, at, good) = decisions.recv_timeout(wait).context("a follower does not decide")?;
             ensure!(sequence == head.sequence && good, "a follower decided with {sequence}");
-            times.record(at.duration_since(started).as_micros() as u64)?;
+            times.record(at.duration_since(started).unwrap_or_default().as_micros() as u64)?;
         }
     }
-    followers
-        .into_iter()
-        .try_for_each(|follower| follower.join().map_err(|_| anyhow::anyhow!("a follower panicked")))?;
-    Ok(json!({ "followers": FOLLOWERS, "publishes": PUBLISHES, "ms": quantiles(&times) }))
+    if let Some(package) = &mut package {
+        package.kill()?;
+        package.wait()?;
+    }
+    native.into_iter().try_for_each(|follower| follower.join().map_err(|_| anyhow::anyhow!("a follower panicked")))?;
+    Ok(json!({
+        "followers": { "rust": FOLLOWERS - in_node, "npm": in_node },
+        "publishes": PUBLISHES,
+        "ms": quantiles(&times),
+    }))
+}
+
+fn native_follower(host: &Host, site: &Site, decided: Sender<Decided>) -> Result<JoinHandle<()>> {
+    let request = RequestBuilder::new([1; 16], now_ms(), ["a", "b", "c"]).build();
+    let options = FollowOptions::new(&host.client.url, CHANNEL, site.keys());
+    let prepare: Prepare<Mutex<Engine>> = Box::new(|bundle, _| {
+        let mut engine = Engine::new(Limits::default());
+        engine.load(AlignedBytes::copy_of(bundle)).map_err(|error| error.to_string())?;
+        Ok(Mutex::new(engine))
+    });
+    let (event, events) = channel();
+    let follower = Follower::start(options, prepare, move |told| drop(event.send(told))).map_err(anyhow::Error::msg)?;
+    Ok(std::thread::spawn(move || {
+        for told in events {
+            let Event::Deployed { sequence } = told else { continue };
+            let Some(current) = follower.current() else { continue };
+            let good = current.for_user("ann").lock().is_ok_and(|mut engine| {
+                let decision = engine.decide(&request);
+                DecisionView::parse(decision).is_ok_and(|view| view.status.names().0 == "personalized")
+            });
+            if decided.send((sequence, SystemTime::now(), good)).is_err() || sequence == PUBLISHES + 1 {
+                return;
+            }
+        }
+    }))
+}
+
+fn followers_in_node(script: &Path, host: &Host, site: &Site, decided: Sender<Decided>) -> Result<Child> {
+    let mut node = Command::new("node")
+        .arg(script)
+        .args([&IN_NODE.to_string(), &host.client.url, CHANNEL, &site.key.public().to_string()])
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cannot start node")?;
+    let lines = BufReader::new(node.stdout.take().context("a pipe")?).lines();
+    std::thread::spawn(move || {
+        for line in lines.map_while(Result::ok) {
+            let Ok(said) = serde_json::from_str::<Value>(&line) else { continue };
+            let at = SystemTime::UNIX_EPOCH + Duration::from_millis(said["at"].as_u64().unwrap_or_default());
+            let sequence = said["sequence"].as_u64().unwrap_or_default();
+            if decided.send((sequence, at, said["good"] == true)).is_err() {
+                return;
+            }
+        }
+    });
+    Ok(node)
 }

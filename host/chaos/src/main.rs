@@ -58,6 +58,9 @@ enum Command {
         /// Seconds of load.
         #[arg(long, default_value_t = 10)]
         seconds: u64,
+        /// The script that follows by the npm package; without it all followers are of Rust.
+        #[arg(long, value_name = "FILE")]
+        node: Option<PathBuf>,
         /// Write the figures as JSON.
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
@@ -77,7 +80,7 @@ fn main() -> Result<()> {
             let config = Config::parse(&text, &config)?;
             run_until_signal(config, |address| println!("{address}")).context("the host ended")
         }
-        Command::Bench { users, seconds, json } => bench::run(users, seconds, json.as_deref()),
+        Command::Bench { users, seconds, node, json } => bench::run(users, seconds, node.as_deref(), json.as_deref()),
         Command::Chaos { rounds, seed, json, page } => {
             let mut outcomes: Vec<Outcome> = Vec::new();
             let faults: [Fault; 5] = [kill::run, disk::run, proxy::run, edge::run, overload::run];
