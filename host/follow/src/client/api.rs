@@ -13,6 +13,10 @@ use ureq::{Agent, Body};
 /// Longest wait for a call: uploads of large bundles over slow lines included.
 const CALL: Duration = Duration::from_secs(120);
 const CONNECT: Duration = Duration::from_secs(10);
+/// Longest wait for a head: it is small, and somebody who follows asks again.
+const HEAD: Duration = Duration::from_secs(30);
+/// Longest life of a stream. A connection that died without a word goes with it; whoever listens asks, and listens again.
+const STREAM: Duration = Duration::from_secs(3600);
 /// Largest answer that is not a blob.
 const MAX_ANSWER: u64 = 64 << 20;
 
@@ -216,7 +220,9 @@ impl Api {
 
     /// Asks; 200 and 304 are answers, everything else is a refusal. At most `limit` bytes are taken.
     pub(super) fn get(&self, path: &str, headers: &[(&str, &str)], limit: u64) -> Result<Answer, ApiError> {
-        let mut request = self.agent.get(format!("{}{path}", self.base));
+        let longest = if limit <= MAX_LEN as u64 { HEAD } else { CALL };
+        let request = self.agent.get(format!("{}{path}", self.base));
+        let mut request = request.config().timeout_global(Some(longest)).build();
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
@@ -238,8 +244,9 @@ impl Api {
     /// Opens a stream of events; it is read until it ends.
     pub(super) fn stream(&self, path: &str, silence: Duration) -> Result<Response<Body>, ApiError> {
         let request = self.agent.get(format!("{}{path}", self.base)).header("accept", "text/event-stream");
-        // No bound on the whole, which is meant to last; the reader bounds the silence.
-        let request = request.config().timeout_global(None).timeout_recv_response(Some(silence)).build();
+        // Meant to last; the reader bounds the silence.
+        let request = request.config().timeout_global(None).timeout_recv_response(Some(silence));
+        let request = request.timeout_recv_body(Some(STREAM)).build();
         let mut response = request.call().map_err(|error| ApiError::Transport(error.to_string()))?;
         let kind = response.headers().get("content-type").and_then(|kind| kind.to_str().ok()).unwrap_or_default();
         if response.status() == StatusCode::OK && kind.starts_with("text/event-stream") {

@@ -19,6 +19,8 @@ use crate::{Keys, Known, POLL_MS, Refusal, State, Tally, in_rollout, judge, next
 
 /// A host says that it lives every fifteen seconds: three times as long is silence.
 const SILENCE: Duration = Duration::from_secs(45);
+/// How long whoever drops a follower waits for a question that is under way.
+const END: Duration = Duration::from_secs(1);
 /// Content type of a delta.
 const DELTA: &str = "application/vnd.selvedge.delta";
 
@@ -72,8 +74,22 @@ impl FollowOptions {
 pub struct Deployment<T> {
     /// The head; none is the bundle that the follower came with.
     pub head: Option<HeadV1>,
-    main: Arc<T>,
-    rollout: Option<(RolloutV1, Arc<T>)>,
+    main: Placed<T>,
+    rollout: Option<(RolloutV1, Placed<T>)>,
+    is_killed: bool,
+}
+
+/// What was made from a bundle and a shared state; the bundle that a follower came with has no names.
+#[derive(Debug)]
+struct Placed<T> {
+    names: Option<(BlobV1, Option<BlobV1>)>,
+    made: Arc<T>,
+}
+
+impl<T> Clone for Placed<T> {
+    fn clone(&self) -> Self {
+        Self { names: self.names, made: Arc::clone(&self.made) }
+    }
 }
 
 impl<T> Deployment<T> {
@@ -81,15 +97,26 @@ impl<T> Deployment<T> {
     #[must_use]
     pub fn for_user(&self, unit: &str) -> &T {
         match &self.rollout {
-            Some((rollout, theirs)) if in_rollout(rollout.salt, unit, rollout.share) => theirs,
-            _ => &self.main,
+            Some((rollout, theirs)) if in_rollout(rollout.salt, unit, rollout.share) => &theirs.made,
+            _ => &self.main.made,
         }
     }
 
     /// Whether candidates are to be answered in the order of the request.
     #[must_use]
-    pub fn is_killed(&self) -> bool {
-        self.head.as_ref().is_some_and(|head| head.killed)
+    pub const fn is_killed(&self) -> bool {
+        self.is_killed
+    }
+
+    /// What was made from these two, if it is here.
+    fn placed(&self, bundle: BlobV1, shared: Option<BlobV1>) -> Option<Placed<T>> {
+        let rollout = self.rollout.iter().map(|(_, placed)| placed);
+        std::iter::once(&self.main).chain(rollout).find(|placed| placed.names == Some((bundle, shared))).cloned()
+    }
+
+    /// The same for when the head after it is given up, which was no kill.
+    fn again(&self) -> Self {
+        Self { head: self.head.clone(), main: self.main.clone(), rollout: self.rollout.clone(), is_killed: false }
     }
 }
 
@@ -188,8 +215,8 @@ impl<T: Send + Sync + 'static> Follower<T> {
             ending: false,
         };
         if let Some((bundle, shared)) = &options.bootstrap {
-            let main = Arc::new(prepare(bundle, shared.as_deref())?);
-            inner.current = Some(Arc::new(Deployment { head: None, main, rollout: None }));
+            let main = Placed { names: None, made: Arc::new(prepare(bundle, shared.as_deref())?) };
+            inner.current = Some(Arc::new(Deployment { head: None, main, rollout: None, is_killed: false }));
             for blob in std::iter::once(bundle).chain(shared) {
                 // A bundle that loads and has a wrong id is no base for deltas, and no harm.
                 inner.blobs.extend(verify_id(blob).ok().map(|id| (id, Arc::new(blob.clone()))));
@@ -225,17 +252,17 @@ impl<T: Send + Sync + 'static> Follower<T> {
         let head = inner.held.as_ref().map(|(_, head)| head);
         let known = Known { head, heard_ms: inner.heard_ms, rolled_back: inner.rolled_back };
         let (state, prices_valid) = status(known, self.shared.options.stale_after_ms, now_ms());
-        let decides = inner.current.as_ref().and_then(|current| current.head.as_ref());
+        let decides = inner.current.as_ref().and_then(|current| current.main.names);
         Status {
             state,
             sequence: head.map_or(0, |head| head.sequence),
-            bundle: decides.map(|head| head.bundle.id),
+            bundle: decides.map(|(bundle, _)| bundle.id),
             prices_valid,
             refusal: inner.refusal,
         }
     }
 
-    /// Counts a decision for the guard: whether it fell back or failed.
+    /// Counts a decision for the guard: whether it fell back or failed. Under a kill nothing counts.
     pub fn decided(&self, fell_back: bool) {
         self.shared.decided(fell_back);
     }
@@ -253,8 +280,16 @@ impl<T: Send + Sync + 'static> Drop for Follower<T> {
     fn drop(&mut self) {
         self.shared.lock().ending = true;
         self.shared.changed.notify_all();
-        // Whatever went wrong on that thread, this one ends.
-        let _ = self.thread.take().map(JoinHandle::join);
+        let Some(thread) = self.thread.take() else { return };
+        let started = Instant::now();
+        while !thread.is_finished() && started.elapsed() < END {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        // Whatever went wrong on that thread, this one goes on. A source that does not answer is not waited for: the
+        // thread tells nothing and keeps nothing any more, and ends with its call.
+        if thread.is_finished() {
+            let _ = thread.join();
+        }
     }
 }
 
@@ -265,6 +300,12 @@ impl<T: Send + Sync + 'static> Shared<T> {
 
     fn is_ending(&self) -> bool {
         self.lock().ending
+    }
+
+    fn tell(&self, event: Event) {
+        if !self.is_ending() {
+            (self.tell)(event);
+        }
     }
 
     fn run(&self) {
@@ -284,7 +325,7 @@ impl<T: Send + Sync + 'static> Shared<T> {
                     if let ApiError::Refused { retry_after_s: Some(seconds), .. } = &error {
                         retry_after_ms = seconds.saturating_mul(1000).min(3_600_000);
                     }
-                    (self.tell)(Event::Unreachable(error.to_string()));
+                    self.tell(Event::Unreachable(error.to_string()));
                 }
                 Err(Failure::Refused(_)) => failures = failures.saturating_add(1),
             }
@@ -365,7 +406,7 @@ impl<T: Send + Sync + 'static> Shared<T> {
         let taken = self.take(bytes);
         if let Err(Failure::Refused(refusal)) = &taken {
             self.lock().refusal = Some(*refusal);
-            (self.tell)(Event::Refused(*refusal));
+            self.tell(Event::Refused(*refusal));
         }
         taken
     }
@@ -391,35 +432,40 @@ impl<T: Send + Sync + 'static> Shared<T> {
 
     fn deploy(&self, bytes: &[u8], head: HeadV1, blobs: HashMap<ContentId, Arc<Vec<u8>>>) -> Result<(), Failure> {
         let current = self.lock().current.clone();
-        let prepare = |bundle: BlobV1, shared: Option<BlobV1>| -> Result<Arc<T>, Failure> {
-            let refused = Failure::Refused(Refusal::LoadFailed);
-            let Some(bundle) = blobs.get(&bundle.id) else { return Err(refused) };
-            let shared = shared.and_then(|shared| blobs.get(&shared.id));
-            (self.prepare)(bundle, shared.map(|shared| shared.as_slice())).map(Arc::new).map_err(|_| refused)
+        let place = |bundle: BlobV1, shared: Option<BlobV1>| -> Result<Placed<T>, Failure> {
+            // Another head with the same bundle: new prices, a longer validity, a rollout for all. Nothing is loaded.
+            if let Some(placed) = current.as_ref().and_then(|current| current.placed(bundle, shared)) {
+                return Ok(placed);
+            }
+            let bytes = |blob: BlobV1| blobs.get(&blob.id).ok_or(Failure::Refused(Refusal::LoadFailed));
+            let shared_bytes = shared.map(bytes).transpose()?.map(|shared| shared.as_slice());
+            let made = (self.prepare)(bytes(bundle)?, shared_bytes);
+            let made = made.map(Arc::new).map_err(|_| Failure::Refused(Refusal::LoadFailed))?;
+            Ok(Placed { names: Some((bundle, shared)), made })
         };
-        let same = |old: &Deployment<T>| {
-            old.head.as_ref().is_some_and(|old| (old.bundle, old.shared) == (head.bundle, head.shared))
+        let main = match (place(head.bundle, head.shared), &current) {
+            (Err(_), Some(current)) if head.killed => current.main.clone(),
+            (placed, _) => placed?,
         };
-        let main = match &current {
-            // Another head with the same bundle: new prices, a kill, a longer validity. Nothing is loaded for that.
-            Some(current) if same(current) || (head.killed && blobs.is_empty()) => Arc::clone(&current.main),
-            _ => prepare(head.bundle, head.shared)?,
-        };
-        let rollout = match head.rollout {
-            Some(rollout) if !blobs.is_empty() => Some((rollout, prepare(rollout.bundle, rollout.shared)?)),
-            _ => None,
+        let rollout = match head.rollout.map(|rollout| (rollout, place(rollout.bundle, rollout.shared))) {
+            Some((_, Err(_))) if head.killed => None,
+            Some((rollout, placed)) => Some((rollout, placed?)),
+            None => None,
         };
         let sequence = head.sequence;
-        let deployment = Arc::new(Deployment { head: Some(head.clone()), main, rollout });
+        let is_killed = head.killed;
         {
             let mut inner = self.lock();
-            let is_new = current.as_ref().is_none_or(|current| !same(current));
+            let is_new = inner.current.as_ref().is_none_or(|current| !Arc::ptr_eq(&current.main.made, &main.made));
             if is_new {
-                inner.tally = Tally::default();
-                inner.previous = current;
+                inner.previous = inner.current.take();
             }
-            inner.rolled_back &= !is_new;
-            inner.current = Some(deployment);
+            if is_new || inner.rolled_back {
+                inner.tally = Tally::default();
+            }
+            // The head that was given up is not held any more, whichever bundle this one names.
+            inner.rolled_back = false;
+            inner.current = Some(Arc::new(Deployment { head: Some(head.clone()), main, rollout, is_killed }));
             inner.held = Some((bytes.to_vec(), head));
             inner.refusal = None;
             if !blobs.is_empty() {
@@ -427,7 +473,7 @@ impl<T: Send + Sync + 'static> Shared<T> {
             }
         }
         self.changed.notify_all();
-        (self.tell)(Event::Deployed { sequence });
+        self.tell(Event::Deployed { sequence });
         Ok(())
     }
 
@@ -479,24 +525,26 @@ impl<T: Send + Sync + 'static> Shared<T> {
     fn decided(&self, fell_back: bool) {
         let given_up = {
             let mut inner = self.lock();
+            let Some((_, head)) = inner.held.as_ref().filter(|(_, head)| !head.killed) else { return };
+            let (guard, sequence) = (head.guard, head.sequence);
             inner.tally.count(fell_back);
-            let guard = inner.held.as_ref().and_then(|(_, head)| head.guard);
-            if inner.rolled_back || inner.previous.is_none() || !inner.tally.gives_up(guard) {
+            if inner.rolled_back || !inner.tally.gives_up(guard) {
                 return;
             }
+            let Some(previous) = inner.previous.take() else { return };
             inner.rolled_back = true;
-            inner.current = inner.previous.take();
-            inner.held.as_ref().map_or(0, |(_, head)| head.sequence)
+            inner.current = Some(Arc::new(previous.again()));
+            sequence
         };
-        (self.tell)(Event::RolledBack { sequence: given_up });
+        self.tell(Event::RolledBack { sequence: given_up });
     }
 
     fn save(&self, head: &[u8]) {
-        let Some(directory) = &self.options.directory else { return };
+        let Some(directory) = self.options.directory.as_ref().filter(|_| !self.is_ending()) else { return };
         let blobs = self.lock().blobs.values().map(|blob| blob.to_vec()).collect();
         let saved = Saved { head: head.to_vec(), blobs };
         if let Err(error) = saved::write(&saved::path(directory, &self.options.channel), &saved) {
-            (self.tell)(Event::NotSaved(error.to_string()));
+            self.tell(Event::NotSaved(error.to_string()));
         }
     }
 
@@ -513,7 +561,7 @@ impl<T: Send + Sync + 'static> Shared<T> {
             self.deploy(&bytes, head, blobs.collect()).map_err(|_| Refusal::LoadFailed.to_string())
         });
         if let Err(error) = restored {
-            (self.tell)(Event::NotSaved(format!("{}: {error}", path.display())));
+            self.tell(Event::NotSaved(format!("{}: {error}", path.display())));
         }
     }
 }

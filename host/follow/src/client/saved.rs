@@ -36,7 +36,8 @@ pub(super) fn write(path: &Path, saved: &Saved) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
 
-/// What is saved, if anything is. Every blob is checked against its id, and the head must name them all.
+/// What is saved, if anything is. Every blob is checked against its id, and all that the head names must be there; a kill
+/// holds without.
 ///
 /// # Errors
 /// There is a file, and it cannot be used.
@@ -67,5 +68,9 @@ pub(super) fn read(path: &Path, max_blob: usize) -> Result<Option<(Saved, HeadV1
     let head = HeadView::parse(&saved.head).map_err(|error| error.to_string())?.head;
     let ids: Result<Vec<_>, _> = saved.blobs.iter().map(|blob| verify_id(blob)).collect();
     let ids = ids.map_err(|error| error.to_string())?;
-    if head.blobs().all(|blob| ids.contains(&blob.id)) { Ok(Some((saved, head))) } else { Err(damaged()) }
+    if head.killed || head.blobs().all(|blob| ids.contains(&blob.id)) {
+        Ok(Some((saved, head)))
+    } else {
+        Err(damaged())
+    }
 }

@@ -12,11 +12,11 @@ use base64::engine::general_purpose::STANDARD;
 use ed25519_dalek::{Signer, SigningKey};
 use selvedge_format::container::{ContainerBuilder, Kind, verify_id};
 use selvedge_format::delta;
-use selvedge_format::head::{BlobV1, GuardV1, HeadV1};
+use selvedge_format::head::{BlobV1, GuardV1, HeadV1, RolloutV1};
 
 use super::api::hex;
 use super::*;
-use crate::{Keys, PublicKey, Refusal, State};
+use crate::{Keys, PublicKey, Refusal, State, in_rollout};
 
 type Script = Box<dyn Fn(&str) -> Reply + Send + Sync>;
 
@@ -28,6 +28,8 @@ enum Reply {
     Stream(Vec<Vec<u8>>),
     /// Closes without a word.
     Nothing,
+    /// Keeps the connection for twenty seconds, which is less than a follower's patience, without a word.
+    Hang,
 }
 
 /// A source that says what its script says.
@@ -93,6 +95,16 @@ fn answer(mut stream: TcpStream, script: &Mutex<Script>, asked: &Mutex<Vec<Strin
     let reply = script.lock().unwrap()(&path);
     let _ = match reply {
         Reply::Nothing => Ok(()),
+        Reply::Hang => {
+            for _ in 0..400 {
+                if ending.load(Ordering::SeqCst) {
+                    break;
+                }
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            asked.lock().unwrap().push("#let go".to_owned());
+            Ok(())
+        }
         Reply::Answer(status, kind, body) => write!(
             stream,
             "HTTP/1.1 {status} X\r\ncontent-type: {kind}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
@@ -371,6 +383,81 @@ fn a_kill_is_obeyed_even_when_its_bundle_cannot_be_had() {
     assert_eq!((follower.status().state, follower.status().prices_valid), (State::Killed, false));
 }
 
+fn sends(source: &Source, follower: &Follower<u8>, head: &HeadV1) {
+    let bytes = signed(head);
+    source.says(move |path| whole(path, &bytes));
+    assert!(follower.wait_for(head.sequence, SOON), "sequence {}", head.sequence);
+}
+
+#[test]
+fn whatever_a_higher_sequence_names_after_a_rollback_it_is_followed_and_guarded() {
+    let source = Source::new();
+    let (follower, _) = follow(&source, |_| {});
+    sends(&source, &follower, &head(1, 1));
+    sends(&source, &follower, &head(2, 2));
+    (0..10).for_each(|_| follower.decided(true));
+    assert_eq!((decides(&follower), follower.status().state), (1, State::RolledBack));
+    // The publisher goes back too: the bundle that decides already.
+    sends(&source, &follower, &head(3, 1));
+    assert_eq!((decides(&follower), follower.status().state), (1, State::Following));
+    sends(&source, &follower, &head(4, 2));
+    (0..10).for_each(|_| follower.decided(true));
+    assert_eq!((decides(&follower), follower.status().state), (1, State::RolledBack));
+}
+
+#[test]
+fn no_guard_undoes_a_kill_and_none_brings_one_back() {
+    let source = Source::new();
+    let (follower, _) = follow(&source, |_| {});
+    sends(&source, &follower, &head(1, 1));
+    sends(&source, &follower, &head(2, 2));
+    sends(&source, &follower, &HeadV1 { killed: true, ..head(3, 2) });
+    (0..20).for_each(|_| follower.decided(true));
+    assert!(follower.current().unwrap().is_killed());
+    sends(&source, &follower, &head(4, 3));
+    (0..10).for_each(|_| follower.decided(true));
+    assert_eq!((decides(&follower), follower.status().state), (2, State::RolledBack));
+    assert!(!follower.current().unwrap().is_killed());
+}
+
+#[test]
+fn a_bundle_that_could_not_be_had_under_a_kill_is_loaded_after_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let source = Source::new();
+    let with = |options: &mut FollowOptions| options.directory = Some(directory.path().to_owned());
+    let (follower, _) = follow(&source, with);
+    sends(&source, &follower, &head(1, 1));
+    let killed = signed(&HeadV1 { killed: true, ..head(2, 2) });
+    source.says(move |path| if path.contains("/blobs/") { Reply::Nothing } else { whole(path, &killed) });
+    assert!(follower.wait_for(2, SOON));
+    assert_eq!((decides(&follower), follower.status().bundle), (1, Some(blob(&bundle(1)).id)));
+    drop(follower);
+    source.says(|_| Reply::Nothing);
+    let (follower, _) = follow(&source, with);
+    assert!(follower.current().unwrap().is_killed(), "a kill outlives a restart");
+    sends(&source, &follower, &head(3, 2));
+    assert_eq!((decides(&follower), follower.status().state), (2, State::Following));
+}
+
+#[test]
+fn a_rollout_decides_for_its_users_and_is_not_loaded_again_for_all() {
+    let source = Source::new();
+    let (follower, _) = follow(&source, |_| {});
+    let rollout = RolloutV1 { bundle: blob(&bundle(2)), shared: None, share: 5000, salt: 7 };
+    sends(&source, &follower, &HeadV1 { rollout: Some(rollout), ..head(1, 1) });
+    let current = follower.current().unwrap();
+    let users: Vec<String> = (0..50).map(|user| format!("user-{user}")).collect();
+    for user in &users {
+        let theirs = if in_rollout(7, user, 5000) { 2 } else { 1 };
+        assert_eq!(*current.for_user(user), theirs, "{user}");
+    }
+    let of_rollout = users.iter().find(|user| in_rollout(7, user, 5000)).unwrap();
+    source.asked.lock().unwrap().clear();
+    sends(&source, &follower, &head(2, 2));
+    assert!(std::ptr::eq(follower.current().unwrap().for_user("ann"), current.for_user(of_rollout)));
+    assert_eq!(source.asked("/blobs/"), 0, "it is held");
+}
+
 #[test]
 fn the_last_good_bundle_outlives_a_restart_and_a_damaged_file_does_not_matter() {
     let directory = tempfile::tempdir().unwrap();
@@ -412,4 +499,14 @@ fn it_ends_soon_whatever_it_waits_for() {
     let (follower, _) = follow(&source, |_| {});
     wait_until("it listens", || source.asked("#stream") > 0);
     drop(follower);
+}
+
+#[test]
+fn a_source_that_hangs_is_not_waited_for() {
+    let source = Source::new();
+    source.says(|_| Reply::Hang);
+    let (follower, _) = follow(&source, |_| {});
+    wait_until("it asks", || source.asked("/head") > 0);
+    drop(follower);
+    assert_eq!(source.asked("#let go"), 0, "the question is still open");
 }
