@@ -122,7 +122,7 @@ async fn try_refresh(env: &Env, config: &Config) -> Result<(), Failure> {
         placed?;
     }
     let HeadV1 { sequence, not_after_ms, killed, guard, .. } = head;
-    isolate::with(|isolate| isolate.held = Some(Held { bytes, sequence, not_after_ms, killed, guard }));
+    isolate::with(|isolate| isolate.hold(Held { bytes, sequence, not_after_ms, killed, guard }));
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 //! across an `await`, so a bundle is swapped between two decisions and never within one.
 
 use std::cell::RefCell;
-use std::mem::{replace, swap};
+use std::mem::{replace, swap, take};
 use std::rc::Rc;
 
 use selvedge_engine::{Engine, Limits, Loaded};
@@ -41,6 +41,7 @@ pub(crate) struct Isolate {
     /// What decided before, until the guard is content.
     previous: Option<Placed>,
     tally: Tally,
+    is_given_up: bool,
     is_rolled_back: bool,
     /// When the bundle was last looked after, milliseconds.
     pub(crate) checked_ms: u64,
@@ -73,6 +74,7 @@ impl Isolate {
             rollout: None,
             previous: None,
             tally: Tally::default(),
+            is_given_up: false,
             is_rolled_back: false,
             checked_ms: 0,
             failure: None,
@@ -87,7 +89,13 @@ impl Isolate {
         let old =
             Placed { engine: replace(&mut self.engine, placed.engine), names: replace(&mut self.names, placed.names) };
         self.previous = before.then_some(old);
-        (self.tally, self.is_rolled_back) = (Tally::default(), false);
+        self.tally = Tally::default();
+    }
+
+    /// Holds a head, whose bundle is in place: the one that may have been given up is not held any more.
+    pub(crate) fn hold(&mut self, held: Held) {
+        self.held = Some(held);
+        self.is_rolled_back = false;
     }
 
     /// Does something with what decides for the user `unit`.
@@ -100,6 +108,13 @@ impl Isolate {
         let result = decide(self);
         if is_theirs {
             self.exchange();
+        }
+        // Not before: what is given up is what decides for most users, whoever asked last.
+        if take(&mut self.is_given_up)
+            && !self.is_rolled_back
+            && let Some(previous) = self.previous.take()
+        {
+            (self.engine, self.names, self.is_rolled_back) = (previous.engine, previous.names, true);
         }
         result
     }
@@ -123,16 +138,11 @@ impl Isolate {
         decision
     }
 
-    /// Goes back to what decided before if too many decisions fell back.
+    /// Counts a decision for the guard.
     fn judge(&mut self, decision: &[u8]) {
         let guard = self.held.as_ref().and_then(|held| held.guard);
         let fell_back = DecisionView::parse(decision).is_ok_and(|view| view.status.names().0 == "fallback");
-        if self.tally.gives_up(fell_back, guard)
-            && !self.is_rolled_back
-            && let Some(previous) = self.previous.take()
-        {
-            (self.engine, self.names, self.is_rolled_back) = (previous.engine, previous.names, true);
-        }
+        self.is_given_up = self.tally.gives_up(fell_back, guard);
     }
 
     /// Whether the head says that nothing is personalised.

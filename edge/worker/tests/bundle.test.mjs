@@ -184,6 +184,10 @@ test('a rollout is for its users, and a bundle that falls back too often is give
     for (let at = 0; at < 3; at++) await worker.post('/v1/rank', { time: 0, candidates: [] });
     const { channel, bundle_id: id } = await worker.status();
     assert.deepEqual([channel.state, id], ['rolled-back', bundleId(bundle)]);
+    // The publisher goes back too: the bundle that decides already.
+    await worker.publishHead({ bundle: blob(bundle) });
+    await sleep(5_100);
+    await worker.statusWhen(({ channel }) => channel.state === 'following');
   });
 });
 

@@ -314,6 +314,7 @@ interface Deployed {
   readonly bundle: Uint8Array;
   readonly shared: Uint8Array | null;
   readonly id: string;
+  readonly sharedId: string | undefined;
 }
 
 export class Follower {
@@ -496,7 +497,7 @@ export class Follower {
     const { rollout } = head;
     const mine = rollout && (await inRollout(rollout.salt, this.#unit, rollout.share)) ? rollout : head;
     let next = this.#current;
-    if (this.#current?.id !== mine.bundle.id || !this.#isIn(mine.shared)) {
+    if (this.#current?.id !== mine.bundle.id || this.#current.sharedId !== mine.shared?.id) {
       try {
         const bundle = await this.#blob(mine.bundle);
         const shared = mine.shared && (await this.#blob(mine.shared));
@@ -507,7 +508,7 @@ export class Follower {
         } catch {
           throw 'load-failed' satisfies Refusal;
         }
-        next = { bundle, shared, id: mine.bundle.id };
+        next = { bundle, shared, id: mine.bundle.id, sharedId: mine.shared?.id };
         this.#blobs.clear();
         this.#blobs.set(mine.bundle.id, bundle);
         if (mine.shared && shared) this.#blobs.set(mine.shared.id, shared);
@@ -521,16 +522,14 @@ export class Follower {
     }
     if (next !== this.#current) {
       [this.#previous, this.#current] = [this.#current, next];
-      [this.#decisions, this.#fallbacks, this.#isRolledBack] = [0, 0, false];
+      [this.#decisions, this.#fallbacks] = [0, 0];
     }
+    // The head that was given up is not held any more, whichever bundle this one names.
+    this.#isRolledBack = false;
     [this.#held, this.#head] = [bytes, head];
     await this.#fetcher.keep(`${this.#address}?last-good`, bytes);
     for (const [id, blob] of this.#blobs) await this.#fetcher.keep(this.#blobAddress(id), blob);
     return null;
-  }
-
-  #isIn(shared: Blob | null): boolean {
-    return shared ? this.#blobs.has(shared.id) && this.#current?.shared !== null : this.#current?.shared === null;
   }
 
   #blobAddress(id: string): string {

@@ -172,9 +172,12 @@ test('too many fallbacks bring the bundle before back, until a higher sequence',
     const asked = told.asked.length;
     await until('it asks on', () => told.asked.length > asked + 2);
     assert.equal(await first(engine), 'b', 'the same head is not tried again');
-    told.head = makeHead({ sequence: 3, bundle: blob(cheap) });
-    await until('the third is in force', async () => (await engine.status()).channel.state === 'following');
-    assert.equal(await first(engine), 'a');
+    told.head = makeHead({ sequence: 3, bundle: blob(dear) });
+    await until('the publisher goes back too', async () => (await engine.status()).channel.state === 'following');
+    assert.equal(await first(engine), 'b');
+    told.head = makeHead({ sequence: 4, bundle: blob(cheap) });
+    await until('the fourth is in force', async () => (await engine.status()).channel.sequence === 4);
+    assert.deepEqual([(await engine.status()).channel.state, await first(engine)], ['following', 'a']);
   } finally {
     await engine.close();
     close();
