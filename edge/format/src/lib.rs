@@ -40,6 +40,7 @@ pub mod record;
 pub mod request;
 pub mod shared;
 pub mod state;
+pub mod terms;
 
 pub use aligned::AlignedBytes;
 pub use error::{DecodeError, DecodeErrorKind, ErrorCode};
