@@ -14,6 +14,7 @@ use crate::Limits;
 use crate::explain::Reasons;
 use crate::feature::{self, Columns};
 use crate::model::ModelScratch;
+use crate::offer::{self, About, OfferScratch};
 use crate::rank::Slate;
 use crate::snapshot::{Binding, Snapshot};
 
@@ -44,6 +45,7 @@ struct Scratch {
     slate_scores: Vec<f32>,
     propensities: Vec<f32>,
     reasons: Reasons,
+    offer: OfferScratch,
     out: Vec<u8>,
 }
 
@@ -262,7 +264,12 @@ impl Engine {
         let Some(snapshot) = &self.snapshot else { return Err((FallbackReason::NotLoaded, 0)) };
         let candidates = request.candidates as u64;
         let slots = Slate::size(&snapshot.policy, request) as u64;
-        let cost = candidates.saturating_mul(snapshot.cost + (slots * snapshot.slot_cost).div_ceil(8));
+        let offer_cost = match (&request.offer, &snapshot.campaigns) {
+            (Some(_), Some(campaigns)) => campaigns.cost,
+            _ => 0,
+        };
+        let ranking_cost = candidates.saturating_mul(snapshot.cost + (slots * snapshot.slot_cost).div_ceil(8));
+        let cost = ranking_cost.saturating_add(offer_cost);
         if request.candidates == 0 {
             return Err((FallbackReason::NoCandidates, cost));
         }
@@ -308,6 +315,19 @@ impl Engine {
     fn write(&mut self, request: Option<&RequestView<'_>>, status: DecisionStatus, cost: u64) -> &[u8] {
         let scratch = &mut self.scratch;
         let slots = scratch.slate.slots.len();
+        let campaigns = self.snapshot.as_ref().and_then(|snapshot| snapshot.campaigns.as_ref());
+        let offer = request.and_then(|request| {
+            let asked = request.offer.as_ref()?;
+            Some(match (status, campaigns) {
+                (DecisionStatus::Personalized, Some(campaigns)) => {
+                    let stride = feature::stride(request.candidates);
+                    let about = About { columns: &scratch.columns, matrix: &scratch.matrix, stride };
+                    scratch.offer.decide(campaigns, request, asked, about)
+                }
+                (DecisionStatus::Personalized, None) => offer::no_campaign(asked),
+                _ => offer::fallback(asked),
+            })
+        });
         let parts = DecisionParts {
             request_id: request.map_or([0; 16], |request| request.request_id),
             bundle_id: self.snapshot.as_ref().map_or([0; 32], |snapshot| snapshot.id),
@@ -324,6 +344,7 @@ impl Engine {
             rules: &scratch.slate.rules,
             reason_features: &scratch.reasons.features,
             reason_effects: &scratch.reasons.effects,
+            offer,
         };
         parts.write(&mut scratch.out);
         &scratch.out

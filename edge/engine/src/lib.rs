@@ -26,10 +26,12 @@ pub mod feature;
 mod limits;
 pub mod math;
 pub mod model;
+mod offer;
 pub mod rank;
 mod snapshot;
 pub mod state;
 
 pub use engine::{Engine, FeatureMatrix, Loaded};
 pub use limits::Limits;
+pub use offer::Campaigns;
 pub use snapshot::Snapshot;

@@ -29,6 +29,12 @@ pub fn sqrt(x: f32) -> f32 {
     libm::sqrtf(x)
 }
 
+/// Square root in double precision; NaN below 0. Correctly rounded likewise.
+#[must_use]
+pub fn sqrt64(x: f64) -> f64 {
+    libm::sqrt(x)
+}
+
 /// `1 / (1 + e^-x)`.
 #[must_use]
 pub fn sigmoid(x: f32) -> f32 {

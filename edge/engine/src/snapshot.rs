@@ -7,10 +7,11 @@ use selvedge_format::explore::ExploreV1;
 use selvedge_format::policy::PolicyV1;
 use selvedge_format::program::{By, FieldType, OpV1, ProgramV1};
 use selvedge_format::shared::SharedState;
-use selvedge_format::{AlignedBytes, DecodeError, explore, meta, model, policy, program};
+use selvedge_format::{AlignedBytes, DecodeError, campaign, explore, meta, model, policy, program, terms};
 
 use crate::Limits;
 use crate::model::Model;
+use crate::offer::Campaigns;
 
 /// A validated bundle, ready to decide.
 #[derive(Debug)]
@@ -20,6 +21,7 @@ pub struct Snapshot {
     pub(crate) policy: PolicyV1,
     pub(crate) explore: Option<ExploreV1>,
     pub(crate) model: Model,
+    pub(crate) campaigns: Option<Campaigns>,
     /// Position of each field among the fields of its type.
     pub(crate) slots: Vec<usize>,
     /// Cost units per candidate.
@@ -49,21 +51,39 @@ impl Snapshot {
         };
         let models = model::ModelsV1::decode(section(model::TAG, model::VERSION, "model directory")?)?;
         container.refuse_unknown(|tag| {
-            matches!(tag, meta::TAG | program::TAG | policy::TAG | model::TAG | explore::TAG)
-                || (model::WEIGHTS_TAG..model::WEIGHTS_TAG + models.models.len() as u32).contains(&tag)
+            matches!(
+                tag,
+                meta::TAG | program::TAG | policy::TAG | model::TAG | explore::TAG | campaign::TAG | terms::TAG
+            ) || (model::WEIGHTS_TAG..model::WEIGHTS_TAG + models.models.len() as u32).contains(&tag)
         })?;
         // The directory has exactly one stage; `ModelsV1::decode` has checked it.
         let stage = models.stages.first().map_or(0, |stage| stage.model);
         let declared = models.models.get(usize::from(stage)).ok_or(DecodeError::invalid("model stages", 0))?;
-        let tag = model::WEIGHTS_TAG + u32::from(stage);
-        let weights = section(tag, model::WEIGHTS_VERSION, "model weights")?;
-        let model = Model::load(declared, weights, program.features.len())?;
+        let weights = |at: usize| section(model::WEIGHTS_TAG + at as u32, model::WEIGHTS_VERSION, "model weights");
+        let model = Model::load(declared, weights(stage.into())?, program.features.len())?;
+        let campaigns = match container.find(campaign::TAG) {
+            Some(_) => {
+                let declared = section(campaign::TAG, campaign::VERSION, "campaigns")?;
+                Some(Campaigns::load(declared, &program, &models, weights)?)
+            }
+            None => None,
+        };
         let cost = program.features.iter().map(|feature| feature_cost(&feature.op)).sum::<u64>() + model.cost();
         let compared = policy.diversity.as_ref().map_or(0, |diversity| diversity.fields.len());
         // The exponential of a softmax is as dear as a few features.
         let cost = cost + if explore.is_some() { 2 } else { 0 };
         let slot_cost = (1 + policy.at_most.len() + compared) as u64;
-        Ok(Self { id: *container.id(), slots: slots(&program), program, policy, explore, model, cost, slot_cost })
+        Ok(Self {
+            id: *container.id(),
+            slots: slots(&program),
+            program,
+            policy,
+            explore,
+            model,
+            campaigns,
+            cost,
+            slot_cost,
+        })
     }
 
     /// Content address of the bundle.
@@ -94,6 +114,12 @@ impl Snapshot {
     #[must_use]
     pub const fn model(&self) -> &Model {
         &self.model
+    }
+
+    /// Its campaigns, if any.
+    #[must_use]
+    pub const fn campaigns(&self) -> Option<&Campaigns> {
+        self.campaigns.as_ref()
     }
 
     /// Number of fields of a type.

@@ -11,7 +11,7 @@
 //! | 4 rules | `u32[slots]`: bits of [`rule`] |
 //! | 5 reason features | `u32[slots * contributions]`: positions in the program, largest effect first; `u32::MAX` pads |
 //! | 6 reason effects | `f32[slots * contributions]`: what the feature added to the score |
-//! | 7 offer | reserved |
+//! | 7 offer | where one was asked for: [`OfferParts`] |
 
 use alloc::vec::Vec;
 
@@ -26,6 +26,13 @@ pub const KIND: MessageKind = MessageKind { magic: *b"SVDC", version: 1, fixed_l
 pub const CANONICAL_NAN: u32 = 0x7fc0_0000;
 /// Pads the list of reason features.
 pub const NO_FEATURE: u32 = u32::MAX;
+
+/// Tag of the offer's block.
+pub const OFFER: u16 = 7;
+/// Bytes before the arms of an offer's block.
+pub const OFFER_LEN: usize = 40;
+/// Bytes of one arm.
+const ARM_LEN: usize = 20;
 
 /// Bits of a slot's rules.
 pub mod rule {
@@ -157,12 +164,14 @@ pub struct DecisionParts<'a> {
     pub reason_features: &'a [u32],
     /// Effects of the contributions, `[slot][contribution]`.
     pub reason_effects: &'a [f32],
+    /// The answer to the question for an offer, if it was asked.
+    pub offer: Option<OfferParts<'a>>,
 }
 
 impl DecisionParts<'_> {
     /// Writes the decision into `out`, which is cleared. Allocates only if `out` is too small.
     pub fn write(&self, out: &mut Vec<u8>) {
-        let mut writer = MessageWriter::new(out, KIND, 6, |out| {
+        let mut writer = MessageWriter::new(out, KIND, 6 + usize::from(self.offer.is_some()), |out| {
             let (status, reason) = self.status.codes();
             out.extend_from_slice(&self.request_id);
             out.extend_from_slice(&self.bundle_id);
@@ -187,6 +196,9 @@ impl DecisionParts<'_> {
         writer.block(tag(4), |out| integers(self.rules, out));
         writer.block(tag(5), |out| integers(self.reason_features, out));
         writer.block(tag(6), |out| floats(self.reason_effects, out));
+        if let Some(offer) = &self.offer {
+            writer.block(tag(OFFER), |out| offer.write(out));
+        }
     }
 }
 
@@ -227,6 +239,8 @@ pub struct DecisionView<'a> {
     pub rules: U32s<'a>,
     reason_features: U32s<'a>,
     reason_effects: F32s<'a>,
+    /// The answer to the question for an offer, if it was asked.
+    pub offer: Option<OfferView<'a>>,
 }
 
 impl<'a> DecisionView<'a> {
@@ -235,7 +249,7 @@ impl<'a> DecisionView<'a> {
     /// # Errors
     /// Any deviation from the layout above.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, DecodeError> {
-        let message = MessageView::parse(bytes, KIND, |tag| (1..=6).contains(&tag))?;
+        let message = MessageView::parse(bytes, KIND, |tag| (1..=OFFER).contains(&tag))?;
         let mut fixed = Reader::new(message.fixed, "decision");
         let request_id = crate::read::fixed(fixed.take(16)?);
         let bundle_id = crate::read::fixed(fixed.take(32)?);
@@ -259,6 +273,12 @@ impl<'a> DecisionView<'a> {
                 _ => Err(DecodeError::invalid("decision block", usize::from(tag))),
             }
         };
+        let mut offers = message.blocks().filter(|(header, _)| header.tag == OFFER);
+        let offer = match (offers.next(), offers.next()) {
+            (None, _) => None,
+            (Some((header, block)), None) if header.is_plain() => Some(OfferView::parse(block)?),
+            _ => return Err(DecodeError::invalid("decision block", OFFER.into())),
+        };
         let view = Self {
             request_id,
             bundle_id,
@@ -275,6 +295,7 @@ impl<'a> DecisionView<'a> {
             rules: U32s::new(block(4, slots)?),
             reason_features: U32s::new(block(5, reasons)?),
             reason_effects: F32s::new(block(6, reasons)?),
+            offer,
         };
         if view.slots.iter().all(|slot| slot < candidates) {
             Ok(view)
@@ -290,5 +311,208 @@ impl<'a> DecisionView<'a> {
             .filter(move |index| *index < features.len())
             .map(move |index| (features.get(index), effects.get(index)))
             .filter(|(feature, _)| *feature != NO_FEATURE)
+    }
+}
+
+/// Whether an offer is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OfferStatus {
+    /// The arm is to be offered.
+    Offered,
+    /// The user is held out, whatever would have been offered.
+    HeldOut,
+    /// Nothing is offered.
+    None(NoOffer),
+}
+
+/// Why nothing is offered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+#[repr(u16)]
+pub enum NoOffer {
+    /// The bundle has no such campaign, or none at all.
+    NoCampaign = 1,
+    /// Before the campaign, after it, or outside its hours.
+    OutsideWindow = 2,
+    /// The user is not eligible.
+    NotEligible = 3,
+    /// A cap has been reached.
+    Capped = 4,
+    /// No arm can be paid: there is no price, or too little is left.
+    NoBudget = 5,
+    /// No arm leaves the margin that must be left.
+    MarginFloor = 6,
+    /// No arm is worth its price.
+    NotWorthIt = 7,
+    /// Nothing is known of the user: there was no ranking either.
+    Fallback = 8,
+    /// Exploration drew no offer.
+    Drawn = 9,
+}
+
+impl OfferStatus {
+    const NAMES: [&'static str; 9] = [
+        "no-campaign",
+        "outside-window",
+        "not-eligible",
+        "capped",
+        "no-budget",
+        "margin-floor",
+        "not-worth-it",
+        "fallback",
+        "drawn",
+    ];
+
+    /// Status and reason, as they are written.
+    #[must_use]
+    pub const fn codes(self) -> (u16, u16) {
+        match self {
+            Self::Offered => (0, 0),
+            Self::HeldOut => (1, 0),
+            Self::None(reason) => (2, reason as u16),
+        }
+    }
+
+    fn from_codes(status: u16, reason: u16) -> Option<Self> {
+        Some(match (status, reason) {
+            (0, 0) => Self::Offered,
+            (1, 0) => Self::HeldOut,
+            (2, 1) => Self::None(NoOffer::NoCampaign),
+            (2, 2) => Self::None(NoOffer::OutsideWindow),
+            (2, 3) => Self::None(NoOffer::NotEligible),
+            (2, 4) => Self::None(NoOffer::Capped),
+            (2, 5) => Self::None(NoOffer::NoBudget),
+            (2, 6) => Self::None(NoOffer::MarginFloor),
+            (2, 7) => Self::None(NoOffer::NotWorthIt),
+            (2, 8) => Self::None(NoOffer::Fallback),
+            (2, 9) => Self::None(NoOffer::Drawn),
+            _ => return None,
+        })
+    }
+
+    /// Name of the status, and of the reason if there is one.
+    #[must_use]
+    pub const fn names(self) -> (&'static str, Option<&'static str>) {
+        match self {
+            Self::Offered => ("offered", None),
+            Self::HeldOut => ("held-out", None),
+            Self::None(reason) => ("none", Some(Self::NAMES[reason as usize - 1])),
+        }
+    }
+}
+
+/// Bits that say why an arm cannot be offered.
+pub mod arm {
+    /// A budget has no price, or too little left for the arm's face.
+    pub const NO_BUDGET: u32 = 1;
+    /// It leaves less than the margin that must be left.
+    pub const MARGIN_FLOOR: u32 = 1 << 1;
+}
+
+/// What one arm would do and cost.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct ArmParts {
+    /// Bits of [`arm`]; 0 where it can be offered.
+    pub masked: u32,
+    /// Chance of a response.
+    pub response: f32,
+    /// Incremental value, in minor units.
+    pub value: f32,
+    /// Expected cost, in minor units.
+    pub cost: f32,
+    /// Value minus the price of the cost: what the arms are compared by.
+    pub score: f32,
+}
+
+/// The answer to the question for an offer.
+///
+/// `campaign u64, epoch i64, status u16, reason u16, arm u32, best arm u32, flags u32 (bit 0: drawn, not a preview),
+/// propensity f32, arms u32`, then per arm, no offer first, `masked u32, response f32, value f32, cost f32, score f32`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct OfferParts<'a> {
+    /// Key of the campaign; 0 where there is none.
+    pub campaign: u64,
+    /// The epoch in which it was decided.
+    pub epoch: i64,
+    /// Whether an offer is made.
+    pub status: OfferStatus,
+    /// The arm; 0 is no offer.
+    pub arm: u32,
+    /// The arm with the best score: what is offered without hold-out and exploration.
+    pub best: u32,
+    /// Whether a draw was given; else this is a preview.
+    pub drawn: bool,
+    /// Probability of the arm for this user, over hold-out and exploration; NaN in a preview.
+    pub propensity: f32,
+    /// By arm; empty where none was looked at.
+    pub arms: &'a [ArmParts],
+}
+
+impl OfferParts<'_> {
+    fn write(&self, out: &mut Vec<u8>) {
+        let (status, reason) = self.status.codes();
+        out.extend_from_slice(&self.campaign.to_le_bytes());
+        out.extend_from_slice(&self.epoch.to_le_bytes());
+        out.extend_from_slice(&status.to_le_bytes());
+        out.extend_from_slice(&reason.to_le_bytes());
+        for word in [self.arm, self.best, u32::from(self.drawn)] {
+            out.extend_from_slice(&word.to_le_bytes());
+        }
+        out.extend_from_slice(&canonical(self.propensity));
+        out.extend_from_slice(&(self.arms.len() as u32).to_le_bytes());
+        for arm in self.arms {
+            out.extend_from_slice(&arm.masked.to_le_bytes());
+            out.extend([arm.response, arm.value, arm.cost, arm.score].into_iter().flat_map(canonical));
+        }
+    }
+}
+
+/// A validated answer to the question for an offer.
+#[derive(Clone, Copy, Debug)]
+pub struct OfferView<'a> {
+    /// Key of the campaign; 0 where there is none.
+    pub campaign: u64,
+    /// The epoch in which it was decided.
+    pub epoch: i64,
+    /// Whether an offer is made.
+    pub status: OfferStatus,
+    /// The arm; 0 is no offer.
+    pub arm: u32,
+    /// The arm with the best score.
+    pub best: u32,
+    /// Whether a draw was given; else this is a preview.
+    pub drawn: bool,
+    /// Probability of the arm for this user; NaN in a preview.
+    pub propensity: f32,
+    arms: &'a [u8],
+}
+
+impl<'a> OfferView<'a> {
+    fn parse(block: &'a [u8]) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new(block, "decision offer");
+        let (campaign, epoch) = (reader.u64()?, reader.u64()? as i64);
+        let status = OfferStatus::from_codes(reader.u16()?, reader.u16()?);
+        let (arm, best, flags) = (reader.u32()?, reader.u32()?, reader.u32()?);
+        let propensity = f32::from_bits(reader.u32()?);
+        let count = reader.u32()?;
+        let arms = reader.array(count as usize, ARM_LEN)?;
+        reader.finish()?;
+        let invalid = DecodeError::invalid("decision offer", 0);
+        let status = status.ok_or(invalid)?;
+        let in_range = |arm: u32| arm == 0 || arm < count;
+        let offered = status == OfferStatus::Offered;
+        if !in_range(arm) || !in_range(best) || flags > 1 || offered != (arm != 0) {
+            return Err(invalid);
+        }
+        Ok(Self { campaign, epoch, status, arm, best, drawn: flags == 1, propensity, arms })
+    }
+
+    /// What the arms would do and cost, no offer first.
+    pub fn arms(&self) -> impl ExactSizeIterator<Item = ArmParts> + use<'a> {
+        self.arms.chunks_exact(ARM_LEN).map(|bytes| {
+            let word = |at: usize| u32::from_le_bytes(crate::read::fixed(&bytes[at..at + 4]));
+            let float = |at| f32::from_bits(word(at));
+            ArmParts { masked: word(0), response: float(4), value: float(8), cost: float(12), score: float(16) }
+        })
     }
 }

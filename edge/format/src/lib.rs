@@ -23,6 +23,7 @@ compile_error!("Selvedge reads little-endian sections in place; big-endian targe
 extern crate alloc;
 
 mod aligned;
+pub mod campaign;
 pub mod container;
 pub mod decision;
 pub mod delta;

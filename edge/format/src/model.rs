@@ -26,7 +26,7 @@ pub const WEIGHTS_TAG: u32 = 0x0003_0000;
 /// Version of the weight sections.
 pub const WEIGHTS_VERSION: u16 = 1;
 /// Most models in a bundle.
-pub const MAX_MODELS: usize = 16;
+pub const MAX_MODELS: usize = 64;
 /// Most nodes of one ensemble.
 pub const MAX_NODES: usize = 1 << 22;
 /// Most trees of one ensemble.

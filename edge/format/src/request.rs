@@ -11,9 +11,12 @@
 //! | 4 pins | `candidate u32, slot u32` each |
 //! | 5 exclude | `candidate u32` each |
 //! | 6 column | one field: scope 0 item, 1 user, 2 context; type 0 number `f32[n]`, 1 string `offset u32[n + 1]`, 2 tokens `start u32[n + 1], offset u32[m + 1]`, 3 time `i64[n]`; n is the number of candidates for items, else 1 |
+//! | 7 offer | an offer is asked for as well: [`OfferAsked`] |
 //!
 //! A column names its field by [`crate::program::field_id`], so a client may send more or fewer fields than a bundle
 //! reads while two bundles roll out: unknown columns are passed over, absent ones are missing.
+
+use alloc::vec::Vec;
 
 use crate::message::{MessageKind, MessageView};
 use crate::program::{FieldType, MAX_TOKENS, Scope};
@@ -34,6 +37,14 @@ pub const PINS: u16 = 4;
 pub const EXCLUDE: u16 = 5;
 /// Block tag of a column.
 pub const COLUMN: u16 = 6;
+/// Block tag of the question for an offer.
+pub const OFFER: u16 = 7;
+/// Bytes before the budgets of the question for an offer.
+pub const OFFER_LEN: usize = 40;
+/// Flag bit: the draw is given. Without it the answer is a preview.
+pub const OFFER_DRAWN: u32 = 1;
+/// The price of a budget that nothing may be spent from.
+pub const NO_PRICE: u64 = u64::MAX;
 /// Latest time accepted: the end of the year 9999.
 pub const MAX_TIME_MS: i64 = 253_402_300_799_999;
 
@@ -69,6 +80,8 @@ pub struct RequestView<'a> {
     pub pins: U32s<'a>,
     /// Candidates that must not appear.
     pub exclude: U32s<'a>,
+    /// The question for an offer, if it is asked.
+    pub offer: Option<OfferAsked<'a>>,
     message: MessageView<'a>,
     heap: &'a [u8],
 }
@@ -109,7 +122,7 @@ impl<'a> RequestView<'a> {
         if bytes.len() > limits.bytes {
             return Err(DecodeError::too_large("request bytes", limits.bytes as u64, bytes.len() as u64));
         }
-        let message = MessageView::parse(bytes, KIND, |tag| (IDS..=COLUMN).contains(&tag))?;
+        let message = MessageView::parse(bytes, KIND, |tag| (IDS..=OFFER).contains(&tag))?;
         let mut fixed = Reader::new(message.fixed, "request");
         let request_id = crate::read::fixed(fixed.take(16)?);
         let time_ms = fixed.u64()? as i64;
@@ -126,7 +139,7 @@ impl<'a> RequestView<'a> {
         if fixed.u64()? != 0 {
             return Err(DecodeError::invalid("request reserved field", 56));
         }
-        let (mut ids, mut heap, mut state, mut pins, mut exclude) = (None, None, None, None, None);
+        let (mut ids, mut heap, mut state, mut pins, mut exclude, mut offer) = (None, None, None, None, None, None);
         for (index, (header, block)) in message.blocks().enumerate() {
             let place = match header.tag {
                 IDS => &mut ids,
@@ -134,6 +147,7 @@ impl<'a> RequestView<'a> {
                 STATE => &mut state,
                 PINS => &mut pins,
                 EXCLUDE => &mut exclude,
+                OFFER => &mut offer,
                 COLUMN => {
                     let earlier = message.blocks().take(index);
                     if earlier.filter(|(other, _)| other.tag == COLUMN).any(|(other, _)| other.field == header.field) {
@@ -165,6 +179,7 @@ impl<'a> RequestView<'a> {
         if !exclude.len().is_multiple_of(4) || !U32s::new(exclude).iter().all(in_range) {
             return Err(DecodeError::invalid("request exclusions", 0));
         }
+        let offer = offer.map(OfferAsked::parse).transpose()?;
         let view = Self {
             request_id,
             time_ms,
@@ -176,6 +191,7 @@ impl<'a> RequestView<'a> {
             state,
             pins: U32s::new(pins),
             exclude: U32s::new(exclude),
+            offer,
             message,
             heap,
         };
@@ -243,6 +259,104 @@ impl<'a> RequestView<'a> {
             }
             _ => Err(DecodeError::invalid("request column type", 0)),
         }
+    }
+}
+
+/// The question for an offer.
+///
+/// `campaign u64 (0: the first that the user is eligible for), draw [16], flags u32, budgets u32, counts u32, zero u32`,
+/// then per budget, ascending, `key u64, price u64 (millionths), left u64 (minor units)`, then per count
+/// `campaign u64, cap u32, count u32`.
+#[derive(Clone, Copy, Debug)]
+pub struct OfferAsked<'a> {
+    /// Key of the campaign; 0 is the first that the user is eligible for.
+    pub campaign: u64,
+    /// A keyed hash of user, campaign and epoch, which decides the hold-out and what is explored; none in a preview.
+    pub draw: Option<[u8; 16]>,
+    budgets: &'a [u8],
+    counts: &'a [u8],
+}
+
+/// What a budget is worth now, and what is left of it where an offer would be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BudgetNow {
+    /// Key of the budget's name.
+    pub key: u64,
+    /// What a unit of cost must bring, in millionths; [`NO_PRICE`] where nothing may be spent.
+    pub price_micros: u64,
+    /// What can be reserved, in minor units.
+    pub left: u64,
+}
+
+/// How many offers a cap has counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CapCount {
+    /// Key of the campaign.
+    pub campaign: u64,
+    /// Position of the cap in it.
+    pub cap: u32,
+    /// Offers in its period.
+    pub count: u32,
+}
+
+const BUDGET_LEN: usize = 24;
+const COUNT_LEN: usize = 16;
+
+impl<'a> OfferAsked<'a> {
+    fn parse(block: &'a [u8]) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new(block, "request offer");
+        let campaign = reader.u64()?;
+        let draw = crate::read::fixed(reader.take(16)?);
+        let flags = reader.u32()?;
+        let (budgets, counts) = (reader.u32()? as usize, reader.u32()? as usize);
+        let zero = reader.u32()?;
+        let asked = Self {
+            campaign,
+            draw: (flags == OFFER_DRAWN).then_some(draw),
+            budgets: reader.array(budgets, BUDGET_LEN)?,
+            counts: reader.array(counts, COUNT_LEN)?,
+        };
+        reader.finish()?;
+        let drawn = asked.draw.is_some() || (flags == 0 && draw == [0; 16]);
+        let ascending = asked.budgets().zip(asked.budgets().skip(1)).all(|(one, next)| one.key < next.key);
+        if drawn && zero == 0 && ascending { Ok(asked) } else { Err(DecodeError::invalid("request offer", 0)) }
+    }
+
+    /// Budgets, ascending by key.
+    pub fn budgets(&self) -> impl Iterator<Item = BudgetNow> + use<'a> {
+        self.budgets.chunks_exact(BUDGET_LEN).map(|bytes| {
+            let word = |at: usize| u64::from_le_bytes(crate::read::fixed(&bytes[at..at + 8]));
+            BudgetNow { key: word(0), price_micros: word(8), left: word(16) }
+        })
+    }
+
+    /// Counts of caps.
+    pub fn counts(&self) -> impl Iterator<Item = CapCount> + use<'a> {
+        self.counts.chunks_exact(COUNT_LEN).map(|bytes| {
+            let word = |at: usize| u32::from_le_bytes(crate::read::fixed(&bytes[at..at + 4]));
+            let campaign = u64::from_le_bytes(crate::read::fixed(&bytes[..8]));
+            CapCount { campaign, cap: word(8), count: word(12) }
+        })
+    }
+
+    /// The block's bytes.
+    #[must_use]
+    pub fn encode(campaign: u64, draw: Option<[u8; 16]>, budgets: &[BudgetNow], counts: &[CapCount]) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(OFFER_LEN + budgets.len() * BUDGET_LEN + counts.len() * COUNT_LEN);
+        bytes.extend_from_slice(&campaign.to_le_bytes());
+        bytes.extend_from_slice(&draw.unwrap_or_default());
+        let flags = if draw.is_some() { OFFER_DRAWN } else { 0 };
+        for word in [flags, budgets.len() as u32, counts.len() as u32, 0] {
+            bytes.extend_from_slice(&word.to_le_bytes());
+        }
+        for budget in budgets {
+            bytes.extend([budget.key, budget.price_micros, budget.left].iter().flat_map(|word| word.to_le_bytes()));
+        }
+        for count in counts {
+            bytes.extend_from_slice(&count.campaign.to_le_bytes());
+            bytes.extend([count.cap, count.count].iter().flat_map(|word| word.to_le_bytes()));
+        }
+        bytes
     }
 }
 
