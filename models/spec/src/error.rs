@@ -58,6 +58,8 @@ kinds! {
     BadDuration = "bad_duration",
     /// A number outside its range, or a list of the wrong length.
     OutOfRange = "out_of_range",
+    /// A rule about users that does not read as one.
+    BadRule = "bad_rule",
     /// Settings that exclude each other.
     Conflict = "conflict",
 }

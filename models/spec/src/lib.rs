@@ -7,6 +7,7 @@
 //! The crate knows the grammar and nothing else: no bytes, no arithmetic, no files. It depends on no other crate of the
 //! workspace.
 
+mod campaign;
 mod document;
 mod error;
 mod feature;
@@ -17,6 +18,7 @@ mod seconds;
 mod suggest;
 mod vocabulary;
 
+pub use campaign::{Benefit, Budget, Campaign, CampaignSpec, Cap, Hours, LineTest, Margin, Offer, Test};
 pub use error::{Problem, ProblemKind, SpecError};
 pub use feature::{
     By, Counter, CounterKind, EventKind, Feature, FeatureKind, FeatureSpec, Field, FieldRef, OverlapWith,
@@ -29,6 +31,6 @@ pub use model::{
 pub use reference::reference_markdown;
 pub use seconds::Seconds;
 pub use vocabulary::{
-    CombineOp, CounterScope, FieldScope, FieldType, LearnerKind, LocalTimePart, Measure, Objective, OverlapMetric,
-    TimeUnit, Word,
+    CapBy, CombineOp, Comparison, CounterScope, FieldScope, FieldType, Goal, LearnerKind, LocalTimePart, Measure,
+    Objective, OverlapMetric, PriceOf, TimeUnit, Weekday, Word,
 };

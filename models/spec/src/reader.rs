@@ -334,6 +334,18 @@ impl<'a> Value<'a> {
         })
     }
 
+    /// Milliseconds since 1970-01-01 UTC of a date and time with its offset from UTC.
+    pub(crate) fn instant(self) -> Option<i64> {
+        let Some(written) = self.node.as_datetime() else {
+            return self.wrong_type("a date and time, such as 2026-03-01T00:00:00+01:00");
+        };
+        let instant = written.to_string().parse::<jiff::Timestamp>().ok();
+        let ms = instant.map(jiff::Timestamp::as_millisecond).filter(|ms| *ms >= 0);
+        ms.or_else(|| {
+            self.out_of_range("a date and time after 1970 with its offset from UTC: 2026-03-01T00:00:00+01:00, or Z")
+        })
+    }
+
     /// One of a closed set of words.
     pub(crate) fn word<W: Word>(self) -> Option<W> {
         let text = self.text()?;

@@ -48,6 +48,62 @@ macro_rules! words {
 }
 
 words! {
+    /// A day of the week.
+    pub enum Weekday: "day", "days" {
+        /// ISO 8601 begins the week with it.
+        Monday = "mon",
+        /// Day 2.
+        Tuesday = "tue",
+        /// Day 3.
+        Wednesday = "wed",
+        /// Day 4.
+        Thursday = "thu",
+        /// Day 5.
+        Friday = "fri",
+        /// Day 6.
+        Saturday = "sat",
+        /// Day 7.
+        Sunday = "sun",
+    }
+
+    /// Whose offers a cap counts.
+    pub enum CapBy: "owner of a cap", "owners of caps" {
+        /// The user's, on whatever device.
+        User = "user",
+        /// The device's, whoever uses it.
+        Device = "device",
+    }
+
+    /// What a campaign seeks.
+    pub enum Goal: "goal", "goals" {
+        /// Incremental value; the budget is there to be spent.
+        Revenue = "revenue",
+        /// Incremental value minus what it costs.
+        Profit = "profit",
+    }
+
+    /// The price that an offer looks at.
+    pub enum PriceOf: "price", "prices" {
+        /// Before any offer.
+        List = "list",
+        /// What earlier offers left.
+        Discounted = "discounted",
+    }
+
+    /// How a rule compares a feature with a number.
+    pub enum Comparison: "comparison", "comparisons" {
+        /// Below it.
+        Less = "<",
+        /// Below it or equal.
+        AtMost = "<=",
+        /// Above it.
+        More = ">",
+        /// Above it or equal.
+        AtLeast = ">=",
+        /// Equal.
+        Equal = "==",
+    }
+
     /// Whose property a declared field is.
     pub enum FieldScope: "scope of fields", "scopes of fields" {
         /// The candidate being ranked; its fields travel in the shared snapshot or with the request.

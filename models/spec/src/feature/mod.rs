@@ -321,4 +321,45 @@ impl FeatureSpec {
     pub const MAX_CAPACITY: u16 = 4_096;
     /// Transforms of one feature, at most.
     pub const MAX_TRANSFORMS: usize = 16;
+
+    /// The fields that the feature at this position reads, by itself or through the features that it combines.
+    pub fn fields_read(&self, position: usize) -> Vec<FieldRef> {
+        // Inputs come before what combines them, so one pass from the back reaches each of them once.
+        let mut reached = vec![false; position + 1];
+        reached[position] = true;
+        let mut fields = Vec::new();
+        for at in (0..=position).rev() {
+            if !reached[at] {
+                continue;
+            }
+            let kind = &self.features[at].kind;
+            fields.extend(kind.fields());
+            if let FeatureKind::Combine { inputs, .. } = kind {
+                inputs.iter().for_each(|input| reached[*input] = true);
+            }
+        }
+        fields
+    }
+}
+
+impl FeatureKind {
+    /// The fields that it reads itself.
+    fn fields(&self) -> Vec<FieldRef> {
+        let by = |by: &By| match by {
+            By::Field(name) => vec![FieldRef { scope: FieldScope::Item, name: name.clone() }],
+            By::All | By::Item => Vec::new(),
+        };
+        match self {
+            Self::Number { field }
+            | Self::String { field, .. }
+            | Self::TimeDifference { field, .. }
+            | Self::TokenOverlap { field, with: OverlapWith::History { .. }, .. } => vec![field.clone()],
+            Self::TokenOverlap { field, with: OverlapWith::Context(with), .. } => vec![field.clone(), with.clone()],
+            Self::Cross { fields, .. } => fields.clone(),
+            Self::Recency { by: key, .. } | Self::InteractedWith { by: key, .. } => by(key),
+            Self::Count(counter) | Self::Share(counter) => by(&counter.by),
+            Self::Rate { numerator, .. } => by(&numerator.by),
+            Self::LocalTime { .. } | Self::Position | Self::Candidates | Self::Combine { .. } => Vec::new(),
+        }
+    }
 }
