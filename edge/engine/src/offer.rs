@@ -71,6 +71,12 @@ impl Campaigns {
         &self.declared
     }
 
+    /// A model that a response reads, by its position in the model directory.
+    #[must_use]
+    pub fn model(&self, at: usize) -> Option<&Model> {
+        self.models.get(at)?.as_ref()
+    }
+
     /// The campaign of this key.
     #[must_use]
     pub fn find(&self, key: u64) -> Option<&CampaignV1> {

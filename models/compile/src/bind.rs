@@ -7,6 +7,7 @@ use crate::error::{CompileError, CompileErrorKind};
 use crate::model::{LinearModel, TrainedModel, TreeEnsemble};
 
 /// A model whose inputs are the features of a program, in their order.
+#[derive(PartialEq)]
 pub(crate) enum Bound {
     Trees(TreeEnsemble),
     Linear { bias: f32, link: Link, weight: Vec<f32>, centre: Vec<f32> },

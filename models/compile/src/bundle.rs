@@ -1,16 +1,19 @@
 //! From declarations and a model to the bytes of a bundle.
 
+use std::collections::BTreeMap;
+
 use selvedge_format::container::{Container, ContainerBuilder, ContentId, Kind};
 use selvedge_format::meta::MetaV1;
 use selvedge_format::model::{ModelsV1, StageV1};
-use selvedge_format::{explore, meta, model, policy, program};
-use selvedge_spec::{FeatureSpec, ModelSpec};
+use selvedge_format::{campaign, explore, meta, model, policy, program, terms};
+use selvedge_spec::{CampaignSpec, FeatureSpec, ModelSpec};
 use serde::Serialize;
 
 use crate::bind::{Bound, bind};
 use crate::error::{CompileError, CompileErrorKind};
-use crate::lower::{feature_names, lower_explore, lower_policy, lower_program};
+use crate::lower::{Lowered, feature_names, lower_campaigns, lower_explore, lower_policy, lower_program};
 use crate::model::TrainedModel;
+use crate::response::TrainedResponse;
 use crate::verify::{Parity, verify};
 
 /// A bundle that an engine has loaded and scored with.
@@ -77,6 +80,29 @@ pub fn compile(
     model: &ModelSpec,
     trained: &TrainedModel,
 ) -> Result<CompiledBundle, CompileError> {
+    build(features, model, trained, |_| Ok(None))
+}
+
+/// The same with campaigns. `responses` has the trained response model of every path that a campaign names.
+///
+/// # Errors
+/// Besides: a response model that is not there, lacks an arm, or reads what is about an item or what its campaign excludes.
+pub fn compile_with_campaigns(
+    features: &FeatureSpec,
+    model: &ModelSpec,
+    trained: &TrainedModel,
+    campaigns: &CampaignSpec,
+    responses: &BTreeMap<String, TrainedResponse>,
+) -> Result<CompiledBundle, CompileError> {
+    build(features, model, trained, |program| lower_campaigns(campaigns, features, program, responses, 1).map(Some))
+}
+
+fn build(
+    features: &FeatureSpec,
+    model: &ModelSpec,
+    trained: &TrainedModel,
+    campaigns: impl FnOnce(&program::ProgramV1) -> Result<Option<Lowered>, CompileError>,
+) -> Result<CompiledBundle, CompileError> {
     let bound = bind(trained, features)?;
     let program = lower_program(features)?;
     let policy = lower_policy(model, features)?;
@@ -88,20 +114,31 @@ pub fn compile(
         events: features.events.iter().map(|event| event.name.clone()).collect(),
         shared_refresh_s: features.shared_refresh.get(),
     };
-    let directory = ModelsV1 { models: vec![bound.declared()], stages: vec![StageV1 { model: 0, keep: 0 }] };
+    let campaigns = campaigns(&program)?;
+    let responses = campaigns.iter().flat_map(|lowered| &lowered.models);
+    let models: Vec<&Bound> = std::iter::once(&bound).chain(responses).collect();
+    let declared = models.iter().map(|model| model.declared()).collect();
+    let directory = ModelsV1 { models: declared, stages: vec![StageV1 { model: 0, keep: 0 }] };
     let mut bundle = ContainerBuilder::new(Kind::Bundle)
         .optional(meta::TAG, meta::VERSION, names.encode())
         .required(program::TAG, program::VERSION, program.encode())
         .required(model::TAG, model::VERSION, directory.encode())
-        .required(policy::TAG, policy::VERSION, policy.encode())
-        .required(model::WEIGHTS_TAG, model::WEIGHTS_VERSION, bound.weights());
+        .required(policy::TAG, policy::VERSION, policy.encode());
+    for (tag, model) in (model::WEIGHTS_TAG..).zip(&models) {
+        bundle = bundle.required(tag, model::WEIGHTS_VERSION, model.weights());
+    }
+    if let Some(Lowered { campaigns, terms, .. }) = &campaigns {
+        bundle = bundle.required(campaign::TAG, campaign::VERSION, campaigns.encode());
+        // Whoever decides without them decides the same.
+        bundle = bundle.optional(terms::TAG, terms::VERSION, terms.encode());
+    }
     if let Some(explore) = lower_explore(model) {
         bundle = bundle.required(explore::TAG, explore::VERSION, explore.encode());
     }
     let bytes = bundle.build();
     let container = Container::parse(&bytes, Kind::Bundle)
         .map_err(|error| CompileError::new(CompileErrorKind::BadContainer, "bundle", error.to_string(), REPORT))?;
-    let parity = verify(&bytes, &bound, features.features.len())?;
+    let parity = verify(&bytes, &models, features.features.len())?;
     let report = CompileReport {
         trainer: trained.trainer().to_owned(),
         bytes: bytes.len(),
@@ -133,6 +170,8 @@ fn section_name(tag: u32) -> String {
         model::TAG => "model directory".to_owned(),
         policy::TAG => "slate policy".to_owned(),
         explore::TAG => "exploration".to_owned(),
+        campaign::TAG => "campaigns".to_owned(),
+        terms::TAG => "terms".to_owned(),
         model::WEIGHTS_TAG.. => format!("weights of model {}", tag - model::WEIGHTS_TAG),
         _ => "unknown".to_owned(),
     }

@@ -36,6 +36,8 @@ kinds! {
     UnknownFeature = "unknown_feature",
     /// The model was trained on another number of features than are declared.
     FeatureCount = "feature_count",
+    /// A response model that does not fit its campaign.
+    Response = "response",
     /// A slate rule names a field that is not a string field of the item.
     UnknownField = "unknown_field",
     /// More of something than a bundle holds.
@@ -67,6 +69,13 @@ impl CompileError {
         help: impl Into<String>,
     ) -> Self {
         Self(Box::new(Parts { kind, place: place.into(), message: message.into(), help: help.into() }))
+    }
+
+    /// The same, in a part of a larger file.
+    pub(crate) fn within(mut self, place: &str) -> Self {
+        let inner = std::mem::take(&mut self.0.place);
+        self.0.place = if inner.is_empty() { place.to_owned() } else { format!("{place}.{inner}") };
+        self
     }
 
     /// What kind of obstacle it is.

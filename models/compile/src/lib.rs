@@ -4,6 +4,8 @@
 //! features.toml -> FeatureSpec --+-- lower ---> program, names
 //! model.toml ---> ModelSpec -----+-- lower ---> slate policy
 //! trained model file -- import --+-- bind ----> directory, weights
+//! campaign.toml -> CampaignSpec -+-- lower ---> campaigns, terms
+//! response models -- import -----+-- bind ----> directory, weights
 //!                                `-- verify --> every score of the engine equals the reference, bit for bit
 //! ```
 //!
@@ -38,12 +40,14 @@ mod import;
 pub mod inspect;
 mod lower;
 mod model;
+mod response;
 mod verify;
 
-pub use bundle::{CompileReport, CompiledBundle, FeatureUse, SectionSize, compile};
+pub use bundle::{CompileReport, CompiledBundle, FeatureUse, SectionSize, compile, compile_with_campaigns};
 pub use error::{CompileError, CompileErrorKind};
 pub use import::{MAX_MODEL_BYTES, import};
 pub use inspect::{Inspection, inspect};
 pub use lower::{lower_policy, lower_program};
 pub use model::{LinearModel, TrainedModel, TreeEnsemble};
+pub use response::{NO_OFFER, TrainedArm, TrainedResponse};
 pub use verify::Parity;

@@ -5,7 +5,7 @@
 //! worth more than agreement over any number of typical rows.
 
 use selvedge_engine::feature::LANES;
-use selvedge_engine::model::ModelScratch;
+use selvedge_engine::model::{Model, ModelScratch};
 use selvedge_engine::{Limits, Snapshot};
 use selvedge_format::AlignedBytes;
 use serde::Serialize;
@@ -43,12 +43,30 @@ const SPECIAL: [f32; 12] = [
     1e-30,
 ];
 
-/// Loads `bytes` as every edge does and compares scores.
-pub(crate) fn verify(bytes: &[u8], bound: &Bound, features: usize) -> Result<Parity, CompileError> {
+/// Loads `bytes` as every edge does and compares the scores of all `models`, the ranking one first.
+pub(crate) fn verify(bytes: &[u8], models: &[&Bound], features: usize) -> Result<Parity, CompileError> {
     let snapshot = Snapshot::load(&AlignedBytes::copy_of(bytes), &Limits::default()).map_err(|error| {
         let help = "an edge with the default limits would refuse this bundle: make the model smaller";
         CompileError::new(CompileErrorKind::Limit, "bundle", error.to_string(), help)
     })?;
+    let mut parity = Parity { rows: 0, thresholds: 0 };
+    for (at, bound) in models.iter().enumerate() {
+        let campaigns = snapshot.campaigns();
+        let loaded = if at == 0 { Some(snapshot.model()) } else { campaigns.and_then(|campaigns| campaigns.model(at)) };
+        let Some(loaded) = loaded else {
+            let message = format!("model {at} was compiled, and the engine has not loaded it");
+            return Err(CompileError::new(CompileErrorKind::Parity, "bundle", message, REPORT));
+        };
+        let compared = compare(loaded, bound, features)?;
+        parity.rows += compared.rows;
+        parity.thresholds += compared.thresholds;
+    }
+    Ok(parity)
+}
+
+const REPORT: &str = "this is a bug in Selvedge: please report it with the model file";
+
+fn compare(model: &Model, bound: &Bound, features: usize) -> Result<Parity, CompileError> {
     let mut random = SplitMix(0x5e1f_ed9e);
     let mut columns: Vec<Column> = (0..features).map(|feature| Column::new(&bound.thresholds(feature))).collect();
     let thresholds = columns.iter().map(|column| column.thresholds).sum();
@@ -58,7 +76,7 @@ pub(crate) fn verify(bytes: &[u8], bound: &Bound, features: usize) -> Result<Par
 
     let matrix: Vec<f32> = columns.iter_mut().flat_map(|column| column.fill(rows, &mut random)).collect();
     let (mut scores, mut scratch) = (vec![0.0; rows], ModelScratch::default());
-    snapshot.model().raw_scores(&matrix, rows, &mut scratch, &mut scores);
+    model.raw_scores(&matrix, rows, &mut scratch, &mut scores);
     for (at, score) in scores.iter().enumerate() {
         let row: Vec<f32> = (0..features).map(|feature| matrix[feature * rows + at]).collect();
         let expected = bound.raw_score(&row);
@@ -66,8 +84,7 @@ pub(crate) fn verify(bytes: &[u8], bound: &Bound, features: usize) -> Result<Par
         if score.to_bits() != expected.to_bits() && !(score.is_nan() && expected.is_nan()) {
             let message =
                 format!("the engine scores {score} where the model scores {expected}, for the features {row:?}");
-            let help = "this is a bug in Selvedge: please report it with the model file";
-            return Err(CompileError::new(CompileErrorKind::Parity, "bundle", message, help));
+            return Err(CompileError::new(CompileErrorKind::Parity, "bundle", message, REPORT));
         }
     }
     Ok(Parity { rows, thresholds })
@@ -131,7 +148,7 @@ mod tests {
         let model = ModelSpec::parse("model.toml", MODEL).expect("valid");
         let bytes = compile(&features, &model, written).expect("valid").bytes;
         let bound = bind(trained, &features).expect("valid");
-        verify(&bytes, &bound, 1).is_err_and(|error| error.kind() == CompileErrorKind::Parity)
+        verify(&bytes, &[&bound], 1).is_err_and(|error| error.kind() == CompileErrorKind::Parity)
     }
 
     fn stump(threshold: f32, default_left: u8) -> TrainedModel {

@@ -43,6 +43,7 @@ total = 500_000
 highest_price = 2
 [[campaign]]
 name = "spring"
+response = "response.json"
 from = 2026-03-01T00:00:00+01:00
 until = 2026-04-01T00:00:00Z
 "#;
@@ -197,8 +198,8 @@ messages! {
     floor_of_nothing: with("margin_floor = 0.1\n");
     holdout_above_all: with("holdout = 1.5\nepoch = \"30s\"\n");
     hours_of_no_day: with("hours = { days = [], from = \"8:00\", until = \"25:00\" }\n");
-    campaign_twice: mistake(&format!("{HEAD}{MONEY}{OFFER}[[campaign]]\nname = \"spring\"\nfrom = 2026-03-01T00:00:00Z\nuntil = 2026-04-01T00:00:00Z\n{MONEY}{OFFER}"));
-    overlapping_exclusives: mistake(&format!("{HEAD}{MONEY}{OFFER}exclusive = true\n[[campaign]]\nname = \"other\"\nfrom = 2026-03-31T00:00:00Z\nuntil = 2026-05-01T00:00:00Z\n{MONEY}{OFFER}exclusive = true\n"));
+    campaign_twice: mistake(&format!("{HEAD}{MONEY}{OFFER}[[campaign]]\nname = \"spring\"\nresponse = \"r.json\"\nfrom = 2026-03-01T00:00:00Z\nuntil = 2026-04-01T00:00:00Z\n{MONEY}{OFFER}"));
+    overlapping_exclusives: mistake(&format!("{HEAD}{MONEY}{OFFER}exclusive = true\n[[campaign]]\nname = \"other\"\nresponse = \"r.json\"\nfrom = 2026-03-31T00:00:00Z\nuntil = 2026-05-01T00:00:00Z\n{MONEY}{OFFER}exclusive = true\n"));
     nothing_given: offering("cap = 100");
     two_things_given: offering("amount = 100\npercent = 5");
     percent_without_cap: offering("percent = 10");

@@ -60,7 +60,7 @@ pub fn import(bytes: &[u8]) -> Result<TrainedModel, CompileError> {
 }
 
 /// Parses JSON; an error carries the path of the value at fault, and `help`.
-fn parse<T: DeserializeOwned>(bytes: &[u8], help: &str) -> Result<T, CompileError> {
+pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8], help: &str) -> Result<T, CompileError> {
     let malformed = |place: &str, error: &serde_json::Error| {
         let help = if error.is_eof() { "the file was cut short: save or copy the model again" } else { help };
         CompileError::new(CompileErrorKind::Malformed, place, error.to_string(), help)

@@ -3,6 +3,7 @@
 //! Names turn into positions and keys here and nowhere else. Identities (of fields, tables, columns) are functions of
 //! the declaration alone, never of its place in the file, so that a retrained bundle finds the state an older one left.
 
+mod campaign;
 mod counters;
 mod policy;
 
@@ -20,6 +21,7 @@ use selvedge_spec::{
 use crate::error::{CompileError, CompileErrorKind};
 use counters::Counters;
 
+pub(crate) use campaign::{Lowered, lower_campaigns};
 pub(crate) use policy::lower_explore;
 pub use policy::lower_policy;
 

@@ -41,6 +41,8 @@ pub struct Budget {
 pub struct Campaign {
     /// Its name.
     pub name: String,
+    /// Path of the trained response model, relative to this file.
+    pub response: String,
     /// Milliseconds since 1970-01-01 UTC: no offers before.
     pub from_ms: i64,
     /// No offers at or after; above `from_ms`.

@@ -49,6 +49,7 @@ impl CampaignSpec {
     ///     highest_price = 3.0
     ///     [[campaign]]
     ///     name = "spring"
+    ///     response = "response.json"
     ///     from = 2026-03-01T00:00:00+01:00
     ///     until = 2026-04-01T00:00:00+02:00
     ///     margin = 1200
@@ -127,6 +128,7 @@ fn campaign(mut table: Table<'_>, budgets: &[String], problems: &Problems) -> Op
     if let Some(name) = &name {
         table.rename(format!("campaign `{}`", name.text), name.span);
     }
+    let response = table.required("response").and_then(Value::present_text);
     let from = table.required("from").and_then(Value::instant);
     let until = table.required("until");
     let until_ms = until.and_then(Value::instant);
@@ -174,6 +176,7 @@ fn campaign(mut table: Table<'_>, budgets: &[String], problems: &Problems) -> Op
     let name = name?;
     Some(Campaign {
         name: name.text,
+        response: response?.to_owned(),
         from_ms: from?,
         until_ms: until_ms?,
         hours: hours.map_or(Some(None), |hours| hours.map(Some))?,
