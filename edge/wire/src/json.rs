@@ -14,7 +14,8 @@
 //!   "context": {"query": ["fresh", "milk"]},
 //!   "candidates": [{"id": "123", "price": 1.2, "brand": "acme", "name": ["whole", "milk"]}],
 //!   "pins": [{"id": "123", "slot": 0}],
-//!   "exclude": ["456"]
+//!   "exclude": ["456"],
+//!   "offer": {"campaign": "spring", "budgets": {"shop": {"price": 1.5, "left": 20000}}}
 //! }
 //! ```
 //!
@@ -29,6 +30,11 @@
 //! | `candidates` | objects with a string `id` and values by field name | refused |
 //! | `pins` | an `id`, or a `candidate` by position, and the `slot` that it takes; all count from 0 | none |
 //! | `exclude` | ids; those that are no candidate's change nothing | none |
+//! | `offer` | an offer is asked for, of this campaign | not asked for |
+//! | `offer.campaign` | name of the campaign | the first that the user is eligible for |
+//! | `offer.draw` | 32 hexadecimal digits: the keyed hash of user, campaign and epoch | the answer is a preview |
+//! | `offer.budgets` | by name, `price` (`null`: nothing may be spent) and `left` in minor units | the bundle's highest price, and enough |
+//! | `offer.counts` | offers that a cap has counted: `campaign`, `cap` by position, `count` | none |
 //!
 //! The bundle's feature program says which fields there are and of which type: a number, a string, a list of strings
 //! for tokens, and for a time what `time` may be. `null` is missing. Nothing is converted: a store number where a
@@ -42,10 +48,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::{Range, RangeInclusive};
 
-use selvedge_format::decision::{DecisionView, rule};
+use selvedge_format::decision::{DecisionView, OfferView, arm, rule};
 use selvedge_format::meta::MetaV1;
 use selvedge_format::program::{FieldType, ProgramV1, Scope, field_id};
-use selvedge_format::request::MAX_TIME_MS;
+use selvedge_format::request::{BudgetNow, CapCount, MAX_TIME_MS, NO_PRICE};
+use selvedge_format::terms::TermsV1;
 use selvedge_format::{ErrorCode, key};
 use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -199,6 +206,7 @@ struct Document {
     pins: Vec<Pin>,
     #[serde(default)]
     exclude: Vec<Value>,
+    offer: Option<OfferDocument>,
 }
 
 #[derive(Default, Deserialize)]
@@ -214,6 +222,32 @@ struct Pin {
     id: Option<String>,
     candidate: Option<u32>,
     slot: u32,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OfferDocument {
+    campaign: Option<String>,
+    draw: Option<Value>,
+    #[serde(default)]
+    budgets: BTreeMap<String, BudgetDocument>,
+    #[serde(default)]
+    counts: Vec<CountDocument>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BudgetDocument {
+    price: Option<Value>,
+    left: Option<Value>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CountDocument {
+    campaign: String,
+    cap: u32,
+    count: u32,
 }
 
 /// Reads a request document for a bundle with this program.
@@ -289,6 +323,9 @@ pub fn request_of_user(text: &[u8], program: &ProgramV1, known_state: &[u8]) -> 
     }
     builder = place_pins(builder, &document.pins, &ids)?;
     builder = place_exclusions(builder, &document.exclude, &ids)?;
+    if let Some(offer) = &document.offer {
+        builder = ask_for_offer(builder, offer).map_err(|error| error.within("offer"))?;
+    }
     Ok(Request {
         bytes: builder.build(),
         ids: ids.into_iter().map(Into::into).collect(),
@@ -360,6 +397,46 @@ fn place_exclusions(mut builder: RequestBuilder, exclude: &[Value], ids: &[&str]
         builder = builder.exclude(candidate as u32);
     }
     Ok(builder)
+}
+
+fn ask_for_offer(builder: RequestBuilder, offer: &OfferDocument) -> Result<RequestBuilder, JsonError> {
+    const DRAW: &str = "32 hexadecimal digits";
+    let draw = match offer.draw.as_ref().filter(|draw| !draw.is_null()) {
+        None => None,
+        Some(draw) => {
+            let bytes = draw.as_str().and_then(hexadecimal_id);
+            Some(bytes.ok_or_else(|| JsonError::value(DRAW, draw).within(".draw"))?)
+        }
+    };
+    let mut budgets = Vec::with_capacity(offer.budgets.len());
+    for (name, budget) in &offer.budgets {
+        let within = |error: JsonError, member: &str| error.within(format_args!(".budgets.{name}.{member}"));
+        let price_micros = match &budget.price {
+            None | Some(Value::Null) => NO_PRICE,
+            Some(price) => {
+                let number = price.as_f64().filter(|number| (0.0..=1e9).contains(number));
+                let number = number.ok_or_else(|| JsonError::value("a number from 0 to 1e9", price));
+                (number.map_err(|error| within(error, "price"))? * 1e6).round() as u64
+            }
+        };
+        let left = match &budget.left {
+            None | Some(Value::Null) => u64::MAX,
+            Some(left) => {
+                let wrong = || JsonError::value("minor units, a whole number not below 0", left);
+                left.as_u64().ok_or_else(wrong).map_err(|error| within(error, "left"))?
+            }
+        };
+        budgets.push(BudgetNow { key: key(name.as_bytes()), price_micros, left });
+    }
+    budgets.sort_by_key(|budget| budget.key);
+    let count = |count: &CountDocument| CapCount {
+        campaign: key(count.campaign.as_bytes()),
+        cap: count.cap,
+        count: count.count,
+    };
+    let counts: Vec<CapCount> = offer.counts.iter().map(count).collect();
+    let campaign = key(offer.campaign.as_deref().unwrap_or_default().as_bytes());
+    Ok(builder.offer(campaign, draw, &budgets, &counts))
 }
 
 /// Types of the program's fields, and the names that it does not have.
@@ -613,6 +690,63 @@ pub struct Decision {
     pub base: Option<f32>,
     /// The slate, best first.
     pub slots: Vec<Slot>,
+    /// The answer to the question for an offer, if it was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub offer: Option<Offer>,
+}
+
+/// Which offer is made, if any. For whoever decides: a browser that is to know no scores gets none of this.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Offer {
+    /// Name of the campaign; its key where the terms are not known.
+    pub campaign: String,
+    /// `offered`, `held-out` or `none`.
+    pub status: &'static str,
+    /// Why nothing is offered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<&'static str>,
+    /// Position of the arm; 0 is no offer.
+    pub arm: u32,
+    /// Name of the offer; absent where none is made, and where the terms are not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub offer: Option<String>,
+    /// The arm with the best score.
+    pub best: u32,
+    /// Whether this is a preview: nothing was drawn.
+    pub preview: bool,
+    /// Probability of the arm; `null` in a preview.
+    pub propensity: f32,
+    /// The epoch for which it holds.
+    pub epoch: i64,
+    /// What the arms would do and cost, no offer first.
+    pub arms: Vec<Arm>,
+}
+
+/// What one arm would do and cost.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Arm {
+    /// Chance of a response.
+    pub response: f32,
+    /// Incremental value, in minor units.
+    pub value: f32,
+    /// Expected cost, in minor units.
+    pub cost: f32,
+    /// Value minus the price of the cost.
+    pub score: f32,
+    /// Why it cannot be offered: `no-budget`, `margin-floor`.
+    pub masked: Vec<&'static str>,
+}
+
+impl Decision {
+    /// Names campaign and offer by the terms of the bundle that decided.
+    pub fn name_offer(&mut self, view: &DecisionView<'_>, terms: &TermsV1) {
+        let (Some(offer), Some(answer)) = (&mut self.offer, &view.offer) else { return };
+        let campaign = terms.campaigns.iter().find(|campaign| key(campaign.campaign.as_bytes()) == answer.campaign);
+        let Some(campaign) = campaign else { return };
+        offer.campaign.clone_from(&campaign.campaign);
+        let arm = (answer.arm as usize).checked_sub(1).and_then(|at| campaign.offers.get(at));
+        offer.offer = arm.map(|terms| terms.offer.clone());
+    }
 }
 
 /// One place in a slate.
@@ -666,6 +800,32 @@ pub fn decision(view: &DecisionView<'_>, ids: &[String], names: &MetaV1) -> Deci
         cost: view.cost,
         base: (view.contributions > 0).then_some(view.base),
         slots: slots.collect(),
+        offer: view.offer.as_ref().map(offer_of),
+    }
+}
+
+const MASKS: [(u32, &str); 2] = [(arm::NO_BUDGET, "no-budget"), (arm::MARGIN_FLOOR, "margin-floor")];
+
+fn offer_of(view: &OfferView<'_>) -> Offer {
+    let (status, reason) = view.status.names();
+    let arms = view.arms().map(|parts| Arm {
+        response: parts.response,
+        value: parts.value,
+        cost: parts.cost,
+        score: parts.score,
+        masked: MASKS.iter().filter(|(bit, _)| parts.masked & bit != 0).map(|(_, name)| *name).collect(),
+    });
+    Offer {
+        campaign: hexadecimal(&view.campaign.to_be_bytes()),
+        status,
+        reason,
+        arm: view.arm,
+        offer: None,
+        best: view.best,
+        preview: !view.drawn,
+        propensity: view.propensity,
+        epoch: view.epoch,
+        arms: arms.collect(),
     }
 }
 

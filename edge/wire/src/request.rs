@@ -4,7 +4,9 @@ use alloc::vec::Vec;
 
 use selvedge_format::message::{BlockHeader, MessageWriter};
 use selvedge_format::program::{FieldType, Scope, field_id};
-use selvedge_format::request::{COLUMN, EXCLUDE, HEAP, IDS, KIND, PINS, STATE, scope_code, type_code};
+use selvedge_format::request::{
+    BudgetNow, COLUMN, CapCount, EXCLUDE, HEAP, IDS, KIND, OFFER, OfferAsked, PINS, STATE, scope_code, type_code,
+};
 
 /// Builds one request. Columns of item fields must have one value per candidate, others one value;
 /// the engine refuses the request otherwise.
@@ -37,6 +39,7 @@ pub struct RequestBuilder {
     pins: Vec<u8>,
     exclude: Vec<u8>,
     columns: Vec<(BlockHeader, Vec<u8>)>,
+    offer: Vec<u8>,
 }
 
 /// Values of one field.
@@ -109,6 +112,14 @@ impl RequestBuilder {
         self
     }
 
+    /// Asks for an offer of this campaign (its [key](selvedge_format::key); 0 for the first that the user is eligible
+    /// for). Without a `draw`, the keyed hash of user, campaign and epoch, the answer is a preview. Budgets ascend by key.
+    #[must_use]
+    pub fn offer(mut self, campaign: u64, draw: Option<[u8; 16]>, budgets: &[BudgetNow], counts: &[CapCount]) -> Self {
+        self.offer = OfferAsked::encode(campaign, draw, budgets, counts);
+        self
+    }
+
     /// Adds the values of a field.
     #[must_use]
     pub fn column(mut self, scope: Scope, field: &str, values: Values<'_>) -> Self {
@@ -156,7 +167,7 @@ impl RequestBuilder {
         let block = |tag| BlockHeader { tag, ..BlockHeader::default() };
         let optional = [(STATE, &self.state), (PINS, &self.pins), (EXCLUDE, &self.exclude)];
         let present = optional.iter().filter(|(_, bytes)| !bytes.is_empty());
-        let count = 2 + present.clone().count() + self.columns.len();
+        let count = 2 + present.clone().count() + self.columns.len() + usize::from(!self.offer.is_empty());
         let mut out = Vec::new();
         let mut writer = MessageWriter::new(&mut out, KIND, count, |out| {
             out.extend_from_slice(&self.request_id);
@@ -174,6 +185,9 @@ impl RequestBuilder {
         }
         for (header, bytes) in &self.columns {
             writer.block(*header, |out| out.extend_from_slice(bytes));
+        }
+        if !self.offer.is_empty() {
+            writer.block(block(OFFER), |out| out.extend_from_slice(&self.offer));
         }
         out
     }

@@ -186,6 +186,7 @@ fn a_decision_shows_names_rules_and_reasons() {
         rules: &[rule::PINNED | rule::AT_MOST, 0],
         reason_features: &[0, 7, NO_FEATURE, NO_FEATURE],
         reason_effects: &[0.25, -0.5, 0.0, 0.0],
+        offer: None,
     };
     parts.write(&mut bytes);
     let view = DecisionView::parse(&bytes).expect("a valid decision");
@@ -212,6 +213,7 @@ fn a_decision_shows_names_rules_and_reasons() {
         rules: &[],
         reason_features: &[],
         reason_effects: &[],
+        offer: None,
         ..parts
     };
     fallback.write(&mut bytes);
