@@ -29,8 +29,10 @@
 
 use std::cmp::Ordering;
 use std::fmt;
+use std::marker::PhantomData;
 
 use selvedge_format::terms::{MAX_LINES, MAX_MINOR, MAX_TEXT, ScopeV1, TestV1};
+use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
@@ -169,7 +171,7 @@ impl Cart {
     /// # Errors
     /// What is wrong first, in the order of the document.
     pub fn parse(json: &[u8], currency: &str) -> Result<Self, CartError> {
-        let document: Document =
+        let Object(document): Object<Document> =
             serde_json::from_slice(json).map_err(|error| CartError::Document { message: error.to_string() })?;
         if document.lines.found > MAX_LINES {
             return Err(CartError::TooManyLines { found: document.lines.found });
@@ -377,6 +379,27 @@ impl<'de> Deserialize<'de> for Amount {
     }
 }
 
+/// What must be written as an object: a derived reader would take a list of the members' values as well.
+struct Object<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Members<T> {
+            type Value = Object<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<Object<T>, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(members)).map(Object)
+            }
+        }
+        deserializer.deserialize_map(Members(PhantomData))
+    }
+}
+
 /// Lines are counted beyond the limit but not kept.
 struct Lines {
     kept: Vec<LineDocument>,
@@ -397,7 +420,7 @@ impl<'de> Deserialize<'de> for Lines {
                 let mut kept = Vec::new();
                 while kept.len() < MAX_LINES {
                     match list.next_element()? {
-                        Some(line) => kept.push(line),
+                        Some(Object(line)) => kept.push(line),
                         None => return Ok(Lines { found: kept.len(), kept }),
                     }
                 }
@@ -493,6 +516,8 @@ mod tests {
                 "an attribute that occurs twice",
             ),
             ("document", r#"{"currency":"EUR","lines":[],"total":0}"#.into(), "unknown field `total`"),
+            ("document", r#"["EUR",[],0]"#.into(), "expected an object"),
+            ("document", r#"{"currency":"EUR","lines":[["a",{},1,5,null]]}"#.into(), "expected an object"),
             ("currency", r#"{"currency":"eur","lines":[]}"#.into(), "currency"),
             ("currency-mismatch", r#"{"currency":"USD","lines":[]}"#.into(), "in USD"),
             ("no-quantity", line(r#""item":"b","quantity":0,"unit_minor":5"#), "lines[1].quantity"),

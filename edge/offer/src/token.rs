@@ -279,9 +279,10 @@ pub fn verify(
     let (header, claims) = message.split_once('.').ok_or(TokenRefusal::Malformed)?;
     // The decoder refuses padding, other alphabets, and bits left over that are not 0.
     let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).map_err(|_| TokenRefusal::Malformed);
-    let (header, claims, signature) = (decode(header)?, decode(claims)?, decode(signature)?);
+    let key = named_key(&decode(header)?)?;
+    let (claims, signature) = (decode(claims)?, decode(signature)?);
     let signature: [u8; 64] = signature.try_into().map_err(|_| TokenRefusal::Malformed)?;
-    keys.verify(named_key(&header)?, message.as_bytes(), &Signature::from_bytes(&signature))?;
+    keys.verify(key, message.as_bytes(), &Signature::from_bytes(&signature))?;
 
     let claims = Claims::parse(&claims)?;
     if claims.iss != issuer {
@@ -309,8 +310,20 @@ impl Claims {
 
     fn parse(json: &[u8]) -> Result<Self, TokenRefusal> {
         let claims: Self = serde_json::from_slice(json).map_err(|_| misread(json, &CLAIMS))?;
+        if !claims.are_written_as(json) {
+            return Err(TokenRefusal::Malformed);
+        }
         claims.validate()?;
         Ok(claims)
+    }
+
+    /// Whether the text has the one form of these claims: the order of the page, no spaces, no escapes. Only the last
+    /// one, a fraction, may be written otherwise, since languages do not agree on how.
+    fn are_written_as(&self, json: &[u8]) -> bool {
+        let Ok(written) = serde_json::to_vec(self) else { return false };
+        let Some(last) = written.iter().rposition(|byte| *byte == b':') else { return false };
+        let fraction = json.strip_prefix(&written[..=last]).and_then(|rest| rest.strip_suffix(b"}"));
+        fraction.is_some_and(|text| text.iter().all(|byte| b"0123456789.eE+-".contains(byte)))
     }
 
     /// Checks ranges.
