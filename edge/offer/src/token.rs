@@ -19,6 +19,7 @@ use selvedge_format::terms::{FunderV1, MAX_FUNDERS, MAX_LIFE_S, MAX_MINOR, MAX_N
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
 use crate::assign::is_subject;
@@ -38,6 +39,8 @@ pub const MAX_INTEGER: u64 = (1 << 53) - 1;
 /// Longest life of a token: that of an offer and an hour, since `nbf` may be set back for clocks that are behind.
 pub const MAX_VALID_S: u64 = MAX_LIFE_S as u64 + 3600;
 
+/// Members of the header.
+const HEADER: [&str; 3] = ["alg", "kid", "typ"];
 /// Names of all claims, in the order in which they are written.
 const CLAIMS: [&str; 18] = [
     "iss",
@@ -275,11 +278,15 @@ pub fn verify(
     if token.len() > MAX_LEN {
         return Err(TokenRefusal::TooLong);
     }
-    let (message, signature) = token.rsplit_once('.').ok_or(TokenRefusal::Malformed)?;
-    let (header, claims) = message.split_once('.').ok_or(TokenRefusal::Malformed)?;
+    let mut parts = token.split('.');
+    let (Some(header), Some(claims), Some(signature), None) = (parts.next(), parts.next(), parts.next(), parts.next())
+    else {
+        return Err(TokenRefusal::Malformed);
+    };
     // The decoder refuses padding, other alphabets, and bits left over that are not 0.
     let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).map_err(|_| TokenRefusal::Malformed);
     let key = named_key(&decode(header)?)?;
+    let message = &token[..header.len() + 1 + claims.len()];
     let (claims, signature) = (decode(claims)?, decode(signature)?);
     let signature: [u8; 64] = signature.try_into().map_err(|_| TokenRefusal::Malformed)?;
     keys.verify(key, message.as_bytes(), &Signature::from_bytes(&signature))?;
@@ -309,8 +316,8 @@ impl Claims {
     }
 
     fn parse(json: &[u8]) -> Result<Self, TokenRefusal> {
-        let claims: Self = serde_json::from_slice(json).map_err(|_| misread(json, &CLAIMS))?;
-        if !claims.are_written_as(json) {
+        let claims: Self = serde_json::from_slice(json).map_err(|_| misread(json))?;
+        if !claims.are_written_as(json) || !claims.integers_are_exact() {
             return Err(TokenRefusal::Malformed);
         }
         claims.validate()?;
@@ -324,6 +331,13 @@ impl Claims {
         let Some(last) = written.iter().rposition(|byte| *byte == b':') else { return false };
         let fraction = json.strip_prefix(&written[..=last]).and_then(|rest| rest.strip_suffix(b"}"));
         fraction.is_some_and(|text| text.iter().all(|byte| b"0123456789.eE+-".contains(byte)))
+    }
+
+    /// Whether every reader has read the same: JavaScript rounds what is larger.
+    fn integers_are_exact(&self) -> bool {
+        let amounts = self.budgets.iter().map(|part| part.face);
+        let others = [self.nbf, self.exp, self.face, self.price, self.epoch.unsigned_abs()];
+        amounts.chain(others).all(|integer| integer <= MAX_INTEGER)
     }
 
     /// Checks ranges.
@@ -373,30 +387,27 @@ fn header(kid: &str) -> String {
 
 /// The key that a header names.
 fn named_key(bytes: &[u8]) -> Result<KeyId, TokenRefusal> {
-    #[derive(Deserialize)]
-    #[serde(deny_unknown_fields)]
-    struct Header<'a> {
-        alg: &'a str,
-        kid: &'a str,
-        typ: &'a str,
+    let read: Map<String, Value> = serde_json::from_slice(bytes).map_err(|_| TokenRefusal::Malformed)?;
+    if read.keys().any(|name| !HEADER.contains(&name.as_str())) {
+        return Err(TokenRefusal::UnknownField);
     }
-    let read: Header<'_> = serde_json::from_slice(bytes).map_err(|_| misread(bytes, &["alg", "kid", "typ"]))?;
-    if read.alg != ALGORITHM {
+    let [alg, kid, typ] = HEADER.map(|name| read.get(name).and_then(Value::as_str));
+    let (Some(alg), Some(kid), Some(typ)) = (alg, kid, typ) else { return Err(TokenRefusal::Malformed) };
+    if alg != ALGORITHM {
         return Err(TokenRefusal::Algorithm);
     }
-    if read.typ != TYPE {
+    if typ != TYPE {
         return Err(TokenRefusal::Type);
     }
-    if header(read.kid).as_bytes() != bytes {
-        return Err(TokenRefusal::Malformed);
-    }
-    hex::bytes(read.kid).ok_or(TokenRefusal::Malformed)
+    // Whatever else was written there, spaces or a member twice: it is another text.
+    let key = hex::bytes(kid).filter(|_| header(kid).as_bytes() == bytes);
+    key.ok_or(TokenRefusal::Malformed)
 }
 
-/// Why JSON was not read: a member too many has a name of its own.
-fn misread(json: &[u8], members: &[&str]) -> TokenRefusal {
-    match serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(json) {
-        Ok(object) if object.keys().any(|name| !members.contains(&name.as_str())) => TokenRefusal::UnknownField,
+/// Why claims were not read: a member too many has a name of its own.
+fn misread(json: &[u8]) -> TokenRefusal {
+    match serde_json::from_slice::<Map<String, Value>>(json) {
+        Ok(object) if object.keys().any(|name| !CLAIMS.contains(&name.as_str())) => TokenRefusal::UnknownField,
         _ => TokenRefusal::Malformed,
     }
 }
@@ -452,7 +463,7 @@ mod tests {
         let written = serde_json::to_string(&largest()).unwrap();
         let at = CLAIMS.map(|claim| written.find(&format!("\"{claim}\":")).unwrap());
         assert!(at.is_sorted());
-        let object: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&written).unwrap();
+        let object: Map<String, Value> = serde_json::from_str(&written).unwrap();
         assert_eq!(object.len(), CLAIMS.len());
     }
 

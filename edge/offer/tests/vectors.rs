@@ -172,6 +172,8 @@ fn forgeries() -> Vec<Case> {
         ("a key in the header is refused", plus(r#""jwk":{}"#), "unknown-field"),
         ("an address of keys is refused", plus(r#""jku":"https://evil.example""#), "unknown-field"),
         ("a critical extension is refused", plus(r#""crit":["b64"]"#), "unknown-field"),
+        ("an algorithm is looked at before the form", with_header(&named(typ, "none").replace(':', ": ")), "algorithm"),
+        ("the last of two algorithms is looked at", plus(r#""alg":"none""#), "algorithm"),
         ("a header with spaces is refused", with_header(&header().replace(':', ": ")), "malformed"),
         (
             "a header in another order is refused",
@@ -186,6 +188,7 @@ fn forgeries() -> Vec<Case> {
         ("a header that is no JSON is refused", with_header("EdDSA"), "malformed"),
         ("nothing is no token", String::new(), "malformed"),
         ("two parts are no token", format!("{head}.{body}"), "malformed"),
+        ("so whatever the header says", format!("{none}.{body}"), "malformed"),
         ("four parts are no token", format!("{token}.{signature}"), "malformed"),
         ("a token with a space behind it is refused", format!("{token} "), "malformed"),
         ("padding is refused", format!("{token}=="), "malformed"),
@@ -224,6 +227,10 @@ fn bent_claims() -> Vec<Case> {
         ("an empty list of budgets is left out", with_claims(|text| without_budgets(text, "[]")), "malformed"),
         ("claims are no list", with_claims(|_| r#"["https://shop.example"]"#.into()), "malformed"),
         ("claims are no text", with_claims(|_| r#""claims""#.into()), "malformed"),
+        ("what no number holds is refused", replaced("0.9123456789012345", "1e999"), "invalid-claim"),
+        ("a fraction below 0 is refused", replaced("0.9123456789012345", "-0.5"), "invalid-claim"),
+        ("a fraction as a text is refused", replaced("0.9123456789012345", "\"0.5\""), "malformed"),
+        ("a fraction has no space behind it", replaced("0.9123456789012345", "0.5 "), "malformed"),
         ("claims are JSON", with_claims(|text| text[1..].into()), "malformed"),
         ("nothing follows claims", with_claims(|text| format!("{text}{{}}")), "malformed"),
         ("a face of 0 is refused", replaced(r#""face":501,"c"#, r#""face":0,"c"#), "invalid-claim"),
@@ -235,7 +242,7 @@ fn bent_claims() -> Vec<Case> {
         ("a currency in small letters is refused", replaced("EUR", "eur"), "invalid-claim"),
         ("an end before the beginning is refused", replaced("1795631400", "1795544940"), "invalid-claim"),
         ("a life longer than any offer's is refused", replaced("1795631400", "1895631400"), "invalid-claim"),
-        ("an integer that JavaScript cannot hold is refused", replaced("300", "9007199254740993"), "invalid-claim"),
+        ("an integer that JavaScript cannot hold is refused", replaced("300", "9007199254740993"), "malformed"),
     ];
     cases.into_iter().map(|(name, token, outcome)| (name, token, NOW_S, 0, outcome)).collect()
 }
