@@ -4,6 +4,10 @@ import { createHmac } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 
+import { CompactSign, importJWK, jwtVerify } from 'jose';
+
+import { keyOf } from './head.mjs';
+
 const { importKeys, verifyOffer } = await import(new URL('../dist/offer.js', import.meta.url));
 const table = JSON.parse(readFileSync(new URL('../../../edge/offer/tests/vectors/v1.json', import.meta.url)));
 const keys = await importKeys(table.keys);
@@ -54,4 +58,21 @@ test('buckets are those of a second implementation', () => {
     return hash;
   };
   for (const { seed, user, bucket } of table.buckets) assert.equal(fnv1a32(`${fnv1a32(seed + user)}`) % 10_000, bucket, seed);
+});
+
+test('a general JWT library reads the same claims, and what it signs is believed if it has the one form', async () => {
+  const [{ token, now_s: now }] = table.tokens;
+  const [, x] = table.keys[0].split(':');
+  const publicKey = await importJWK({ kty: 'OKP', crv: 'Ed25519', x }, 'EdDSA');
+  const options = { issuer, audience, currentDate: new Date(now * 1000), typ: 'selvedge-offer+jwt', algorithms: ['EdDSA'] };
+  const { payload, protectedHeader } = await jwtVerify(token, publicKey, options);
+  assert.deepEqual(payload, table.claims);
+  assert.deepEqual(Object.keys(protectedHeader), ['alg', 'kid', 'typ']);
+
+  // The table's first key, which is no secret: docs/format/offer-token.md has its id.
+  const claims = Buffer.from(token.split('.')[1], 'base64url');
+  const sign = (header) => new CompactSign(claims).setProtectedHeader(header).sign(keyOf(1));
+  const { alg, kid, typ } = protectedHeader;
+  assert.deepEqual(await verifyOffer(await sign({ alg, kid, typ }), { keys, issuer, audience, now }), table.claims);
+  assert.equal(await verifyOffer(await sign({ typ, alg, kid }), { keys, issuer, audience, now }), 'malformed');
 });
