@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use selvedge_format::record::RecordView;
-use selvedge_fuzz::{engine, sample};
+use selvedge_fuzz::{engine, offer, sample};
 
 fn main() -> std::io::Result<()> {
     let state = sample::user_state();
@@ -22,6 +22,8 @@ fn main() -> std::io::Result<()> {
         ("record", record),
         ("head", sample::head()),
         ("delta", sample::delta()),
+        ("token", offer::claims()),
+        ("cart", offer::cart()),
     ];
     let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../edge/format/tests");
     for (target, bytes) in samples {

@@ -1,5 +1,6 @@
 //! What the fuzz targets share: a way past the checksum, an engine that works, and samples to mutate.
 
+pub mod offer;
 pub mod sample;
 
 use selvedge_engine::{Engine, Limits};

@@ -22,6 +22,7 @@ await Promise.all([
   entry('slim', apart),
   entry('channel'),
   entry('share'),
+  entry('offer'),
   entry('workerd', { external: ['*.wasm'] }),
   entry('node', { platform: 'node' }),
   entry('node', {

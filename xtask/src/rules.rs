@@ -15,20 +15,21 @@ use crate::{process, say};
 
 /// The arrows of ARCHITECTURE.md: a crate and what it may depend on. What is reached through an allowed arrow may also
 /// be named directly.
-const ARROWS: [(&str, &[&str]); 17] = [
+const ARROWS: [(&str, &[&str]); 18] = [
     ("selvedge-format", &[]),
     ("selvedge-engine", &["selvedge-format"]),
     ("selvedge-wire", &["selvedge-engine"]),
+    ("selvedge-offer", &["selvedge-format"]),
     ("selvedge-guest", &["selvedge-wire"]),
     ("selvedge-browser", &["selvedge-wire"]),
-    ("selvedge-worker", &["selvedge-wire"]),
+    ("selvedge-worker", &["selvedge-wire", "selvedge-offer"]),
     ("selvedge-conformance", &["selvedge-wire"]),
     ("selvedge-spec", &[]),
     ("selvedge-compile", &["selvedge-spec", "selvedge-engine"]),
     ("selvedge-train", &["selvedge-spec", "selvedge-wire"]),
     ("selvedge-runner", &["selvedge-format"]), // the guest module reaches it as bytes
     ("selvedge-follow", &["selvedge-format"]),
-    ("selvedge-sync", &["selvedge-follow", "selvedge-wire"]),
+    ("selvedge-sync", &["selvedge-follow", "selvedge-wire", "selvedge-offer"]),
     ("selvedge-chaos", &["selvedge-sync", "selvedge-compile"]),
     ("selvedge-cli", &["selvedge-compile", "selvedge-train", "selvedge-runner", "selvedge-sync"]),
     ("selvedge-benches", &["selvedge-wire"]),
@@ -36,11 +37,19 @@ const ARROWS: [(&str, &[&str]); 17] = [
 ];
 
 /// The crates that may run in wasm.
-const EDGE: [&str; 6] =
-    ["selvedge-format", "selvedge-engine", "selvedge-wire", "selvedge-guest", "selvedge-browser", "selvedge-worker"];
+const EDGE: [&str; 7] = [
+    "selvedge-format",
+    "selvedge-engine",
+    "selvedge-wire",
+    "selvedge-offer",
+    "selvedge-guest",
+    "selvedge-browser",
+    "selvedge-worker",
+];
 
-/// Those of them that talk to a JavaScript host, and so link its bindings; what decides knows none.
-const HOSTED: [&str; 2] = ["selvedge-browser", "selvedge-worker"];
+/// Those of them that no decision is made in: two talk to a JavaScript host, and so link its bindings; offers are signed
+/// and priced after the decision, and so link what signs and reads JSON.
+const BESIDE: [&str; 3] = ["selvedge-browser", "selvedge-offer", "selvedge-worker"];
 
 /// Every outside crate that may be linked into what decides. A newcomer must be no_std, deterministic, and know no
 /// clock, random source, log or host; it is added here in the commit that needs it.
@@ -60,7 +69,8 @@ const LINKED_IN_WASM: [&str; 12] = [
 ];
 
 /// Crates whose root must forbid unsafe code outright.
-const FORBID_UNSAFE: [&str; 3] = ["edge/format/src/lib.rs", "edge/engine/src/lib.rs", "edge/wire/src/lib.rs"];
+const FORBID_UNSAFE: [&str; 4] =
+    ["edge/format/src/lib.rs", "edge/engine/src/lib.rs", "edge/wire/src/lib.rs", "edge/offer/src/lib.rs"];
 
 /// The files that may lift the workspace's `unsafe_code = "deny"`, and why.
 const MAY_BE_UNSAFE: [(&str, &str); 1] = [("edge/guest/src/abi.rs", "raw pointers cross the module's boundary")];
@@ -73,7 +83,7 @@ pub(crate) fn check(workspace: &Path) -> Result<()> {
         .exec()
         .context("cannot read the workspace\nhint: `cargo metadata` shows what is wrong with a Cargo.toml")?;
     let mut breaches = arrow_breaches(&metadata, &ARROWS);
-    for edge in EDGE.into_iter().filter(|edge| !HOSTED.contains(edge)) {
+    for edge in EDGE.into_iter().filter(|edge| !BESIDE.contains(edge)) {
         breaches.extend(linked_breaches(edge, &linked_crates(workspace, edge)?));
     }
     breaches.extend(unsafe_breaches(workspace, &metadata)?);

@@ -62,7 +62,8 @@ pub struct CampaignTermsV1 {
     pub campaign: String,
     /// Who pays: shares sum to [`SHARE`].
     pub funders: Vec<FunderV1>,
-    /// Of the price of a cart, the share that must remain as margin after the discount, where the margin is known.
+    /// Of the price of a cart's lines before any offer, the share that must remain as margin after the discount, where the
+    /// cost of all lines is known; 0 is no floor.
     pub margin_floor: u16,
     /// Users are told that the offer is made by a decision about them.
     pub disclosed: bool,
@@ -90,7 +91,7 @@ pub struct OfferV1 {
     pub benefit: BenefitV1,
     /// The most that is given; above 0. This is the offer's face.
     pub cap: u64,
-    /// What the lines in scope must cost together, before any offer.
+    /// What the lines in scope must cost together, at the price that `stacking.on` looks at.
     pub min_spend: u64,
     /// On which lines.
     pub scope: ScopeV1,
@@ -118,7 +119,7 @@ pub enum BenefitV1 {
         /// 1 to [`MAX_TIERS`].
         steps: Vec<TierV1>,
     },
-    /// What shipping costs.
+    /// What shipping costs, if a line is in scope.
     FreeShipping,
 }
 
@@ -152,9 +153,9 @@ pub struct TestV1 {
 /// How an offer goes together with other offers on one cart.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StackingV1 {
-    /// At most one offer of a group is applied; the empty group is none.
+    /// At most one offer of a group, of whatever campaign, is applied; the empty group is none.
     pub group: String,
-    /// Not together with any other.
+    /// Not together with any other: applied alone, or passed over if one of higher priority is applied.
     pub exclusive: bool,
     /// Offers are tried from the highest priority down; equal ones by campaign and offer.
     pub priority: i16,

@@ -73,10 +73,14 @@ test('Node, by require', () => {
 
 test('TypeScript knows the types', () => {
   const text = `import { load, SelvedgeError, type Decision } from 'selvedge';
+    import { importKeys, verifyOffer } from 'selvedge/offer';
     const engine = await load({ bundle: '/bundle.svb' });
     const decision: Decision = await engine.rank([{ id: 'a', price: 1 }], { query: ['x'] }, { reasons: 2 });
     const first: string | undefined = decision.items[0]?.id;
     engine.on('fallback', ({ error }) => console.log(error instanceof SelvedgeError && error.code, first));
+    const offer = await verifyOffer('', { keys: await importKeys([]), issuer: 'shop', audience: 'shop' });
+    const face: number | undefined = typeof offer === 'string' ? undefined : offer.face;
+    console.log(face);
     // @ts-expect-error an event has an item
     await engine.observe({ event: 'view' });`;
   const directory = project('types', { 'main.mts': text });

@@ -17,6 +17,7 @@ use selvedge_format::record::{DigestView, Outcome, RecordView};
 use selvedge_format::request::{self, Column, RequestLimits, RequestView};
 use selvedge_format::shared::{FieldValues, SharedField, SharedParts, SharedState, TableParts};
 use selvedge_format::state::{HistoryEntry, ProfileEntry, SectionView, StateView, StateWriter};
+use selvedge_format::terms::{self, TermsV1};
 use selvedge_format::{AlignedBytes, DecodeError, U64s, key};
 
 /// What one format holds.
@@ -86,6 +87,9 @@ pub(crate) fn every_section_survives(bytes: &[u8]) {
     if let Ok(policy) = PolicyV1::decode(bytes, &crate::sample::program()) {
         assert_eq!(policy.encode(), bytes);
     }
+    if let Ok(terms) = TermsV1::decode(bytes) {
+        assert_eq!(terms.encode(), bytes);
+    }
     for kind in [ModelKindV1::Linear { bias: 0.0 }, ModelKindV1::Trees { base: 0.0 }] {
         for features in [0, 1, 3] {
             if let Ok(weights) = Weights::decode(kind, bytes, features) {
@@ -119,6 +123,7 @@ pub(crate) struct Bundle {
     pub(crate) weights: Vec<Weights>,
     pub(crate) policy: PolicyV1,
     pub(crate) explore: Option<ExploreV1>,
+    pub(crate) terms: Option<TermsV1>,
 }
 
 #[derive(Clone, Debug)]
@@ -169,7 +174,7 @@ impl Content for Bundle {
         let section = |tag, version| container.require(tag, version, "bundle").map(|found| &bytes[found.range.clone()]);
         let program = ProgramV1::decode(section(program::TAG, program::VERSION)?)?;
         let models = ModelsV1::decode(section(model::TAG, model::VERSION)?)?;
-        let known = [meta::TAG, program::TAG, model::TAG, policy::TAG, explore::TAG];
+        let known = [meta::TAG, program::TAG, model::TAG, policy::TAG, explore::TAG, terms::TAG];
         let weight_tags = model::WEIGHTS_TAG..model::WEIGHTS_TAG + models.models.len() as u32;
         container.refuse_unknown(|tag| known.contains(&tag) || weight_tags.contains(&tag))?;
         let weights = weight_tags
@@ -187,7 +192,11 @@ impl Content for Bundle {
             Some(_) => Some(ExploreV1::decode(section(explore::TAG, explore::VERSION)?)?),
             None => None,
         };
-        Ok(Self { meta, program, models, weights, policy, explore })
+        let terms = match container.find(terms::TAG) {
+            Some(_) => Some(TermsV1::decode(section(terms::TAG, terms::VERSION)?)?),
+            None => None,
+        };
+        Ok(Self { meta, program, models, weights, policy, explore, terms })
     }
 
     fn encode(&self) -> Vec<u8> {
@@ -200,6 +209,9 @@ impl Content for Bundle {
         }
         if let Some(explore) = &self.explore {
             builder = builder.required(explore::TAG, explore::VERSION, explore.encode());
+        }
+        if let Some(terms) = &self.terms {
+            builder = builder.optional(terms::TAG, terms::VERSION, terms.encode());
         }
         for (tag, weights) in (model::WEIGHTS_TAG..).zip(&self.weights) {
             builder = builder.required(tag, model::WEIGHTS_VERSION, weights.encode());

@@ -87,7 +87,9 @@ proptest! {
     fn a_mutated_section_is_refused_or_canonical(content in strategy::bundle(), mutations in mutations()) {
         let weights = content.weights.iter().map(crate::content::Weights::encode);
         let sections = [content.program.encode(), content.models.encode(), content.policy.encode()];
-        for mut section in sections.into_iter().chain(content.meta.iter().map(|meta| meta.encode())).chain(weights) {
+        let names = content.meta.iter().map(|meta| meta.encode());
+        let terms = content.terms.iter().map(|terms| terms.encode());
+        for mut section in sections.into_iter().chain(names).chain(terms).chain(weights) {
             mutations.iter().for_each(|mutation| mutation.apply(&mut section));
             every_section_survives(&section);
         }

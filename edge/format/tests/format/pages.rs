@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use selvedge_format::decision::{ControlReason, DecisionStatus, FallbackReason};
 use selvedge_format::{
     ErrorCode, container, decision, delta, explore, head, message, meta, model, policy, program, record, request,
-    shared, state,
+    shared, state, terms,
 };
 
 /// Names as the pages write them, and values in force.
@@ -47,6 +47,19 @@ fn constants() -> BTreeMap<&'static str, u64> {
         policy::TAG,
         policy::MAX_SLATE,
         policy::MAX_RULES,
+        terms::TAG,
+        terms::MAX_CAMPAIGNS,
+        terms::MAX_OFFERS,
+        terms::MAX_FUNDERS,
+        terms::MAX_TIERS,
+        terms::MAX_TESTS,
+        terms::MAX_VALUES,
+        terms::MAX_NAME,
+        terms::MAX_TEXT,
+        terms::MAX_MINOR,
+        terms::MAX_LINES,
+        terms::SHARE,
+        terms::MAX_LIFE_S,
         shared::META_TAG,
         shared::ITEMS_TAG,
         shared::FIELD_TAG,

@@ -179,6 +179,7 @@ pub(crate) fn bundle() -> Bundle {
             diversity: Some(DiversityV1 { lambda: 0.875, fields: vec![(DEPARTMENT, 1.0)] }),
         },
         explore: None,
+        terms: None,
         program,
     }
 }

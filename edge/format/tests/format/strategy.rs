@@ -17,6 +17,10 @@ use selvedge_format::record::Outcome;
 use selvedge_format::request::MAX_TIME_MS;
 use selvedge_format::shared::{FieldValues, SharedParts, TableParts};
 use selvedge_format::state::{FIRST_OPAQUE, HistoryEntry, ProfileEntry, ProfileValue};
+use selvedge_format::terms::{
+    self, BenefitV1, CampaignTermsV1, FunderV1, MAX_LIFE_S, MAX_MINOR, OfferV1, PriceOf, ScopeV1, StackingV1, TermsV1,
+    TestV1, TierV1,
+};
 
 use crate::content::{
     Bundle, Decision, Head, Log, Part, Record, Request, RequestColumn, Section, Shared, Slot, State, Values, Weights,
@@ -235,25 +239,88 @@ fn explore() -> impl Strategy<Value = ExploreV1> {
     (kind, any::<u64>()).prop_map(|(kind, seed)| ExploreV1 { kind, seed })
 }
 
-pub(crate) fn bundle() -> impl Strategy<Value = Bundle> {
-    (program(), policy(), proptest::option::of(explore()), proptest::option::of(meta())).prop_flat_map(
-        |(program, policy, explore, meta)| {
-            let link = select(&[Link::Identity, Link::Logistic]);
-            vec((weights(program.features.len()), link), 1..3).prop_map(move |models| {
-                let (models, weights): (Vec<_>, Vec<_>) =
-                    models.into_iter().map(|((kind, weights), link)| (ModelV1 { kind, link }, weights)).unzip();
-                let stage = StageV1 { model: models.len() as u16 - 1, keep: 0 };
-                Bundle {
-                    meta: meta.clone(),
-                    program: program.clone(),
-                    models: ModelsV1 { models, stages: vec![stage] },
-                    weights,
-                    policy: policy.clone(),
-                    explore,
-                }
-            })
+fn benefit() -> impl Strategy<Value = BenefitV1> {
+    // Both numbers of a step rise, and what is saved never passes what is spent.
+    let steps = vec((1..1000_u64, 0..1000_u64), 1..5).prop_map(|rises| {
+        let rise = |last: &mut (u64, u64), (save, more): (u64, u64)| {
+            *last = (last.0 + save, last.1 + save + more);
+            Some(TierV1 { save: last.0, spend: last.1 })
+        };
+        rises.into_iter().scan((0, 0), rise).collect()
+    });
+    prop_oneof![
+        (1..=terms::SHARE).prop_map(|share| BenefitV1::Percent { share }),
+        (1..=MAX_MINOR).prop_map(|minor| BenefitV1::Amount { minor }),
+        steps.prop_map(|steps| BenefitV1::Tiers { steps }),
+        Just(BenefitV1::FreeShipping),
+    ]
+}
+
+fn offer() -> impl Strategy<Value = OfferV1> {
+    let values = btree_set("[a-zé]{1,6}", 1..4).prop_map(|values| values.into_iter().collect());
+    let test = ("[a-z]{1,6}", values).prop_map(|(attribute, values)| TestV1 { attribute, values });
+    let scope = (vec(test.clone(), 0..3), vec(test, 0..3)).prop_map(|(only, except)| ScopeV1 { only, except });
+    let on = select(&[PriceOf::List, PriceOf::Discounted]);
+    let stacking = ("[a-z0-9._-]{0,6}", any::<bool>(), any::<i16>(), on)
+        .prop_map(|(group, exclusive, priority, on)| StackingV1 { group, exclusive, priority, on });
+    (benefit(), 1..=MAX_MINOR, 0..=MAX_MINOR, scope, stacking, 1..=MAX_LIFE_S).prop_map(
+        |(benefit, cap, min_spend, scope, stacking, life_s)| OfferV1 {
+            offer: String::new(),
+            benefit,
+            cap,
+            min_spend,
+            scope,
+            stacking,
+            life_s,
         },
     )
+}
+
+fn terms() -> impl Strategy<Value = TermsV1> {
+    let funders = prop_oneof![
+        Just(vec![FunderV1 { budget: "all".into(), share: terms::SHARE }]),
+        (1..terms::SHARE).prop_map(|share| {
+            let funder = |budget: &str, share| FunderV1 { budget: budget.into(), share };
+            vec![funder("one", share), funder("other", terms::SHARE - share)]
+        }),
+    ];
+    let offers = btree_map("[a-z0-9._-]{1,6}", offer(), 1..4)
+        .prop_map(|offers| offers.into_iter().map(|(name, offer)| OfferV1 { offer: name, ..offer }).collect());
+    let campaign = (funders, 0..=terms::SHARE, any::<bool>(), vec("[a-z]{1,6}", 0..3), offers).prop_map(
+        |(funders, margin_floor, disclosed, excluded, offers)| CampaignTermsV1 {
+            campaign: String::new(),
+            funders,
+            margin_floor,
+            disclosed,
+            excluded,
+            offers,
+        },
+    );
+    ("[A-Z]{3}", btree_map("[a-z0-9._-]{1,6}", campaign, 0..3)).prop_map(|(currency, campaigns)| TermsV1 {
+        currency,
+        campaigns: campaigns.into_iter().map(|(campaign, terms)| CampaignTermsV1 { campaign, ..terms }).collect(),
+    })
+}
+
+pub(crate) fn bundle() -> impl Strategy<Value = Bundle> {
+    let optional = (proptest::option::of(explore()), proptest::option::of(meta()), proptest::option::of(terms()));
+    (program(), policy(), optional).prop_flat_map(|(program, policy, (explore, meta, terms))| {
+        let link = select(&[Link::Identity, Link::Logistic]);
+        vec((weights(program.features.len()), link), 1..3).prop_map(move |models| {
+            let (models, weights): (Vec<_>, Vec<_>) =
+                models.into_iter().map(|((kind, weights), link)| (ModelV1 { kind, link }, weights)).unzip();
+            let stage = StageV1 { model: models.len() as u16 - 1, keep: 0 };
+            Bundle {
+                meta: meta.clone(),
+                program: program.clone(),
+                models: ModelsV1 { models, stages: vec![stage] },
+                weights,
+                policy: policy.clone(),
+                explore,
+                terms: terms.clone(),
+            }
+        })
+    })
 }
 
 fn field_values(items: usize) -> impl Strategy<Value = FieldValues> {
