@@ -15,10 +15,11 @@ use crate::{process, say};
 
 /// The arrows of ARCHITECTURE.md: a crate and what it may depend on. What is reached through an allowed arrow may also
 /// be named directly.
-const ARROWS: [(&str, &[&str]); 17] = [
+const ARROWS: [(&str, &[&str]); 19] = [
     ("selvedge-format", &[]),
     ("selvedge-engine", &["selvedge-format"]),
     ("selvedge-wire", &["selvedge-engine"]),
+    ("selvedge-budget", &[]),
     ("selvedge-guest", &["selvedge-wire"]),
     ("selvedge-browser", &["selvedge-wire"]),
     ("selvedge-worker", &["selvedge-wire"]),
@@ -30,6 +31,7 @@ const ARROWS: [(&str, &[&str]); 17] = [
     ("selvedge-follow", &["selvedge-format"]),
     ("selvedge-sync", &["selvedge-follow", "selvedge-wire"]),
     ("selvedge-chaos", &["selvedge-sync", "selvedge-compile"]),
+    ("selvedge-simulate", &["selvedge-budget"]),
     ("selvedge-cli", &["selvedge-compile", "selvedge-train", "selvedge-runner", "selvedge-sync"]),
     ("selvedge-benches", &["selvedge-wire"]),
     ("xtask", &[]),
