@@ -308,9 +308,9 @@ impl Holder {
         }
         let retry_ms = now_ms.saturating_add(self.habits.retry_ms);
         let named = match refusal {
-            Refusal::NotEnough { budget, .. }
-            | Refusal::DayEnds { budget, .. }
-            | Refusal::UnknownBudget { budget } => Some(budget),
+            Refusal::NotEnough { budget, .. } | Refusal::DayEnds { budget, .. } | Refusal::UnknownBudget { budget } => {
+                Some(budget)
+            }
             _ => None,
         };
         for (budget, usage) in &mut self.state.uses {

@@ -59,7 +59,9 @@ pub enum Refusal {
         budget: String,
     },
     /// A total below what is settled or held.
-    #[error("budget {budget} has {committed} settled or held, the total cannot be lower; wait for leases and offers to end")]
+    #[error(
+        "budget {budget} has {committed} settled or held, the total cannot be lower; wait for leases and offers to end"
+    )]
     BelowCommitted {
         /// Of which budget.
         budget: String,

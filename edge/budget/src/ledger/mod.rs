@@ -172,7 +172,6 @@ impl Rules {
     }
 }
 
-
 /// What a verified offer says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claims {
@@ -358,11 +357,7 @@ pub fn grant<T: LedgerTx>(
 /// # Errors
 /// A lease that is unknown, of another epoch or another holder; a report of more than was granted, or of offers that the
 /// lease does not allow; or the store fails.
-pub fn report<T: LedgerTx>(
-    tx: &mut T,
-    now_ms: i64,
-    report: &LeaseReport,
-) -> Result<Reported, LedgerError<T::Error>> {
+pub fn report<T: LedgerTx>(tx: &mut T, now_ms: i64, report: &LeaseReport) -> Result<Reported, LedgerError<T::Error>> {
     let mut desk = Desk::open(tx, now_ms)?;
     let mut row = desk.lease(report.lease)?;
     let lease = &row.lease;

@@ -4,14 +4,16 @@ use super::Published;
 
 /// Millionths in one.
 const MICROS: f64 = 1e6;
+/// The first batches are few, and chance is large among few: none moves the price by more than this part of it.
+const LARGEST_STEP: f64 = 0.5;
+/// The price moves as if it were at least this part of the highest.
+const LEAST_UNIT: f64 = 1e-4;
 
 /// How a price moves.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Pace {
     /// Requests that are expected in the whole time.
     pub requests: u64,
-    /// What a unit of cost brings, roughly: the unit that the price moves in.
-    pub scale: f64,
     /// How eager the first steps are. 1 is a good start.
     pub gain: f64,
     /// The price is never above this.
@@ -23,9 +25,10 @@ pub struct Pace {
 /// `lambda <- [lambda - eta (rho - mean cost)]+` over batches of requests, with `rho` the budget left per request left.
 ///
 /// Because `rho` is taken anew, what was spent too fast or too slowly is made up for over all that is left. `eta` is
-/// `gain * scale / rho_0` over the square root of the requests seen: it settles at the `1/sqrt(T)` of the theory, and
-/// moves fast while nothing is known. A controller that starts from a price of yesterday counts as if half of the requests
-/// had been seen.
+/// `gain * lambda / rho_0` over the square root of the requests seen: it settles at the `1/sqrt(T)` of the theory and moves
+/// fast while nothing is known, and in parts of the price itself, so that no unit has to be known (the multiplicative case
+/// of mirror descent). A controller that starts from a price of yesterday counts as if half of the requests had been
+/// seen.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Controller {
     pace: Pace,
@@ -79,15 +82,14 @@ impl Controller {
             return;
         }
         self.settled = self.settled.saturating_add(requests);
-        let batch = requests as f64;
-        let eta = self.pace.gain * self.pace.scale / (self.even * self.settled.isqrt().max(1) as f64);
         // At the very end one offer more or less moves the budget per request at will: a batch is the least to plan for.
         let rho = budget_left.max(0.0) / requests_left.max(requests) as f64;
-        // A batch moves the price by at most half of it, or half its unit: the first batches are few, and chance is large
-        // among few.
-        let limit = self.price.max(self.pace.scale) / 2.0;
-        // The sum of the batch's steps, without the noise of each: sqrt(batch) of them would be made by chance alone.
-        let step = eta * (rho - cost / batch) * f64::from(u32::try_from(requests.isqrt()).unwrap_or(u32::MAX));
-        self.price = (self.price - step.clamp(-limit, limit)).clamp(0.0, self.pace.highest);
+        let off = (rho - cost / requests as f64) / self.even;
+        // Steps of single requests would add up by chance alone to the root of their number.
+        let eta = self.pace.gain * (requests.isqrt() as f64 / self.settled.isqrt() as f64);
+        let step = (eta * off).clamp(-LARGEST_STEP, LARGEST_STEP);
+        // A price of nothing must be able to rise.
+        let unit = self.price.max(self.pace.highest * LEAST_UNIT);
+        self.price = (self.price - unit * step).clamp(0.0, self.pace.highest);
     }
 }

@@ -103,7 +103,8 @@ fn beyond_all<U: AsRef<[Arm]>>(users: &[U]) -> f64 {
 }
 
 fn at_price<U: AsRef<[Arm]>>(users: &[U], price: f64, budget: f64) -> Plan {
-    let mut plan = Plan { price, chosen: Vec::with_capacity(users.len()), value: 0.0, cost: 0.0, bound: price * budget };
+    let mut plan =
+        Plan { price, chosen: Vec::with_capacity(users.len()), value: 0.0, cost: 0.0, bound: price * budget };
     for arms in users.iter().map(AsRef::as_ref) {
         let chosen = best_arm(arms, price);
         if let Some(arm) = chosen.map(|at| arms[at]) {
