@@ -9,9 +9,13 @@
 //! crash then strands what was written and not sent, which expires, and never promises anything twice. A holder that lost
 //! its state starts anew under another nonce, and its old leases come back by time.
 //!
-//! **Asking.** The holder asks for what it used in the last [`Habits::cover_ms`], when it has less than a quarter of that,
-//! and at least for the largest offer that it lately could have made. A request is repeated under the same id until it is
-//! answered, so an answer that was lost grants nothing twice.
+//! **Asking.** The holder asks for what was wanted of it in the last [`Habits::cover_ms`], and at least for the largest
+//! offer of that time: always after a shortage, and ahead of it where offers come often. A request is repeated under the
+//! same id until it is answered, so an answer that was lost grants nothing twice.
+//!
+//! **Not hoarding.** Money that lies in a lease serves nobody else. A lease that was not used for [`Habits::idle_ms`] is
+//! closed and goes back. An edge with few users therefore holds nothing most of the time; a user who comes to it finds a
+//! shortage, and whoever runs the holder may wait for the answer to [`Holder::wants`] and reserve again.
 //!
 //! It knows no clock: times come in, and an error of up to the lease's `skew_ms` is allowed for. It knows nothing of
 //! what an offer is, nor how it is signed.
@@ -37,6 +41,8 @@ const LOW_WATER: u64 = 4;
 pub struct Habits {
     /// A lease should last this long at the present use.
     pub cover_ms: i64,
+    /// A lease that was not used for so long goes back.
+    pub idle_ms: i64,
     /// Most that is asked for of one budget at once.
     pub most: Minor,
     /// How long to wait for an answer, and after a refusal.
@@ -58,6 +64,8 @@ pub struct HolderV1 {
     pub leases: Vec<HeldV1>,
     /// Budgets that were asked of it.
     pub uses: BTreeMap<String, UseV1>,
+    /// Whether an offer found no money since the last request.
+    pub short: bool,
 }
 
 /// A request without an answer.
@@ -86,6 +94,10 @@ pub struct HeldV1 {
     pub reported: bool,
     /// Sequence of the newest report that the host has.
     pub acknowledged: u64,
+    /// When the newest report was last handed out.
+    pub reported_ms: i64,
+    /// When it was accepted or last used.
+    pub used_ms: i64,
 }
 
 /// How much of a budget was wanted lately.
@@ -184,7 +196,8 @@ impl Holder {
             return Err(BadName(name.into()));
         }
         let (leases, uses) = (Vec::new(), BTreeMap::new());
-        Ok(Self { state: HolderV1 { name: name.into(), nonce, counter: 0, pending: None, leases, uses }, habits })
+        let state = HolderV1 { name: name.into(), nonce, counter: 0, pending: None, leases, uses, short: false };
+        Ok(Self { state, habits })
     }
 
     /// A holder as it was stored.
@@ -236,8 +249,10 @@ impl Holder {
             held.left.take(face);
             held.minted.entry(held.lease.bucket_end_ms(expires_ms)).or_default().add(face);
             held.reported = false;
+            held.used_ms = now_ms;
             return Ok(Reservation { lease: held.lease.id });
         }
+        self.state.short |= shortage == Shortage::Money;
         Err(shortage)
     }
 
@@ -252,22 +267,12 @@ impl Holder {
             pending.asked_ms = now_ms;
             return Some(pending.request.clone());
         }
-        let (mut wanted, mut least, mut is_low) = (Amounts::none(), Amounts::none(), false);
-        let spendable = self.spendable(now_ms);
-        for (budget, usage) in &mut self.state.uses {
-            usage.roll(now_ms, habits.cover_ms);
-            let target = usage.recent(now_ms, habits.cover_ms).min(habits.most).max(usage.largest);
-            let waits = (1..=habits.retry_ms).contains(&usage.retry_ms.saturating_sub(now_ms));
-            if target == Minor::ZERO || waits {
-                continue;
-            }
-            wanted.set(budget, target.min(Minor::MOST));
-            least.set(budget, usage.largest.min(Minor::MOST));
-            is_low |= spendable.get(budget) < usage.largest.max(Minor(target.0 / LOW_WATER));
-        }
-        if !is_low {
+        let (wanted, least, is_busy) = self.needs(now_ms);
+        let is_low = self.state.short || (is_busy && self.is_low(now_ms, &wanted, &least));
+        if wanted.is_empty() || !is_low {
             return None;
         }
+        self.state.short = false;
         self.state.counter += 1;
         let id = u128::from(self.state.nonce) << 64 | u128::from(self.state.counter);
         let request = GrantRequest { id, holder: self.state.name.clone(), wanted, least };
@@ -275,8 +280,38 @@ impl Holder {
         Some(request)
     }
 
+    /// What a lease should have now, what it must have to be of use, and whether offers come so often that one of them
+    /// would use it before it went back.
+    fn needs(&mut self, now_ms: i64) -> (Amounts, Amounts, bool) {
+        let Habits { cover_ms, idle_ms, most, retry_ms } = self.habits;
+        let (mut wanted, mut least, mut is_busy) = (Amounts::none(), Amounts::none(), false);
+        for (budget, usage) in &mut self.state.uses {
+            usage.roll(now_ms, cover_ms);
+            let recent = usage.recent(now_ms, cover_ms);
+            let waits = (1..=retry_ms).contains(&usage.retry_ms.saturating_sub(now_ms));
+            if usage.largest == Minor::ZERO || waits {
+                continue;
+            }
+            wanted.set(budget, recent.min(most).max(usage.largest).min(Minor::MOST));
+            least.set(budget, usage.largest.min(Minor::MOST));
+            let while_idle = i128::from(recent.0) * i128::from(idle_ms) / i128::from(cover_ms.max(1));
+            is_busy |= while_idle >= i128::from(usage.largest.0);
+        }
+        (wanted, least, is_busy)
+    }
+
+    /// Whether no lease could serve the largest offer, or all together only few.
+    fn is_low(&self, now_ms: i64, wanted: &Amounts, least: &Amounts) -> bool {
+        // A lease whose time is nearly over is renewed before it is.
+        let soon_ms = now_ms.saturating_add(self.habits.retry_ms);
+        let mut usable = self.state.leases.iter().filter(|held| held.may_mint(soon_ms));
+        let spendable = self.spendable(soon_ms);
+        let few = wanted.iter().any(|(budget, wanted)| spendable.get(budget) < Minor(wanted.0 / LOW_WATER));
+        few || !usable.any(|held| held.left.lacks(least).is_none())
+    }
+
     /// Takes the lease that was asked for. One that is not waited for changes nothing: it is an answer that came twice.
-    pub fn accept(&mut self, lease: Lease) {
+    pub fn accept(&mut self, now_ms: i64, lease: Lease) {
         if !self.state.pending.as_ref().is_some_and(|pending| pending.request.id == lease.id) {
             return;
         }
@@ -297,6 +332,8 @@ impl Holder {
             sequence: 0,
             reported: true,
             acknowledged: 0,
+            reported_ms: now_ms,
+            used_ms: now_ms,
         });
     }
 
@@ -321,21 +358,22 @@ impl Holder {
         self.state.pending = None;
     }
 
-    /// What the host should know and has not confirmed: one report for each lease that changed. Leases whose time is over
-    /// are closed here. Store the holder before a report leaves.
+    /// What the host should know: a report for each lease that changed, and again for those that it has not confirmed.
+    /// Leases whose time is over and those that lie idle are closed here. Store the holder before a report leaves.
     pub fn report(&mut self, now_ms: i64) -> Vec<LeaseReport> {
-        let name = &self.state.name;
+        let (name, habits) = (&self.state.name, self.habits);
         let mut reports = Vec::new();
         for held in &mut self.state.leases {
-            if !held.closed && held.is_over(now_ms) {
+            if !held.closed && (held.is_over(now_ms) || now_ms >= held.idle_from_ms(&habits)) {
                 held.closed = true;
                 held.reported = false;
             }
-            if !held.reported {
+            let waited_ms = now_ms.saturating_sub(held.reported_ms);
+            let again = held.acknowledged < held.sequence && !(0..habits.retry_ms).contains(&waited_ms);
+            if again || !held.reported {
+                held.sequence += u64::from(!held.reported);
                 held.reported = true;
-                held.sequence += 1;
-            }
-            if held.acknowledged < held.sequence {
+                held.reported_ms = now_ms;
                 reports.push(LeaseReport {
                     lease: held.lease.id,
                     holder: name.clone(),
@@ -373,16 +411,32 @@ impl Holder {
         }
     }
 
-    /// What can be promised now, over all leases.
+    /// What can be promised at a time, over all leases.
     #[must_use]
     pub fn spendable(&self, now_ms: i64) -> Amounts {
         let mut sum = Amounts::none();
-        // A lease whose time is nearly over is renewed before it is.
-        let soon_ms = now_ms.saturating_add(self.habits.retry_ms);
-        for held in self.state.leases.iter().filter(|held| held.may_mint(soon_ms)) {
+        for held in self.state.leases.iter().filter(|held| held.may_mint(now_ms)) {
             sum.add(&held.left);
         }
         sum
+    }
+
+    /// When [`wants`](Self::wants) and [`report`](Self::report) should be called again though no offer is made: to repeat
+    /// what was not answered, and to give back what is not used. For an alarm.
+    #[must_use]
+    pub fn next_ms(&self) -> Option<i64> {
+        let retry_ms = self.habits.retry_ms;
+        let asked = self.state.pending.iter().map(|pending| pending.asked_ms.saturating_add(retry_ms));
+        let leases = self.state.leases.iter().map(|held| {
+            if !held.closed {
+                held.idle_from_ms(&self.habits).min(held.ends_ms())
+            } else if held.reported {
+                held.reported_ms.saturating_add(retry_ms)
+            } else {
+                i64::MIN
+            }
+        });
+        asked.chain(leases).min()
     }
 
     fn note_use(&mut self, now_ms: i64, face: &Amounts) {
@@ -406,8 +460,17 @@ impl Holder {
 }
 
 impl HeldV1 {
+    /// By a clock that may be slow.
+    fn ends_ms(&self) -> i64 {
+        self.lease.mint_until_ms.saturating_sub(self.lease.skew_ms)
+    }
+
     fn is_over(&self, now_ms: i64) -> bool {
-        now_ms >= self.lease.mint_until_ms.saturating_sub(self.lease.skew_ms)
+        now_ms >= self.ends_ms()
+    }
+
+    fn idle_from_ms(&self, habits: &Habits) -> i64 {
+        self.used_ms.saturating_add(habits.idle_ms)
     }
 
     fn may_mint(&self, now_ms: i64) -> bool {

@@ -19,8 +19,8 @@ const PRICES: i64 = 200;
 /// Times that a shop tries to redeem an offer, and how long it waits.
 const TRIES: u8 = 6;
 const TRY_AGAIN_MS: i64 = 2000;
-/// How often an edge does its round of reports in a lease's life.
-const ROUNDS_PER_LEASE: i64 = 4;
+/// How long a user waits for an edge that has to ask for money first.
+const PATIENCE_MS: i64 = 3000;
 /// Writes that an edge forgets when it is made to.
 const FORGOTTEN_WRITES: u32 = 32;
 /// Events between two looks at the ledger's own numbers.
@@ -73,8 +73,19 @@ struct Edge {
     writes: u32,
     clock_ms: i64,
     price: Option<Published>,
-    makes_rounds: bool,
+    /// Users for whom there was no money, until the host answers.
+    waiting: Vec<Wish>,
+    /// When the next round is planned; an earlier one makes it void.
+    round_ms: Option<i64>,
     gone: bool,
+}
+
+/// An offer that an edge wants to make.
+#[derive(Clone, Debug)]
+struct Wish {
+    offer: Offer,
+    /// After how long it is redeemed, if it is.
+    fate: Option<i64>,
 }
 
 impl Edge {
@@ -280,10 +291,25 @@ impl Run<'_> {
         let expires_ms = local_ms + life_ms;
         let fate = self.fate(life_ms);
         self.note_demand(&face, &discount, expires_ms, fate);
-        let offer =
-            Offer { face, discount, lease: 0, epoch: 0, expires_ms, minted_ms: self.now_ms, state: OfferState::Out };
-        self.mint(edge, offer, fate);
-        self.turn(edge, false);
+        let minted_ms = self.now_ms;
+        let offer = Offer { face, discount, lease: 0, epoch: 0, expires_ms, minted_ms, state: OfferState::Out };
+        let wish = Wish { offer, fate };
+        if !self.mint(edge, &wish) {
+            self.edges[edge].waiting.push(wish);
+        }
+        self.turn(edge);
+        if self.edges[edge].holder.state().pending.is_none() {
+            self.serve_waiting(edge);
+        }
+    }
+
+    /// There is an answer, or none is to come: users get what there is now, or go.
+    fn serve_waiting(&mut self, at: usize) {
+        for wish in std::mem::take(&mut self.edges[at].waiting) {
+            let is_here = self.now_ms - wish.offer.minted_ms <= PATIENCE_MS;
+            let made = is_here && (self.mint(at, &wish) || self.mint(at, &paid_by_the_first(&wish)));
+            self.outcome.counts.censored += u64::from(!made);
+        }
     }
 
     /// The edge that a user comes to. The users of one that is gone come to the next.
@@ -349,25 +375,26 @@ impl Run<'_> {
         }
     }
 
-    /// An edge promises an offer, unless it has no money or dies over it.
-    fn mint(&mut self, at: usize, mut offer: Offer, fate: Option<i64>) {
+    /// An edge promises an offer, or dies over it; false if it has no money for it.
+    fn mint(&mut self, at: usize, wish: &Wish) -> bool {
         let edge = &mut self.edges[at];
         let local_ms = self.now_ms + edge.clock_ms;
-        let Ok(reservation) = edge.holder.reserve(local_ms, &offer.face, offer.expires_ms) else {
-            self.outcome.counts.censored += 1;
-            return;
-        };
+        let Wish { mut offer, fate } = wish.clone();
+        let Ok(reservation) = edge.holder.reserve(local_ms, &offer.face, offer.expires_ms) else { return false };
         let dies = self.rng.random_bool(self.world.faults.crashes);
         if dies && self.rng.random_bool(0.5) {
-            return self.crash(at);
+            self.crash(at);
+            return true;
         }
         edge.write();
         if dies {
-            return self.crash(at);
+            self.crash(at);
+            return true;
         }
         let leases = &edge.holder.state().leases;
         offer.epoch = leases.iter().find(|held| held.lease.id == reservation.lease).map_or(0, |held| held.lease.epoch);
         offer.lease = reservation.lease;
+        offer.minted_ms = self.now_ms;
         self.outcome.counts.offers += 1;
         let offer = self.books.mint(offer);
         if let Some(after_ms) = fate {
@@ -378,6 +405,7 @@ impl Run<'_> {
                 self.agenda.plan(at_ms.max(self.now_ms), Event::Redeem { offer, order: order + 1, tries });
             }
         }
+        true
     }
 
     /// An edge starts again from what it had written.
@@ -392,22 +420,23 @@ impl Run<'_> {
         }
     }
 
-    /// An edge asks for what it wants, and reports when it is time for that.
-    fn turn(&mut self, at: usize, reports: bool) {
+    /// An edge asks for what it wants, reports what the host should know, and says when it wants to be called again.
+    fn turn(&mut self, at: usize) {
         let edge = &mut self.edges[at];
         let local_ms = self.now_ms + edge.clock_ms;
         let request = edge.holder.wants(local_ms);
-        let reports = if reports { edge.holder.report(local_ms) } else { Vec::new() };
-        let state = edge.holder.state();
-        let is_busy = state.pending.is_some() || !state.leases.is_empty();
-        if is_busy && !edge.makes_rounds {
-            edge.makes_rounds = true;
-            self.agenda.plan(self.now_ms + self.world.rules.lease_ms / ROUNDS_PER_LEASE, Event::Round(at));
+        let is_due = edge.holder.next_ms().is_some_and(|next_ms| next_ms <= local_ms);
+        let reports = if is_due { edge.holder.report(local_ms) } else { Vec::new() };
+        if request.is_some() || !reports.is_empty() {
+            edge.write();
         }
-        if request.is_none() && reports.is_empty() {
-            return;
+        if let Some(next_ms) = edge.holder.next_ms() {
+            let next_ms = (next_ms - edge.clock_ms).max(self.now_ms + 1);
+            if edge.round_ms.is_none_or(|planned_ms| next_ms < planned_ms) {
+                edge.round_ms = Some(next_ms);
+                self.agenda.plan(next_ms, Event::Round(at));
+            }
         }
-        edge.write();
         if let Some(request) = request {
             self.send(|| Event::Ask(at, request.clone()));
         }
@@ -417,9 +446,9 @@ impl Run<'_> {
     }
 
     fn round(&mut self, at: usize) {
-        self.edges[at].makes_rounds = false;
-        if !self.edges[at].gone {
-            self.turn(at, true);
+        if !self.edges[at].gone && self.edges[at].round_ms == Some(self.now_ms) {
+            self.edges[at].round_ms = None;
+            self.turn(at);
         }
     }
 
@@ -432,14 +461,12 @@ impl Run<'_> {
         match answer {
             Ok(mut lease) => {
                 lease.mint_until_ms += self.world.sabotage.longer_leases_ms;
-                edge.holder.accept(lease);
+                edge.holder.accept(local_ms, lease);
             }
-            Err(refusal) => {
-                edge.holder.refused(local_ms, id, &refusal);
-                // What is left out now can be asked for without.
-                self.turn(at, false);
-            }
+            Err(refusal) => edge.holder.refused(local_ms, id, &refusal),
         }
+        self.serve_waiting(at);
+        self.turn(at);
     }
 
     fn vanish(&mut self, at: usize) {
@@ -619,9 +646,19 @@ fn edge(world: &World, at: usize, rng: &mut ChaCha8Rng) -> Edge {
         holder,
         clock_ms: rng.random_range(-skew_ms..=skew_ms),
         price: None,
-        makes_rounds: false,
+        waiting: Vec::new(),
+        round_ms: None,
         gone: false,
     }
+}
+
+/// The same offer without the other budgets' part.
+fn paid_by_the_first(wish: &Wish) -> Wish {
+    let first = |amounts: &Amounts| {
+        Amounts::new([(BUDGETS[0], amounts.get(BUDGETS[0]))]).expect("the first budget pays always")
+    };
+    let (face, discount) = (first(&wish.offer.face), first(&wish.offer.discount));
+    Wish { offer: Offer { face, discount, ..wish.offer.clone() }, ..wish.clone() }
 }
 
 /// Zipf's law over the edges.

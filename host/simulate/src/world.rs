@@ -140,7 +140,12 @@ impl World {
                 skew_ms: rng.random_range(0..30 * SECOND),
                 largest_share: rng.random_range(5..=20),
             },
-            habits: Habits { cover_ms: lease_ms / 2, most: Minor::MOST, retry_ms },
+            habits: Habits {
+                cover_ms: rng.random_range(30 * SECOND..4 * MINUTE),
+                idle_ms: rng.random_range(10 * SECOND..MINUTE),
+                most: Minor::MOST,
+                retry_ms,
+            },
             redemption: rng.random_range(0.1..0.9),
             priced: rng.random_bool(0.5),
             price_bias: rng.random_range(0.7..1.0),
