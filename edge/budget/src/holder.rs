@@ -45,8 +45,10 @@ pub struct Habits {
     pub idle_ms: i64,
     /// Most that is asked for of one budget at once.
     pub most: Minor,
-    /// How long to wait for an answer, and after a refusal.
+    /// How long to wait for an answer before asking or telling again.
     pub retry_ms: i64,
+    /// How long not to ask for a budget that was refused.
+    pub pause_ms: i64,
 }
 
 /// What a Durable Object keeps.
@@ -283,12 +285,12 @@ impl Holder {
     /// What a lease should have now, what it must have to be of use, and whether offers come so often that one of them
     /// would use it before it went back.
     fn needs(&mut self, now_ms: i64) -> (Amounts, Amounts, bool) {
-        let Habits { cover_ms, idle_ms, most, retry_ms } = self.habits;
+        let Habits { cover_ms, idle_ms, most, pause_ms, .. } = self.habits;
         let (mut wanted, mut least, mut is_busy) = (Amounts::none(), Amounts::none(), false);
         for (budget, usage) in &mut self.state.uses {
             usage.roll(now_ms, cover_ms);
             let recent = usage.recent(now_ms, cover_ms);
-            let waits = (1..=retry_ms).contains(&usage.retry_ms.saturating_sub(now_ms));
+            let waits = (1..=pause_ms).contains(&usage.retry_ms.saturating_sub(now_ms));
             if usage.largest == Minor::ZERO || waits {
                 continue;
             }
@@ -343,7 +345,7 @@ impl Holder {
         if !self.state.pending.as_ref().is_some_and(|pending| pending.request.id == request) {
             return;
         }
-        let retry_ms = now_ms.saturating_add(self.habits.retry_ms);
+        let retry_ms = now_ms.saturating_add(self.habits.pause_ms);
         let named = match refusal {
             Refusal::NotEnough { budget, .. } | Refusal::DayEnds { budget, .. } | Refusal::UnknownBudget { budget } => {
                 Some(budget)

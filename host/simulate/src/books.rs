@@ -43,8 +43,6 @@ pub(crate) struct Truth {
     pub(crate) locked: u64,
     /// The largest part of the total that was settled, out or locked at one time.
     pub(crate) peak: f64,
-    /// Changes of what would be settled or out if all offers had been made.
-    pub(crate) demand: Vec<(i64, i64)>,
 }
 
 /// The books.
@@ -199,23 +197,5 @@ impl Books {
         if let Some(limit) = self.day_limit {
             self.overspends += self.days.values().filter(|day| **day > limit).count() as u64;
         }
-    }
-}
-
-impl Truth {
-    /// The most that would have been settled or out at one time without a budget.
-    pub(crate) fn hindsight(&self) -> u64 {
-        let mut changes = self.demand.clone();
-        changes.sort_unstable();
-        let mut now = 0;
-        changes
-            .iter()
-            .map(|(_, change)| {
-                now += change;
-                now
-            })
-            .max()
-            .unwrap_or(0)
-            .max(0) as u64
     }
 }

@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 mod books;
+mod demand;
 mod network;
 mod outcome;
 mod run;

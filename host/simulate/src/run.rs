@@ -9,6 +9,7 @@ use selvedge_budget::price::{Arm, Controller, EffectivePrice, Pace, Published, b
 use selvedge_budget::{Amounts, GrantRequest, Lease, LeaseReport, Minor, Reported};
 
 use crate::books::{Books, Offer, OfferState};
+use crate::demand::Demand;
 use crate::network::{Agenda, deliveries};
 use crate::outcome::Outcome;
 use crate::world::{BEGIN_MS, BUDGETS, HIGHEST_PRICE_MICROS, LARGEST_FACE, World};
@@ -24,7 +25,7 @@ const PATIENCE_MS: i64 = 3000;
 /// Writes that an edge forgets when it is made to.
 const FORGOTTEN_WRITES: u32 = 32;
 /// Events between two looks at the ledger's own numbers.
-const AUDIT_EVERY: u64 = 512;
+const AUDIT_EVERY: u64 = 16_384;
 
 /// What happens.
 #[derive(Debug)]
@@ -117,6 +118,7 @@ struct Run<'a> {
     traffic: Vec<f64>,
     ledger: Memory,
     books: Books,
+    demand: Demand,
     price: Controller,
     requests_left: u64,
     /// Since the last price: requests, and what their offers are expected to cost.
@@ -147,6 +149,7 @@ impl<'a> Run<'a> {
             traffic: traffic(world),
             ledger: Memory::default(),
             books: Books::new(&world.totals, day_limit),
+            demand: Demand::default(),
             price,
             requests_left: u64::from(world.requests),
             batch: (0, 0.0),
@@ -290,7 +293,7 @@ impl Run<'_> {
         let life_ms = if self.rng.random_bool(0.7) { longest_ms } else { self.rng.random_range(60_000..longest_ms) };
         let expires_ms = local_ms + life_ms;
         let fate = self.fate(life_ms);
-        self.note_demand(&face, &discount, expires_ms, fate);
+        self.demand.note(self.now_ms, &face, &discount, expires_ms, fate);
         let minted_ms = self.now_ms;
         let offer = Offer { face, discount, lease: 0, epoch: 0, expires_ms, minted_ms, state: OfferState::Out };
         let wish = Wish { offer, fate };
@@ -360,19 +363,6 @@ impl Run<'_> {
         let redeemed = self.rng.random_bool(self.world.redemption);
         let part = self.rng.random::<f64>() * 1.02;
         redeemed.then_some((life_ms as f64 * part * part) as i64)
-    }
-
-    /// What would be settled and out if there were no budget.
-    fn note_demand(&mut self, face: &Amounts, discount: &Amounts, expires_ms: i64, fate: Option<i64>) {
-        let redeemed_ms = fate.map(|after_ms| self.now_ms + after_ms).filter(|at_ms| *at_ms < expires_ms);
-        for (truth, name) in self.books.budgets.iter_mut().zip(BUDGETS) {
-            let (face, discount) = (face.get(name).0 as i64, discount.get(name).0 as i64);
-            truth.demand.push((self.now_ms, face));
-            match redeemed_ms {
-                Some(at_ms) => truth.demand.push((at_ms, discount - face)),
-                None => truth.demand.push((expires_ms, -face)),
-            }
-        }
     }
 
     /// An edge promises an offer, or dies over it; false if it has no money for it.
@@ -625,8 +615,10 @@ impl Run<'_> {
         self.outcome.overspends = self.books.overspends;
         self.outcome.doubled = self.books.doubled;
         self.outcome.too_late = self.books.too_late;
-        for truth in &self.books.budgets {
-            self.outcome.judge(self.world, truth.hindsight(), truth.peak, truth.settled, truth.total);
+        for (at, truth) in self.books.budgets.iter().enumerate() {
+            let hindsight = self.demand.hindsight(at, &self.world.totals);
+            if std::env::var("DBG").is_ok() { println!("seed {} b {at} total {} hind {:.2} peak {:.4} settled {:.3} edges {} lease {}m life {}m idle {}s cover {}s share {} lost {:.2} priced {} camp {}h counts {:?}", self.world.seed, truth.total, hindsight as f64/truth.total as f64, truth.peak, truth.settled as f64/truth.total as f64, self.world.edges, self.world.rules.lease_ms/60000, self.world.rules.longest_offer_ms/60000, self.world.habits.idle_ms/1000, self.world.habits.cover_ms/1000, self.world.rules.largest_share, self.world.faults.lost, self.world.priced, self.world.campaign_ms/3600000, self.outcome.counts); }
+            self.outcome.judge(self.world, hindsight, truth.peak, truth.settled, truth.total);
         }
         self.outcome
     }

@@ -103,7 +103,6 @@ impl World {
         let lease_ms = rng.random_range(4 * MINUTE..20 * MINUTE);
         let longest_offer_ms = rng.random_range(20 * MINUTE..6 * HOUR);
         let campaign_ms = rng.random_range(12 * HOUR..48 * HOUR);
-        let retry_ms = rng.random_range(5 * SECOND..20 * SECOND);
         let requests = rng.random_range(12_000..24_000);
         // What all requests would be worth, from a third of the budget to three times as much.
         let demand = f64::from(requests) * LARGEST_FACE as f64 * 0.6;
@@ -144,7 +143,8 @@ impl World {
                 cover_ms: rng.random_range(30 * SECOND..4 * MINUTE),
                 idle_ms: rng.random_range(10 * SECOND..MINUTE),
                 most: Minor::MOST,
-                retry_ms,
+                retry_ms: rng.random_range(SECOND / 2..2 * SECOND),
+                pause_ms: rng.random_range(5 * SECOND..20 * SECOND),
             },
             redemption: rng.random_range(0.1..0.9),
             priced: rng.random_bool(0.5),
