@@ -66,8 +66,8 @@ pub struct HolderV1 {
     pub leases: Vec<HeldV1>,
     /// Budgets that were asked of it.
     pub uses: BTreeMap<String, UseV1>,
-    /// Whether an offer found no money since the last request.
-    pub short: bool,
+    /// The last offer that found no money since the last request; nothing if there was none.
+    pub short: Amounts,
 }
 
 /// A request without an answer.
@@ -198,7 +198,8 @@ impl Holder {
             return Err(BadName(name.into()));
         }
         let (leases, uses) = (Vec::new(), BTreeMap::new());
-        let state = HolderV1 { name: name.into(), nonce, counter: 0, pending: None, leases, uses, short: false };
+        let state =
+            HolderV1 { name: name.into(), nonce, counter: 0, pending: None, leases, uses, short: Amounts::none() };
         Ok(Self { state, habits })
     }
 
@@ -254,7 +255,9 @@ impl Holder {
             held.used_ms = now_ms;
             return Ok(Reservation { lease: held.lease.id });
         }
-        self.state.short |= shortage == Shortage::Money;
+        if shortage == Shortage::Money {
+            self.state.short = face.clone();
+        }
         Err(shortage)
     }
 
@@ -270,11 +273,12 @@ impl Holder {
             return Some(pending.request.clone());
         }
         let (wanted, least, is_busy) = self.needs(now_ms);
-        let is_low = self.state.short || (is_busy && self.is_low(now_ms, &wanted, &least));
-        if wanted.is_empty() || !is_low {
+        // An offer that needs a budget which was just refused gains nothing by money of the others.
+        let is_short = !self.state.short.is_empty() && wanted.lacks(&self.state.short).is_none();
+        if wanted.is_empty() || !(is_short || is_busy && self.is_low(now_ms, &wanted, &least)) {
             return None;
         }
-        self.state.short = false;
+        self.state.short = Amounts::none();
         self.state.counter += 1;
         let id = u128::from(self.state.nonce) << 64 | u128::from(self.state.counter);
         let request = GrantRequest { id, holder: self.state.name.clone(), wanted, least };
@@ -286,12 +290,14 @@ impl Holder {
     /// would use it before it went back.
     fn needs(&mut self, now_ms: i64) -> (Amounts, Amounts, bool) {
         let Habits { cover_ms, idle_ms, most, pause_ms, .. } = self.habits;
-        let (mut wanted, mut least, mut is_busy) = (Amounts::none(), Amounts::none(), false);
+        let (mut wanted, mut least) = (Amounts::none(), Amounts::none());
+        let (mut is_busy, mut is_refused) = (false, false);
         for (budget, usage) in &mut self.state.uses {
             usage.roll(now_ms, cover_ms);
             let recent = usage.recent(now_ms, cover_ms);
             let waits = (1..=pause_ms).contains(&usage.retry_ms.saturating_sub(now_ms));
             if usage.largest == Minor::ZERO || waits {
+                is_refused |= waits;
                 continue;
             }
             wanted.set(budget, recent.min(most).max(usage.largest).min(Minor::MOST));
@@ -299,7 +305,8 @@ impl Holder {
             let while_idle = i128::from(recent.0) * i128::from(idle_ms) / i128::from(cover_ms.max(1));
             is_busy |= while_idle >= i128::from(usage.largest.0);
         }
-        (wanted, least, is_busy)
+        // Where money is short it is taken for offers that are there, not for those that may come.
+        (wanted, least, is_busy && !is_refused)
     }
 
     /// Whether no lease could serve the largest offer, or all together only few.

@@ -297,21 +297,35 @@ impl Run<'_> {
         let minted_ms = self.now_ms;
         let offer = Offer { face, discount, lease: 0, epoch: 0, expires_ms, minted_ms, state: OfferState::Out };
         let wish = Wish { offer, fate };
-        if !self.mint(edge, &wish) {
-            self.edges[edge].waiting.push(wish);
-        }
-        self.turn(edge);
-        if self.edges[edge].holder.state().pending.is_none() {
-            self.serve_waiting(edge);
-        }
+        self.edges[edge].waiting.push(wish);
+        self.serve(edge, false);
     }
 
-    /// There is an answer, or none is to come: users get what there is now, or go.
-    fn serve_waiting(&mut self, at: usize) {
-        for wish in std::mem::take(&mut self.edges[at].waiting) {
+    /// Users get what there is, wait if there may soon be more, or go. After a refusal they are content with the first
+    /// budget's part.
+    fn serve(&mut self, at: usize, refused: bool) {
+        for mut wish in std::mem::take(&mut self.edges[at].waiting) {
             let is_here = self.now_ms - wish.offer.minted_ms <= PATIENCE_MS;
-            let made = is_here && (self.mint(at, &wish) || self.mint(at, &paid_by_the_first(&wish)));
-            self.outcome.counts.censored += u64::from(!made);
+            if is_here && self.mint(at, &wish) {
+                continue;
+            }
+            if is_here && refused {
+                wish = paid_by_the_first(&wish);
+                if self.mint(at, &wish) {
+                    continue;
+                }
+            }
+            if is_here {
+                self.edges[at].waiting.push(wish);
+            } else {
+                self.outcome.counts.censored += 1;
+            }
+        }
+        self.turn(at);
+        let edge = &mut self.edges[at];
+        if edge.holder.state().pending.is_none() {
+            self.outcome.counts.censored += edge.waiting.len() as u64;
+            edge.waiting.clear();
         }
     }
 
@@ -448,6 +462,7 @@ impl Run<'_> {
             return;
         }
         let local_ms = self.now_ms + edge.clock_ms;
+        let refused = answer.is_err();
         match answer {
             Ok(mut lease) => {
                 lease.mint_until_ms += self.world.sabotage.longer_leases_ms;
@@ -455,8 +470,7 @@ impl Run<'_> {
             }
             Err(refusal) => edge.holder.refused(local_ms, id, &refusal),
         }
-        self.serve_waiting(at);
-        self.turn(at);
+        self.serve(at, refused);
     }
 
     fn vanish(&mut self, at: usize) {
@@ -617,7 +631,6 @@ impl Run<'_> {
         self.outcome.too_late = self.books.too_late;
         for (at, truth) in self.books.budgets.iter().enumerate() {
             let hindsight = self.demand.hindsight(at, &self.world.totals);
-            if std::env::var("DBG").is_ok() { println!("seed {} b {at} total {} hind {:.2} peak {:.4} settled {:.3} edges {} lease {}m life {}m idle {}s cover {}s share {} lost {:.2} priced {} camp {}h counts {:?}", self.world.seed, truth.total, hindsight as f64/truth.total as f64, truth.peak, truth.settled as f64/truth.total as f64, self.world.edges, self.world.rules.lease_ms/60000, self.world.rules.longest_offer_ms/60000, self.world.habits.idle_ms/1000, self.world.habits.cover_ms/1000, self.world.rules.largest_share, self.world.faults.lost, self.world.priced, self.world.campaign_ms/3600000, self.outcome.counts); }
             self.outcome.judge(self.world, hindsight, truth.peak, truth.settled, truth.total);
         }
         self.outcome
