@@ -38,8 +38,15 @@ const ARROWS: [(&str, &[&str]); 19] = [
 ];
 
 /// The crates that may run in wasm.
-const EDGE: [&str; 6] =
-    ["selvedge-format", "selvedge-engine", "selvedge-wire", "selvedge-guest", "selvedge-browser", "selvedge-worker"];
+const EDGE: [&str; 7] = [
+    "selvedge-format",
+    "selvedge-engine",
+    "selvedge-wire",
+    "selvedge-budget",
+    "selvedge-guest",
+    "selvedge-browser",
+    "selvedge-worker",
+];
 
 /// Those of them that talk to a JavaScript host, and so link its bindings; what decides knows none.
 const HOSTED: [&str; 2] = ["selvedge-browser", "selvedge-worker"];
@@ -62,7 +69,8 @@ const LINKED_IN_WASM: [&str; 12] = [
 ];
 
 /// Crates whose root must forbid unsafe code outright.
-const FORBID_UNSAFE: [&str; 3] = ["edge/format/src/lib.rs", "edge/engine/src/lib.rs", "edge/wire/src/lib.rs"];
+const FORBID_UNSAFE: [&str; 4] =
+    ["edge/format/src/lib.rs", "edge/engine/src/lib.rs", "edge/wire/src/lib.rs", "edge/budget/src/lib.rs"];
 
 /// The files that may lift the workspace's `unsafe_code = "deny"`, and why.
 const MAY_BE_UNSAFE: [(&str, &str); 1] = [("edge/guest/src/abi.rs", "raw pointers cross the module's boundary")];

@@ -66,6 +66,8 @@ pub struct HolderV1 {
     pub leases: Vec<HeldV1>,
     /// Budgets that were asked of it.
     pub uses: BTreeMap<String, UseV1>,
+    /// When an offer was last wanted.
+    pub wanted_ms: i64,
     /// The last offer that found no money since the last request; nothing if there was none.
     pub short: Amounts,
 }
@@ -198,8 +200,16 @@ impl Holder {
             return Err(BadName(name.into()));
         }
         let (leases, uses) = (Vec::new(), BTreeMap::new());
-        let state =
-            HolderV1 { name: name.into(), nonce, counter: 0, pending: None, leases, uses, short: Amounts::none() };
+        let state = HolderV1 {
+            name: name.into(),
+            nonce,
+            counter: 0,
+            pending: None,
+            leases,
+            uses,
+            wanted_ms: i64::MIN,
+            short: Amounts::none(),
+        };
         Ok(Self { state, habits })
     }
 
@@ -305,8 +315,10 @@ impl Holder {
             let while_idle = i128::from(recent.0) * i128::from(idle_ms) / i128::from(cover_ms.max(1));
             is_busy |= while_idle >= i128::from(usage.largest.0);
         }
-        // Where money is short it is taken for offers that are there, not for those that may come.
-        (wanted, least, is_busy && !is_refused)
+        // Where money is short it is taken for offers that are there, not for those that may come; and where offers have
+        // stopped coming none is.
+        let is_awake = now_ms.saturating_sub(self.state.wanted_ms) < idle_ms;
+        (wanted, least, is_busy && is_awake && !is_refused)
     }
 
     /// Whether no lease could serve the largest offer, or all together only few.
@@ -449,6 +461,7 @@ impl Holder {
     }
 
     fn note_use(&mut self, now_ms: i64, face: &Amounts) {
+        self.state.wanted_ms = now_ms;
         for (budget, amount) in face.iter() {
             let usage = self.state.uses.entry(budget.into()).or_insert(UseV1 { since_ms: now_ms, ..UseV1::default() });
             usage.roll(now_ms, self.habits.cover_ms);

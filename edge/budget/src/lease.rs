@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::Amounts;
 
 /// Most buckets in a report.
-pub const MAX_BUCKETS: usize = 256;
+pub const MAX_BUCKETS: usize = 512;
 
 /// A holder asks for money.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -109,7 +109,7 @@ impl World {
         let one_total = |rng: &mut ChaCha8Rng, part: f64| Minor((demand * part / rng.random_range(0.5..6.0)) as u64);
         let totals =
             (0..rng.random_range(1..=BUDGETS.len())).map(|at| one_total(&mut rng, [1.0, 0.25, 0.25][at])).collect();
-        let ordinary = rng.random_bool(0.6);
+        let ordinary = rng.random_bool(0.7);
         let jumps = !ordinary && rng.random_bool(0.4);
         let faults = Faults {
             lost: rng.random_range(0.0..0.2),

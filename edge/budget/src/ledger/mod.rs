@@ -132,10 +132,10 @@ pub struct Rules {
 
 /// Longest time in the rules: ten years.
 const LONGEST_MS: i64 = 10 * 366 * 86_400_000;
-/// Buckets that the longest life of an offer is divided into: expired money waits at most a 32nd of it, and a report stays
-/// small.
-const BUCKETS: i64 = 32;
-/// How many times the longest life of an offer a lease may last: with what lives on after it, a report then has about 160
+/// Buckets that the longest life of an offer is divided into: expired money waits for at most a 96th of it. With 32 a
+/// budget whose offers mostly expire would lie idle by a hundredth and more.
+const BUCKETS: i64 = 96;
+/// How many times the longest life of an offer a lease may last: with what lives on after it, a report then has about 480
 /// buckets, below [`MAX_BUCKETS`].
 const LIVES_PER_LEASE: i64 = 4;
 /// Shortest bucket.
