@@ -21,6 +21,7 @@ mod python;
 mod rules;
 mod say;
 mod setup;
+mod simulate;
 mod size;
 mod toolchain;
 mod tools;
@@ -109,6 +110,12 @@ enum Task {
         /// Write the outcomes as JSON: a list of {fault, rounds, lost, doubled, held}
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
+    },
+    /// Let budgets be spent in made-up worlds where everything goes wrong, with the real rules
+    Simulate {
+        /// What is simulated
+        #[command(subcommand)]
+        what: simulate::What,
     },
     /// Run the benchmarks of the decision; with the word `faces` those of Worker, browser and Node, with `sync` the host's
     Bench {
@@ -228,6 +235,7 @@ fn perform(task: Task, steps: &mut Steps) -> Result<()> {
             }
             process::run(&mut chaos, "the page and the file have what came of each fault")
         })?,
+        Task::Simulate { what } => steps.step("simulate", || simulate::run(workspace, &what))?,
         Task::Bench { arguments } => {
             let toolchain = steps.step("setup", setup::run)?;
             bench::run(workspace, &toolchain, &arguments, steps)?;

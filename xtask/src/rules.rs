@@ -15,33 +15,36 @@ use crate::{process, say};
 
 /// The arrows of ARCHITECTURE.md: a crate and what it may depend on. What is reached through an allowed arrow may also
 /// be named directly.
-const ARROWS: [(&str, &[&str]); 18] = [
+const ARROWS: [(&str, &[&str]); 20] = [
     ("selvedge-format", &[]),
     ("selvedge-engine", &["selvedge-format"]),
     ("selvedge-wire", &["selvedge-engine"]),
     ("selvedge-offer", &["selvedge-format"]),
+    ("selvedge-budget", &[]),
     ("selvedge-guest", &["selvedge-wire"]),
     ("selvedge-browser", &["selvedge-wire"]),
-    ("selvedge-worker", &["selvedge-wire", "selvedge-offer"]),
+    ("selvedge-worker", &["selvedge-wire", "selvedge-offer", "selvedge-budget"]),
     ("selvedge-conformance", &["selvedge-wire"]),
     ("selvedge-spec", &[]),
     ("selvedge-compile", &["selvedge-spec", "selvedge-engine"]),
     ("selvedge-train", &["selvedge-spec", "selvedge-wire"]),
     ("selvedge-runner", &["selvedge-format"]), // the guest module reaches it as bytes
     ("selvedge-follow", &["selvedge-format"]),
-    ("selvedge-sync", &["selvedge-follow", "selvedge-wire", "selvedge-offer"]),
+    ("selvedge-sync", &["selvedge-follow", "selvedge-wire", "selvedge-offer", "selvedge-budget"]),
     ("selvedge-chaos", &["selvedge-sync", "selvedge-compile"]),
+    ("selvedge-simulate", &["selvedge-budget"]),
     ("selvedge-cli", &["selvedge-compile", "selvedge-train", "selvedge-runner", "selvedge-sync"]),
     ("selvedge-benches", &["selvedge-wire"]),
     ("xtask", &[]),
 ];
 
 /// The crates that may run in wasm.
-const EDGE: [&str; 7] = [
+const EDGE: [&str; 9] = [
     "selvedge-format",
     "selvedge-engine",
     "selvedge-wire",
     "selvedge-offer",
+    "selvedge-budget",
     "selvedge-guest",
     "selvedge-browser",
     "selvedge-worker",
@@ -69,8 +72,13 @@ const LINKED_IN_WASM: [&str; 12] = [
 ];
 
 /// Crates whose root must forbid unsafe code outright.
-const FORBID_UNSAFE: [&str; 4] =
-    ["edge/format/src/lib.rs", "edge/engine/src/lib.rs", "edge/wire/src/lib.rs", "edge/offer/src/lib.rs"];
+const FORBID_UNSAFE: [&str; 5] = [
+    "edge/format/src/lib.rs",
+    "edge/engine/src/lib.rs",
+    "edge/wire/src/lib.rs",
+    "edge/offer/src/lib.rs",
+    "edge/budget/src/lib.rs",
+];
 
 /// The files that may lift the workspace's `unsafe_code = "deny"`, and why.
 const MAY_BE_UNSAFE: [(&str, &str); 1] = [("edge/guest/src/abi.rs", "raw pointers cross the module's boundary")];
