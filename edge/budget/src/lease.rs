@@ -17,6 +17,7 @@ pub const MAX_BUCKETS: usize = 512;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GrantRequest {
     /// Never used twice by any holder, except to ask again for the same.
+    #[serde(with = "crate::id")]
     pub id: u128,
     /// Who asks.
     pub holder: String,
@@ -30,6 +31,7 @@ pub struct GrantRequest {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lease {
     /// Id of the request.
+    #[serde(with = "crate::id")]
     pub id: u128,
     /// A ledger that starts again (after a restored copy, or a clock that ran far ahead) has another epoch, and takes no
     /// leases from before.
@@ -75,6 +77,7 @@ impl Lease {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeaseReport {
     /// Which lease.
+    #[serde(with = "crate::id")]
     pub lease: u128,
     /// Who reports.
     pub holder: String,

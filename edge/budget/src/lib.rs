@@ -30,6 +30,7 @@
 extern crate alloc;
 
 pub mod holder;
+mod id;
 mod lease;
 pub mod ledger;
 mod money;

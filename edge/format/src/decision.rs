@@ -373,7 +373,9 @@ impl OfferStatus {
         }
     }
 
-    fn from_codes(status: u16, reason: u16) -> Option<Self> {
+    /// The status of these codes, if there is one.
+    #[must_use]
+    pub fn from_codes(status: u16, reason: u16) -> Option<Self> {
         Some(match (status, reason) {
             (0, 0) => Self::Offered,
             (1, 0) => Self::HeldOut,

@@ -139,6 +139,14 @@ pub fn faces(funders: &[FunderV1], face: u64) -> Vec<BudgetFace> {
     funders.iter().zip(parts).map(|(funder, face)| BudgetFace { budget: funder.budget.clone(), face }).collect()
 }
 
+/// Splits what an offer gave among those who reserved its face: nobody pays more than that. `given` is at most the face.
+#[must_use]
+pub fn settle(faces: &[BudgetFace], given: u64) -> Vec<BudgetFace> {
+    let weights: Vec<u64> = faces.iter().map(|part| part.face).collect();
+    let parts = split(given, &weights, |a, b| faces[a].budget.cmp(&faces[b].budget));
+    faces.iter().zip(parts).map(|(part, face)| BudgetFace { budget: part.budget.clone(), face }).collect()
+}
+
 /// Why a token is not believed, or cannot be made. [`name`](Self::name) is stable, and the same in every language.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

@@ -274,6 +274,22 @@ pub fn request(text: &[u8], program: &ProgramV1) -> Result<Request, JsonError> {
 /// # Errors
 /// As [`request`].
 pub fn request_of_user(text: &[u8], program: &ProgramV1, known_state: &[u8]) -> Result<Request, JsonError> {
+    let (builder, ids, ignored) = read(text, program, known_state)?;
+    Ok(Request { bytes: builder.build(), ids, ignored })
+}
+
+/// Reads a request document as [`request_of_user`], to be added to.
+///
+/// # Errors
+/// As [`request`].
+pub fn builder_of_user(text: &[u8], program: &ProgramV1, known_state: &[u8]) -> Result<RequestBuilder, JsonError> {
+    Ok(read(text, program, known_state)?.0)
+}
+
+/// A request before it is built, the ids of its candidates, and the fields that were passed over.
+type Parts = (RequestBuilder, Vec<String>, Vec<String>);
+
+fn read(text: &[u8], program: &ProgramV1, known_state: &[u8]) -> Result<Parts, JsonError> {
     let document: Document = serde_json::from_slice(text).map_err(|error| JsonError::document(&error))?;
     let request_id = match &document.request_id {
         None | Some(Value::Null) => hashed_id(text),
@@ -326,11 +342,7 @@ pub fn request_of_user(text: &[u8], program: &ProgramV1, known_state: &[u8]) -> 
     if let Some(offer) = &document.offer {
         builder = ask_for_offer(builder, offer).map_err(|error| error.within("offer"))?;
     }
-    Ok(Request {
-        bytes: builder.build(),
-        ids: ids.into_iter().map(Into::into).collect(),
-        ignored: fields.ignored.into_iter().collect(),
-    })
+    Ok((builder, ids.into_iter().map(Into::into).collect(), fields.ignored.into_iter().collect()))
 }
 
 /// Member of a candidate that is not a field.

@@ -5,8 +5,10 @@ use std::num::NonZeroU32;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use selvedge_budget::ledger::Rules;
 use selvedge_follow::{Keys, PublicKey};
 use selvedge_format::head::{MAX_CHANNEL, is_name};
+use selvedge_offer::token;
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -32,8 +34,12 @@ pub enum Scope {
     Read,
     /// Events and states of users.
     Ingest,
-    /// Offers. Nothing asks for it yet.
+    /// Redeems offers.
     Redeem,
+    /// Asks for offers in the name of users.
+    Offer,
+    /// Leases of edges.
+    Lease,
     /// Erasure of users.
     Erase,
 }
@@ -47,6 +53,8 @@ impl Scope {
             Self::Read => "read",
             Self::Ingest => "ingest",
             Self::Redeem => "redeem",
+            Self::Offer => "offer",
+            Self::Lease => "lease",
             Self::Erase => "erase",
         }
     }
@@ -75,6 +83,8 @@ pub struct Config {
     pub users: Users,
     /// The private key with which the host renews heads and refreshes shared states.
     pub signing: Option<Signing>,
+    /// Offers, if the host makes or redeems any.
+    pub offers: Option<Offers>,
     /// The log.
     pub log: Log,
 }
@@ -110,6 +120,7 @@ struct File {
     #[serde(default)]
     users: Users,
     signing: Option<Signing>,
+    offers: Option<OffersEntry>,
     #[serde(default)]
     log: Log,
 }
@@ -233,6 +244,58 @@ const fn default_valid() -> u32 {
     48
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OffersEntry {
+    key: PathBuf,
+    secret: PathBuf,
+    issuer: Spanned<String>,
+    audience: Spanned<String>,
+    #[serde(default)]
+    previous: Vec<Spanned<String>>,
+    #[serde(default = "default_lease")]
+    lease_minutes: u32,
+    #[serde(default = "default_longest")]
+    longest_offer_hours: u32,
+    #[serde(default = "default_skew")]
+    skew_s: u32,
+    #[serde(default = "default_share")]
+    largest_share: Spanned<f64>,
+}
+
+const fn default_lease() -> u32 {
+    60
+}
+
+const fn default_longest() -> u32 {
+    7 * 24
+}
+
+const fn default_skew() -> u32 {
+    60
+}
+
+fn default_share() -> Spanned<f64> {
+    Spanned::new(0..0, 0.002)
+}
+
+/// How offers are signed and paid.
+#[derive(Clone, Debug)]
+pub struct Offers {
+    /// PKCS#8 PEM, as `selvedge keygen` writes it.
+    pub key: PathBuf,
+    /// At least 32 bytes that nobody else knows.
+    pub secret: PathBuf,
+    /// Who makes offers: what stands in `iss`.
+    pub issuer: String,
+    /// Who redeems them: what stands in `aud`.
+    pub audience: String,
+    /// Public keys whose offers are still taken.
+    pub previous: Vec<PublicKey>,
+    /// How leases are granted.
+    pub rules: Rules,
+}
+
 /// The log.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -336,6 +399,7 @@ impl Config {
         }
         let directory = path.parent().unwrap_or(Path::new(""));
         let beside = |path: PathBuf| directory.join(path);
+        let offers = file.offers.map(|entry| entry.read(&at, &beside)).transpose()?;
         Ok(Self {
             listen,
             data: beside(file.serve.data),
@@ -347,8 +411,43 @@ impl Config {
             tokens,
             users: file.users,
             signing: file.signing.map(|signing| Signing { key: beside(signing.key), ..signing }),
+            offers,
             log: file.log,
         })
+    }
+}
+
+impl OffersEntry {
+    fn read(
+        self,
+        at: &impl Fn(Option<Range<usize>>, String, Option<&str>) -> ConfigError,
+        beside: &impl Fn(PathBuf) -> PathBuf,
+    ) -> Result<Offers, ConfigError> {
+        for party in [&self.issuer, &self.audience] {
+            let text = party.get_ref();
+            let allowed = |byte: u8| byte.is_ascii_graphic() && !b"\"\\".contains(&byte);
+            if text.is_empty() || text.len() > token::MAX_PARTY || !text.bytes().all(allowed) {
+                let what = format!("1 to {} printable characters without spaces are expected", token::MAX_PARTY);
+                return Err(at(Some(party.span()), what, Some("an address such as https://shop.example is usual")));
+            }
+        }
+        let mut previous: Vec<PublicKey> = Vec::new();
+        for key in &self.previous {
+            let refused = |error: selvedge_follow::NotAKey| at(Some(key.span()), error.to_string(), None);
+            previous.push(key.get_ref().parse().map_err(refused)?);
+        }
+        let share = *self.largest_share.get_ref();
+        let rules = Rules {
+            lease_ms: i64::from(self.lease_minutes) * 60_000,
+            longest_offer_ms: i64::from(self.longest_offer_hours) * 3_600_000,
+            skew_ms: i64::from(self.skew_s) * 1000,
+            largest_share: (share * 10_000.0).round().clamp(0.0, 65_535.0) as u16,
+        };
+        if let Err(refusal) = rules.check() {
+            return Err(at(None, format!("offers: {refusal}"), Some(REFERENCE)));
+        }
+        let (issuer, audience) = (self.issuer.into_inner(), self.audience.into_inner());
+        Ok(Offers { key: beside(self.key), secret: beside(self.secret), issuer, audience, previous, rules })
     }
 }
 
@@ -389,8 +488,10 @@ mod tests {
         let open: String = text.lines().map(|line| format!("{}\n", line.strip_prefix("#: ").unwrap_or(line))).collect();
         assert_ne!(open, text);
         let config = parse(&open).unwrap();
-        assert!(config.tls.is_some() && config.signing.is_some());
+        assert!(config.tls.is_some() && config.signing.is_some() && config.offers.is_some());
     }
+
+    const OFFERS: &str = "[offers]\nkey = \"k\"\nsecret = \"s\"\n";
 
     #[test]
     fn mistakes_are_told_with_their_place() {
@@ -404,6 +505,9 @@ mod tests {
             ("[cors]\norigins = [\"*\"]", "2:12", "origin"),
             ("[limits]\nbody = 0", "1:1", "limits.body"),
             ("[users]\nchannel = \"A\"", "1:1", "users.channel"),
+            (&format!("{OFFERS}issuer = \"a b\"\naudience = \"shop\""), "4:10", "printable"),
+            (&format!("{OFFERS}issuer = \"a\"\naudience = \"shop\"\nlease_minutes = 1"), "1:1", "twice"),
+            (&format!("{OFFERS}issuer = \"a\"\naudience = \"shop\"\nprevious = [\"x\"]"), "6:13", "public key"),
             ("[serve", "1:7", ""),
         ];
         for (text, place, what) in cases {

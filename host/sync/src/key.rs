@@ -67,6 +67,14 @@ impl SigningKey {
         PublicKey::from_bytes(&self.0.verifying_key().to_bytes()).expect("the public half of a key is a key")
     }
 
+    /// An offer's token, signed.
+    ///
+    /// # Errors
+    /// The claims say something that tokens forbid.
+    pub fn mint(&self, claims: &selvedge_offer::Claims) -> Result<String, selvedge_offer::TokenRefusal> {
+        selvedge_offer::token::mint(&self.0, claims)
+    }
+
     /// The bytes of `head`, signed.
     ///
     /// # Errors

@@ -10,6 +10,7 @@ pub mod directory;
 pub mod http;
 pub mod key;
 mod metrics;
+pub mod offers;
 pub mod publish;
 pub mod refresh;
 #[cfg(test)]

@@ -21,9 +21,10 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::channel::{ChannelError, ChannelOptions, Channels, hex};
-use crate::config::Config;
+use crate::config::{Config, Offers as OffersConfig};
 use crate::http::{App, ITEMS, router};
 use crate::key::SigningKey;
+use crate::offers::{Offers, OffersOptions};
 use crate::publish::{Change, Terms, next};
 use crate::refresh::Catalogue;
 use crate::store::{ChannelStore, RedbStore, Store, StoreError, UserStore};
@@ -167,12 +168,16 @@ pub async fn start_with(config: Config, store: Arc<dyn Store>) -> Result<Running
         opened.map_err(|error| HostError::Server(std::io::Error::other(error)))??
     };
     let users = Arc::new(users);
+    let offers = config.offers.as_ref().map(|offers| open_offers(offers, &store)).transpose()?;
+    if let (Some(offers), Some(published)) = (&offers, channels.head(&config.users.channel)) {
+        deploy_offers(offers, &published.head);
+    }
     let (ending, is_ending) = watch::channel(false);
     let listener = listen(config.listen)?;
     let address = listener.local_addr().map_err(HostError::Server)?;
     let drain = Duration::from_secs(config.drain_s);
     let header_timeout = Duration::from_secs(config.limits.header_timeout_s);
-    let app = Arc::new(App::new(config, channels, Arc::clone(&users), store, is_ending));
+    let app = Arc::new(App::new(config, channels, Arc::clone(&users), store, offers, is_ending));
     let handle = Handle::new();
     let service = router(Arc::clone(&app)).into_make_service();
     let server = match tls {
@@ -189,6 +194,41 @@ pub async fn start_with(config: Config, store: Arc<dyn Store>) -> Result<Running
     let keeper = tokio::spawn(keep(Arc::clone(&app), signing));
     tracing::info!(%address, "ready");
     Ok(Running { address, ending, handle, drain, server, keeper, users })
+}
+
+/// Shortest secret that offers may have.
+const LEAST_SECRET: usize = 32;
+
+fn open_offers(config: &OffersConfig, store: &Arc<dyn Store>) -> Result<Arc<Offers>, HostError> {
+    let refused = |path: &PathBuf, what: String| HostError::File { path: path.clone(), what };
+    let pem = std::fs::read_to_string(&config.key).map_err(|error| refused(&config.key, error.to_string()))?;
+    let key = SigningKey::from_pem(&pem).map_err(|error| refused(&config.key, error.to_string()))?;
+    let secret = std::fs::read(&config.secret).map_err(|error| refused(&config.secret, error.to_string()))?;
+    let secret = secret.trim_ascii().to_vec();
+    if secret.len() < LEAST_SECRET {
+        let what = format!(
+            "the secret has {} bytes, fewer than {LEAST_SECRET}: `openssl rand -hex 32` makes one",
+            secret.len()
+        );
+        return Err(refused(&config.secret, what));
+    }
+    let options = OffersOptions {
+        key,
+        previous: config.previous.iter().map(|key| *key.as_bytes()).collect(),
+        secret,
+        issuer: config.issuer.clone(),
+        audience: config.audience.clone(),
+        rules: config.rules,
+    };
+    let offers = Offers::new(Arc::clone(store), options).map_err(|what| refused(&config.key, what))?;
+    Ok(Arc::new(offers))
+}
+
+/// A bundle that cannot decide about offers is no reason not to serve everything else.
+fn deploy_offers(offers: &Offers, head: &HeadV1) {
+    if let Err(error) = offers.deploy(head) {
+        tracing::error!(%error, "the new bundle makes no offers");
+    }
 }
 
 fn users_options(config: &Config) -> UsersOptions {
@@ -262,6 +302,7 @@ async fn keep(app: Arc<App>, signing: Option<SigningKey>) {
     let mut last: Option<(BlobV1, Option<BlobV1>)> =
         app.channels.head(&channel).map(|published| (published.head.bundle, published.head.shared));
     let mut refreshed = tokio::time::Instant::now();
+    let mut sequence = None;
     loop {
         let mut heads = app.channels.watch(&channel);
         let every = match (&signing, last) {
@@ -280,6 +321,12 @@ async fn keep(app: Arc<App>, signing: Option<SigningKey>) {
             () = tokio::time::sleep(look) => {}
         }
         let Some(published) = app.channels.head(&channel) else { continue };
+        if let Some(offers) = app.offers.clone().filter(|_| sequence != Some(published.head.sequence)) {
+            sequence = Some(published.head.sequence);
+            let published = Arc::clone(&published);
+            // A panic there is told by the runtime; the old bundle decides on.
+            let _ = tokio::task::spawn_blocking(move || deploy_offers(&offers, &published.head)).await;
+        }
         let now = (published.head.bundle, published.head.shared);
         if last != Some(now) {
             last = Some(now);

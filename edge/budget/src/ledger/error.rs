@@ -200,3 +200,36 @@ pub enum Refusal {
         jti: u128,
     },
 }
+
+impl Refusal {
+    /// A stable name, for programs.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::BadName { .. } => "bad-name",
+            Self::BadOrder { .. } => "bad-order",
+            Self::BadRules { .. } => "bad-rules",
+            Self::BadTerms { .. } => "bad-terms",
+            Self::UnknownBudget { .. } => "unknown-budget",
+            Self::AlreadyOpen { .. } => "already-open",
+            Self::BelowCommitted { .. } => "below-committed",
+            Self::EpochNotAbove { .. } => "epoch-not-above",
+            Self::NothingWanted => "nothing-wanted",
+            Self::OtherHolder { .. } => "other-holder",
+            Self::NotEnough { .. } => "not-enough",
+            Self::DayEnds { .. } => "day-ends",
+            Self::UnknownLease { .. } => "unknown-lease",
+            Self::OtherEpoch { .. } => "other-epoch",
+            Self::LeaseReclaimed { .. } => "lease-reclaimed",
+            Self::MintedAboveLease { .. } => "minted-above-lease",
+            Self::BadBucket { .. } => "bad-bucket",
+            Self::NoFace { .. } => "no-face",
+            Self::AlreadyRedeemed { .. } => "already-redeemed",
+            Self::Expired { .. } => "expired",
+            Self::LifeTooLong { .. } => "life-too-long",
+            Self::AboveLease { .. } => "above-lease",
+            Self::AboveFace { .. } => "above-face",
+            Self::NotRedeemed { .. } => "not-redeemed",
+        }
+    }
+}

@@ -226,7 +226,7 @@ pub struct Reclaimed {
 ///
 /// # Errors
 /// A name or terms that are none, a budget that is open on other terms; or the store fails.
-pub fn open_budget<T: LedgerTx>(
+pub fn open_budget<T: LedgerTx + ?Sized>(
     tx: &mut T,
     now_ms: i64,
     name: &str,
@@ -251,7 +251,7 @@ pub fn open_budget<T: LedgerTx>(
 ///
 /// # Errors
 /// Terms that are none, an unknown budget, a total below what is committed; or the store fails.
-pub fn change_budget<T: LedgerTx>(
+pub fn change_budget<T: LedgerTx + ?Sized>(
     tx: &mut T,
     now_ms: i64,
     name: &str,
@@ -274,7 +274,7 @@ pub fn change_budget<T: LedgerTx>(
 ///
 /// # Errors
 /// An epoch below the ledger's; or the store fails.
-pub fn change_epoch<T: LedgerTx>(tx: &mut T, now_ms: i64, epoch: u64) -> Result<(), LedgerError<T::Error>> {
+pub fn change_epoch<T: LedgerTx + ?Sized>(tx: &mut T, now_ms: i64, epoch: u64) -> Result<(), LedgerError<T::Error>> {
     let current = tx.state().map_err(LedgerError::Store)?.map_or(0, |row| row.epoch);
     if epoch < current {
         return Err(Refusal::EpochNotAbove { current, given: epoch }.into());
@@ -290,7 +290,7 @@ pub fn change_epoch<T: LedgerTx>(tx: &mut T, now_ms: i64, epoch: u64) -> Result<
 /// # Errors
 /// The budget that has too little, and how much it has; a day that ends; a request of nothing, of an unknown budget or
 /// under the id of another holder; or the store fails.
-pub fn grant<T: LedgerTx>(
+pub fn grant<T: LedgerTx + ?Sized>(
     tx: &mut T,
     rules: &Rules,
     now_ms: i64,
@@ -357,7 +357,11 @@ pub fn grant<T: LedgerTx>(
 /// # Errors
 /// A lease that is unknown, of another epoch or another holder; a report of more than was granted, or of offers that the
 /// lease does not allow; or the store fails.
-pub fn report<T: LedgerTx>(tx: &mut T, now_ms: i64, report: &LeaseReport) -> Result<Reported, LedgerError<T::Error>> {
+pub fn report<T: LedgerTx + ?Sized>(
+    tx: &mut T,
+    now_ms: i64,
+    report: &LeaseReport,
+) -> Result<Reported, LedgerError<T::Error>> {
     let mut desk = Desk::open(tx, now_ms)?;
     let mut row = desk.lease(report.lease)?;
     let lease = &row.lease;
@@ -394,7 +398,7 @@ pub fn report<T: LedgerTx>(tx: &mut T, now_ms: i64, report: &LeaseReport) -> Res
 ///
 /// # Errors
 /// The store fails.
-pub fn reclaim<T: LedgerTx>(tx: &mut T, now_ms: i64, most: usize) -> Result<Reclaimed, LedgerError<T::Error>> {
+pub fn reclaim<T: LedgerTx + ?Sized>(tx: &mut T, now_ms: i64, most: usize) -> Result<Reclaimed, LedgerError<T::Error>> {
     let mut desk = Desk::open(tx, now_ms)?;
     let mut done = Reclaimed::default();
     while let Some((due_ms, id)) = desk.tx.first_due().map_err(LedgerError::Store)? {
@@ -426,7 +430,7 @@ pub fn reclaim<T: LedgerTx>(tx: &mut T, now_ms: i64, most: usize) -> Result<Recl
 /// # Errors
 /// An offer that another order redeemed, that has expired or lives too long; whose lease is unknown, of another epoch, over,
 /// or holds too little; a discount above the face value; or the store fails.
-pub fn redeem<T: LedgerTx>(
+pub fn redeem<T: LedgerTx + ?Sized>(
     tx: &mut T,
     now_ms: i64,
     claims: &Claims,
@@ -470,7 +474,12 @@ pub fn redeem<T: LedgerTx>(
 ///
 /// # Errors
 /// An offer that this order has not redeemed; or the store fails.
-pub fn refund<T: LedgerTx>(tx: &mut T, now_ms: i64, jti: u128, order: &str) -> Result<(), LedgerError<T::Error>> {
+pub fn refund<T: LedgerTx + ?Sized>(
+    tx: &mut T,
+    now_ms: i64,
+    jti: u128,
+    order: &str,
+) -> Result<(), LedgerError<T::Error>> {
     let mut desk = Desk::open(tx, now_ms)?;
     let offer = desk.tx.offer(jti).map_err(LedgerError::Store)?;
     let Some(mut offer) = offer.filter(|offer| offer.order == order) else {
@@ -492,7 +501,7 @@ pub fn refund<T: LedgerTx>(tx: &mut T, now_ms: i64, jti: u128, order: &str) -> R
 ///
 /// # Errors
 /// An unknown budget; or the store fails.
-pub fn balance<T: LedgerTx>(tx: &T, name: &str) -> Result<Balance, LedgerError<T::Error>> {
+pub fn balance<T: LedgerTx + ?Sized>(tx: &T, name: &str) -> Result<Balance, LedgerError<T::Error>> {
     let row = tx.budget(name).map_err(LedgerError::Store)?;
     let row = row.ok_or_else(|| Refusal::UnknownBudget { budget: name.into() })?;
     let free = row.terms.total.minus(row.settled).minus(row.held);
@@ -582,13 +591,13 @@ fn check_claims(row: &LeaseRowV1, claims: &Claims, discount: &Amounts, now_ms: i
 }
 
 /// A transaction at work: the rows of budgets that it changes, written when it closes.
-struct Desk<'a, T> {
+struct Desk<'a, T: ?Sized> {
     tx: &'a mut T,
     state: StateRowV1,
     budgets: BTreeMap<String, BudgetRowV1>,
 }
 
-impl<'a, T: LedgerTx> Desk<'a, T> {
+impl<'a, T: LedgerTx + ?Sized> Desk<'a, T> {
     fn open(tx: &'a mut T, now_ms: i64) -> Result<Self, LedgerError<T::Error>> {
         let known = tx.state().map_err(LedgerError::Store)?;
         let mut state = known.unwrap_or(StateRowV1 { epoch: 0, seen_ms: now_ms });

@@ -4,10 +4,12 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
+use selvedge_budget::ledger::Refusal;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::channel::ChannelError;
+use crate::offers::OffersError;
 use crate::store::StoreError;
 use crate::users::UsersError;
 
@@ -106,6 +108,41 @@ impl From<UsersError> for ApiError {
             UsersError::NoProgram => Self::new(StatusCode::SERVICE_UNAVAILABLE, "no-bundle", message).retry_after(30),
             UsersError::Closed => Self::new(StatusCode::SERVICE_UNAVAILABLE, "ending", message).retry_after(1),
             UsersError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<OffersError> for ApiError {
+    fn from(error: OffersError) -> Self {
+        let message = error.to_string();
+        let unprocessable = |code| Self::new(StatusCode::UNPROCESSABLE_ENTITY, code, &message);
+        match error {
+            OffersError::NoCampaigns => Self::new(StatusCode::SERVICE_UNAVAILABLE, "no-campaigns", message)
+                .hint("publish a bundle that was compiled with campaigns")
+                .retry_after(30),
+            OffersError::Document(_) => unprocessable("invalid"),
+            OffersError::Token { refusal, .. } => unprocessable(refusal.name()),
+            OffersError::OtherUser { .. } => Self::new(StatusCode::FORBIDDEN, "other-user", message),
+            OffersError::UnknownTerms { .. } => unprocessable("unknown-terms"),
+            OffersError::Cart(_) => unprocessable("bad-cart"),
+            OffersError::GivesNothing { why, .. } => {
+                unprocessable(why.name()).hint("leave the offer out of the order; it stays good")
+            }
+            OffersError::TooManyTokens => unprocessable("too-many-offers"),
+            OffersError::Refused(refusal) => {
+                let status = match refusal {
+                    Refusal::UnknownBudget { .. } | Refusal::UnknownLease { .. } => StatusCode::NOT_FOUND,
+                    Refusal::BadName { .. }
+                    | Refusal::BadOrder { .. }
+                    | Refusal::BadTerms { .. }
+                    | Refusal::NothingWanted
+                    | Refusal::BadBucket { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+                    _ => StatusCode::CONFLICT,
+                };
+                Self::new(status, refusal.name(), message)
+            }
+            OffersError::Store(error) => error.into(),
+            OffersError::Damaged(_) => Self::new(StatusCode::INTERNAL_SERVER_ERROR, "damaged", message),
         }
     }
 }

@@ -5,6 +5,7 @@ mod channels;
 mod cors;
 mod error;
 mod limits;
+mod offers;
 mod operate;
 #[cfg(test)]
 mod tests;
@@ -60,6 +61,7 @@ pub(crate) struct App {
     /// Wakes whoever refreshes the shared state: items have changed.
     pub(crate) refresh: tokio::sync::Notify,
     pub(crate) store: Arc<dyn crate::store::Store>,
+    pub(crate) offers: Option<Arc<crate::offers::Offers>>,
 }
 
 impl App {
@@ -68,6 +70,7 @@ impl App {
         channels: Channels,
         users: Arc<Users>,
         store: Arc<dyn crate::store::Store>,
+        offers: Option<Arc<crate::offers::Offers>>,
         ending: watch::Receiver<bool>,
     ) -> Self {
         Self {
@@ -81,6 +84,7 @@ impl App {
             users,
             config,
             store,
+            offers,
             ending,
         }
     }
@@ -97,6 +101,7 @@ impl App {
     tags(
         (name = "channels", description = "Signed heads and immutable blobs: public, for every edge"),
         (name = "users", description = "Events, states, rights of users"),
+        (name = "offers", description = "Budgets, leases, offers, redemption"),
         (name = "operate", description = "Health, metrics")
     )
 )]
@@ -132,6 +137,12 @@ fn private() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(users::export))
         .routes(routes!(users::erase))
         .routes(routes!(users::put_items))
+        .routes(routes!(offers::get_budgets))
+        .routes(routes!(offers::put_budget))
+        .routes(routes!(offers::post_lease))
+        .routes(routes!(offers::post_report))
+        .routes(routes!(offers::post_offer))
+        .routes(routes!(offers::post_redeem))
 }
 
 fn operation() -> OpenApiRouter<Arc<App>> {

@@ -5,9 +5,11 @@
 
 #[cfg(any(test, feature = "fault"))]
 pub mod fault;
+mod ledger;
 mod redb;
 
 use bytes::Bytes;
+use selvedge_budget::ledger::{LedgerError, LedgerTx};
 use selvedge_format::container::ContentId;
 
 pub use redb::RedbStore;
@@ -149,7 +151,40 @@ pub trait UserStore: Send + Sync {
     fn value(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError>;
 }
 
-/// Everything that a host keeps.
-pub trait Store: ChannelStore + UserStore {}
+/// An open transaction of the ledger, and of what is noted about offers beside it.
+pub trait OffersTx: LedgerTx<Error = StoreError> {
+    /// Names of all budgets, ascending.
+    ///
+    /// # Errors
+    /// The store fails; so with every method here.
+    fn budgets(&self) -> Result<Vec<String>, StoreError>;
 
-impl<S: ChannelStore + UserStore> Store for S {}
+    /// A note.
+    ///
+    /// # Errors
+    /// The store fails.
+    fn note(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// Stores a note.
+    ///
+    /// # Errors
+    /// The store fails.
+    fn put_note(&mut self, key: &[u8], note: &[u8]) -> Result<(), StoreError>;
+}
+
+/// What is done in a transaction of the ledger.
+pub type OffersWork<'w> = dyn FnMut(&mut dyn OffersTx) -> Result<(), LedgerError<StoreError>> + 'w;
+
+/// Budgets, leases, and what became of offers.
+pub trait OfferStore: Send + Sync {
+    /// Does `work` in one durable transaction, which alone writes meanwhile: whole, or not at all where it fails.
+    ///
+    /// # Errors
+    /// That of `work`; or the store fails.
+    fn transact(&self, work: &mut OffersWork<'_>) -> Result<(), LedgerError<StoreError>>;
+}
+
+/// Everything that a host keeps.
+pub trait Store: ChannelStore + UserStore + OfferStore {}
+
+impl<S: ChannelStore + UserStore + OfferStore> Store for S {}

@@ -12,7 +12,10 @@ use ::redb::{
 use bytes::Bytes;
 use selvedge_format::container::ContentId;
 
-use super::{Batch, ChannelStore, Position, StoreError, UserStore};
+use selvedge_budget::ledger::LedgerError;
+
+use super::ledger::{self, Ledger};
+use super::{Batch, ChannelStore, OfferStore, OffersWork, Position, StoreError, UserStore};
 
 const HEADS: TableDefinition<'_, (&str, u64), &[u8]> = TableDefinition::new("heads");
 const NEWEST: TableDefinition<'_, &str, u64> = TableDefinition::new("newest");
@@ -60,7 +63,11 @@ impl RedbStore {
     fn prepared(database: Database) -> Result<Self, StoreError> {
         let store = Self(database);
         match store.layout()? {
-            Some(layout) if layout == LAYOUT => return Ok(store),
+            Some(layout) if layout == LAYOUT => {
+                // A store of before the ledger gets its tables, which changes nothing for who knows none.
+                store.write(true, ledger_tables)?;
+                return Ok(store);
+            }
             Some(layout) => {
                 let found = String::from_utf8_lossy(&layout).into_owned();
                 return Err(StoreError::Corrupt(format!("layout {found:?} is not known to this version")));
@@ -75,7 +82,7 @@ impl RedbStore {
             transaction.open_table(LOG)?;
             transaction.open_table(RECORDS)?;
             transaction.open_table(VALUES)?.insert(LAYOUT_NAME, LAYOUT)?;
-            Ok(())
+            ledger_tables(transaction)
         })?;
         Ok(store)
     }
@@ -108,6 +115,7 @@ impl RedbStore {
             })*};
         }
         copy!(HEADS, NEWEST, BLOBS, LOG, RECORDS, VALUES);
+        copy!(ledger::LEDGER, ledger::BUDGETS, ledger::LEASES, ledger::OFFERS, ledger::DUE, ledger::NOTES);
         transaction.commit().map_err(failed)
     }
 
@@ -259,7 +267,31 @@ impl UserStore for RedbStore {
     }
 }
 
-fn failed(error: impl Into<::redb::Error>) -> StoreError {
+fn ledger_tables(transaction: &::redb::WriteTransaction) -> Result<(), ::redb::Error> {
+    transaction.open_table(ledger::LEDGER)?;
+    transaction.open_table(ledger::BUDGETS)?;
+    transaction.open_table(ledger::LEASES)?;
+    transaction.open_table(ledger::OFFERS)?;
+    transaction.open_table(ledger::DUE)?;
+    transaction.open_table(ledger::NOTES)?;
+    Ok(())
+}
+
+impl OfferStore for RedbStore {
+    fn transact(&self, work: &mut OffersWork<'_>) -> Result<(), LedgerError<StoreError>> {
+        let store = |error: ::redb::Error| LedgerError::Store(failed(error));
+        let mut transaction = self.0.begin_write().map_err(|error| store(error.into()))?;
+        transaction.set_quick_repair(true);
+        {
+            let mut tables = Ledger::open(&transaction).map_err(LedgerError::Store)?;
+            // Dropping the transaction takes back what was done.
+            work(&mut tables)?;
+        }
+        transaction.commit().map_err(|error| store(error.into()))
+    }
+}
+
+pub(super) fn failed(error: impl Into<::redb::Error>) -> StoreError {
     use ::redb::Error;
     match error.into() {
         Error::Io(error) if is_full(&error) => StoreError::Full(format!("the disk is full: {error}")),

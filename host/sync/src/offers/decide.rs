@@ -1,0 +1,444 @@
+//! One decision per user, campaign and epoch, and the offer that comes of it.
+
+use selvedge_budget::Amounts;
+use selvedge_budget::holder::Holder;
+use selvedge_budget::ledger::{self, LedgerError};
+use selvedge_budget::{Minor, holder};
+use selvedge_format::decision::{DecisionView, NoOffer, OfferStatus};
+use selvedge_format::key;
+use selvedge_format::request::{BudgetNow, CapCount, NO_PRICE};
+use selvedge_format::terms::{CampaignTermsV1, OfferV1};
+use selvedge_offer::{Claims, assign, token};
+use selvedge_wire::{RequestBuilder, json};
+use serde::{Deserialize, Serialize};
+
+use super::{Deployed, Offers, OffersError, own_habits};
+use crate::store::{OffersTx, StoreError};
+
+/// Where the host's own holder is noted.
+const HOLDER: &[u8] = b"holder";
+/// Its name in the ledger.
+const HOLDER_NAME: &str = "host";
+/// Decisions that are remembered of a user for caps. A cap above it counts these.
+const REMEMBERED: usize = 64;
+
+/// Who asks, and about what.
+#[derive(Clone, Debug)]
+pub struct Asked<'a> {
+    /// The user.
+    pub user: &'a str,
+    /// The device, for caps by device.
+    pub device: Option<&'a str>,
+    /// Name of the campaign; the first that the user is eligible for, unless given.
+    pub campaign: Option<&'a str>,
+    /// A request document without candidates: `time`, `utc_offset_min`, `user`, `context`.
+    pub document: serde_json::Value,
+    /// The user's state.
+    pub state: &'a [u8],
+    /// Whether only to look: nothing is drawn, noted, or put aside.
+    pub is_preview: bool,
+}
+
+/// Whether there is an offer, and which. No score is in it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Answer {
+    /// Name of the campaign; empty where there is none.
+    pub campaign: String,
+    /// `offered`, `held-out` or `none`.
+    pub status: &'static str,
+    /// Why nothing is offered.
+    pub reason: Option<&'static str>,
+    /// The offer.
+    pub made: Option<Made>,
+    /// Whether it was decided before, in the same epoch.
+    pub repeated: bool,
+}
+
+/// An offer that was made.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Made {
+    /// Its name.
+    pub offer: String,
+    /// Its terms.
+    pub terms: OfferV1,
+    /// ISO 4217 code of its amounts.
+    pub currency: String,
+    /// Whether the user must be told that a decision about them made it.
+    pub disclosed: bool,
+    /// The token that redeems it; none in a preview.
+    pub token: Option<String>,
+    /// Milliseconds since 1970-01-01 UTC: not good at or after.
+    pub expires_ms: i64,
+}
+
+/// What is noted of a user and a campaign.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct NoteV1 {
+    /// Of the last decision.
+    epoch: i64,
+    /// Status and reason of it.
+    codes: (u16, u16),
+    /// The offer that was made.
+    made: Option<NotedV1>,
+    /// When offers were made, the last ones.
+    given_ms: Vec<i64>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct NotedV1 {
+    offer: String,
+    token: String,
+    expires_ms: i64,
+}
+
+/// What the engine said, without what borrows.
+struct Decided {
+    campaign: u64,
+    epoch: i64,
+    status: OfferStatus,
+    arm: usize,
+    best: usize,
+    propensity: f32,
+}
+
+impl Offers {
+    /// Decides about a user, once per campaign and epoch: asked again, the answer is the same.
+    ///
+    /// # Errors
+    /// No bundle with campaigns is deployed, the document cannot be used, or the store fails.
+    pub fn decide(&self, now_ms: i64, asked: &Asked<'_>) -> Result<Answer, OffersError> {
+        let mut guard = self.deployed();
+        let Some(deployed) = guard.as_mut().filter(|deployed| !deployed.terms.campaigns.is_empty()) else {
+            return Err(OffersError::NoCampaigns);
+        };
+        if deployed.killed {
+            return Ok(nothing(String::new(), NoOffer::Fallback));
+        }
+        let text = asked.document.to_string();
+        let builder = json::builder_of_user(text.as_bytes(), &deployed.program, asked.state)
+            .map_err(|error| OffersError::Document(error.to_string()))?;
+        self.reclaim(now_ms)?;
+        self.transact(|tx| self.decide_within(tx, now_ms, asked, deployed, &builder))
+    }
+
+    fn decide_within(
+        &self,
+        tx: &mut dyn OffersTx,
+        now_ms: i64,
+        asked: &Asked<'_>,
+        deployed: &mut Deployed,
+        builder: &RequestBuilder,
+    ) -> Result<Answer, LedgerError<StoreError>> {
+        let store = LedgerError::Store;
+        let mut holder = own_holder(tx).map_err(store)?;
+        let budgets = budgets_now(tx, now_ms, deployed, &holder)?;
+        let wanted = asked.campaign.map_or(0, |name| key(name.as_bytes()));
+        // A first look says which campaign it is; what is noted about it decides with the second.
+        let look = ask(deployed, builder.clone().offer(wanted, None, &budgets, &[]));
+        let Some(campaign) = campaign_of(deployed, look.campaign).cloned() else {
+            return Ok(nothing(String::new(), NoOffer::NoCampaign));
+        };
+        let subject = assign::subject(&self.options.secret, asked.user);
+        let user_key = note_key(b'u', &subject, look.campaign);
+        let device_key =
+            asked.device.map(|device| note_key(b'd', &assign::subject(&self.options.secret, device), look.campaign));
+        let mut note = read_note(tx, &user_key).map_err(store)?;
+        if note.epoch == look.epoch && note.codes != UNDECIDED && !asked.is_preview {
+            return Ok(again(deployed, &campaign, note));
+        }
+        let device_note = device_key.as_ref().map(|key| read_note(tx, key)).transpose().map_err(store)?;
+        let counts = counts(deployed, look.campaign, now_ms, &note, device_note.as_ref());
+        let draw = assign::draw(&self.options.secret, asked.user, &campaign.campaign, look.epoch);
+        let draw = (!asked.is_preview).then_some(draw);
+        let decided = ask(deployed, builder.clone().offer(look.campaign, draw, &budgets, &counts));
+        let offer = decided.arm.checked_sub(1).and_then(|at| campaign.offers.get(at));
+        if asked.is_preview {
+            let made = offer.map(|offer| Made {
+                offer: offer.offer.clone(),
+                terms: offer.clone(),
+                currency: deployed.terms.currency.clone(),
+                disclosed: campaign.disclosed,
+                token: None,
+                expires_ms: now_ms + i64::from(offer.life_s) * 1000,
+            });
+            let (status, reason) = decided.status.names();
+            return Ok(Answer { campaign: campaign.campaign, status, reason, made, repeated: false });
+        }
+        let mut status = decided.status;
+        let mut made = None;
+        if let Some(offer) = offer {
+            made = self.mint(tx, now_ms, deployed, &campaign, offer, &decided, subject, &mut holder)?;
+            if made.is_none() {
+                // The money went elsewhere between the decision and now: this was not a choice, and is not logged as one.
+                status = OfferStatus::None(NoOffer::NoBudget);
+            }
+        }
+        let is_censored = offer.is_some() && made.is_none();
+        tracing::info!(
+            target: "selvedge::offers",
+            campaign = %campaign.campaign, subject = %crate::channel::hex(&subject), epoch = decided.epoch,
+            arm = decided.arm, best = decided.best, propensity = f64::from(decided.propensity),
+            status = status.names().0, reason = status.names().1, censored = is_censored,
+            price = deployed.sequence, "decided"
+        );
+        tx.put_note(HOLDER, &holder.encode()).map_err(store)?;
+        if is_censored {
+            return Ok(nothing(campaign.campaign, NoOffer::NoBudget));
+        }
+        note.epoch = decided.epoch;
+        note.codes = status.codes();
+        note.made = made.as_ref().map(|made| NotedV1 {
+            offer: made.offer.clone(),
+            token: made.token.clone().unwrap_or_default(),
+            expires_ms: made.expires_ms,
+        });
+        if made.is_some() {
+            remember(&mut note, now_ms);
+            if let (Some(key), Some(mut device)) = (&device_key, device_note) {
+                device.codes = UNDECIDED;
+                remember(&mut device, now_ms);
+                put_note(tx, key, &device).map_err(store)?;
+            }
+        }
+        put_note(tx, &user_key, &note).map_err(store)?;
+        let (status, reason) = status.names();
+        Ok(Answer { campaign: campaign.campaign, status, reason, made, repeated: false })
+    }
+
+    /// Puts the face aside and signs; nothing where the money is not there.
+    #[expect(clippy::too_many_arguments, reason = "what a token says comes from as many places")]
+    fn mint(
+        &self,
+        tx: &mut dyn OffersTx,
+        now_ms: i64,
+        deployed: &Deployed,
+        campaign: &CampaignTermsV1,
+        offer: &OfferV1,
+        decided: &Decided,
+        subject: [u8; 16],
+        holder: &mut Holder,
+    ) -> Result<Option<Made>, LedgerError<StoreError>> {
+        // Tokens count seconds.
+        let expires_ms = (now_ms + i64::from(offer.life_s) * 1000).div_euclid(1000) * 1000;
+        let faces = token::faces(&campaign.funders, offer.face());
+        let Some(reservation) = reserve(tx, self, now_ms, holder, &amounts(&faces), expires_ms)? else {
+            return Ok(None);
+        };
+        let mut jti = [0; 16];
+        getrandom::fill(&mut jti).map_err(|error| LedgerError::Store(StoreError::Io(error.to_string())))?;
+        let claims = Claims {
+            iss: self.options.issuer.clone(),
+            aud: self.options.audience.clone(),
+            sub: subject,
+            jti,
+            nbf: now_ms.div_euclid(1000) as u64,
+            exp: (expires_ms / 1000) as u64,
+            terms: offer.hash(),
+            campaign: campaign.campaign.clone(),
+            offer: offer.offer.clone(),
+            arm: decided.arm as u16,
+            face: offer.face(),
+            currency: deployed.terms.currency.clone(),
+            budgets: faces,
+            lease: reservation.to_be_bytes(),
+            bundle: deployed.bundle,
+            price: deployed.sequence,
+            epoch: decided.epoch,
+            propensity: f64::from(decided.propensity),
+        };
+        let minted = self.options.key.mint(&claims);
+        let token =
+            minted.map_err(|error| LedgerError::Store(StoreError::Io(format!("an offer was not signed: {error}"))))?;
+        Ok(Some(Made {
+            offer: offer.offer.clone(),
+            terms: offer.clone(),
+            currency: deployed.terms.currency.clone(),
+            disclosed: campaign.disclosed,
+            token: Some(token),
+            expires_ms,
+        }))
+    }
+}
+
+/// Codes of a note without a decision: no status has them.
+const UNDECIDED: (u16, u16) = (u16::MAX, 0);
+
+fn nothing(campaign: String, reason: NoOffer) -> Answer {
+    let (status, reason) = OfferStatus::None(reason).names();
+    Answer { campaign, status, reason, made: None, repeated: false }
+}
+
+fn again(deployed: &Deployed, campaign: &CampaignTermsV1, note: NoteV1) -> Answer {
+    let (status, reason) =
+        OfferStatus::from_codes(note.codes.0, note.codes.1).map_or(("none", None), OfferStatus::names);
+    let made = note.made.and_then(|noted| {
+        // Terms may have changed with a new bundle; the token is good for its own, which are told where it is redeemed.
+        let offer = campaign.offers.iter().find(|offer| offer.offer == noted.offer)?;
+        Some(Made {
+            offer: noted.offer,
+            terms: offer.clone(),
+            currency: deployed.terms.currency.clone(),
+            disclosed: campaign.disclosed,
+            token: Some(noted.token),
+            expires_ms: noted.expires_ms,
+        })
+    });
+    Answer { campaign: campaign.campaign.clone(), status, reason, made, repeated: true }
+}
+
+fn ask(deployed: &mut Deployed, request: RequestBuilder) -> Decided {
+    let bytes = deployed.engine.decide(&request.build());
+    let offer = DecisionView::parse(bytes).ok().and_then(|view| view.offer);
+    match offer {
+        Some(offer) => Decided {
+            campaign: offer.campaign,
+            epoch: offer.epoch,
+            status: offer.status,
+            arm: offer.arm as usize,
+            best: offer.best as usize,
+            propensity: offer.propensity,
+        },
+        None => Decided {
+            campaign: 0,
+            epoch: 0,
+            status: OfferStatus::None(NoOffer::Fallback),
+            arm: 0,
+            best: 0,
+            propensity: 1.0,
+        },
+    }
+}
+
+fn campaign_of(deployed: &Deployed, campaign: u64) -> Option<&CampaignTermsV1> {
+    deployed.terms.campaigns.iter().find(|terms| key(terms.campaign.as_bytes()) == campaign)
+}
+
+/// Prices of the head, and what can be put aside of each budget that a campaign names.
+fn budgets_now(
+    tx: &mut dyn OffersTx,
+    now_ms: i64,
+    deployed: &Deployed,
+    holder: &Holder,
+) -> Result<Vec<BudgetNow>, LedgerError<StoreError>> {
+    let held = holder.spendable(now_ms);
+    let funders = deployed.terms.campaigns.iter().flat_map(|campaign| &campaign.funders);
+    let mut names: Vec<&str> = funders.map(|funder| funder.budget.as_str()).collect();
+    names.sort_unstable();
+    names.dedup();
+    let highest = |budget: u64| {
+        let campaigns = deployed.engine.snapshot().and_then(selvedge_engine::Snapshot::campaigns);
+        let declared =
+            campaigns.and_then(|campaigns| campaigns.declared().budgets.iter().find(|declared| declared.key == budget));
+        declared.map_or(NO_PRICE, |declared| declared.highest_price_micros)
+    };
+    let mut budgets = Vec::with_capacity(names.len());
+    for name in names {
+        let budget = key(name.as_bytes());
+        let now = if tx.budget(name).map_err(LedgerError::Store)?.is_some() {
+            let free = ledger::balance(tx, name)?.free;
+            let price = deployed.prices.iter().find(|price| price.budget == name).map(|price| price.price_micros);
+            let price_micros = price.unwrap_or_else(|| highest(budget));
+            BudgetNow { key: budget, price_micros, left: free.plus(held.get(name)).0 }
+        } else {
+            BudgetNow { key: budget, price_micros: NO_PRICE, left: 0 }
+        };
+        budgets.push(now);
+    }
+    budgets.sort_by_key(|budget| budget.key);
+    Ok(budgets)
+}
+
+/// Puts a face aside, asking the ledger for a lease where the holder has none with enough.
+fn reserve(
+    tx: &mut dyn OffersTx,
+    offers: &Offers,
+    now_ms: i64,
+    holder: &mut Holder,
+    face: &Amounts,
+    expires_ms: i64,
+) -> Result<Option<u128>, LedgerError<StoreError>> {
+    if let Ok(reserved) = holder.reserve(now_ms, face, expires_ms) {
+        return Ok(Some(reserved.lease));
+    }
+    for report in holder.report(now_ms) {
+        let (lease, sequence) = (report.lease, report.sequence);
+        let answer = refusable(ledger::report(tx, now_ms, &report))?;
+        holder.reported(lease, sequence, &answer);
+    }
+    let Some(request) = holder.wants(now_ms) else { return Ok(None) };
+    match refusable(ledger::grant(tx, &offers.options.rules, now_ms, &request))? {
+        Ok(lease) => holder.accept(now_ms, lease),
+        Err(refusal) => holder.refused(now_ms, request.id, &refusal),
+    }
+    Ok(holder.reserve(now_ms, face, expires_ms).ok().map(|reserved| reserved.lease))
+}
+
+/// A refusal is an answer; a failing store is none.
+fn refusable<T>(
+    answer: Result<T, LedgerError<StoreError>>,
+) -> Result<Result<T, ledger::Refusal>, LedgerError<StoreError>> {
+    match answer {
+        Ok(done) => Ok(Ok(done)),
+        Err(LedgerError::Refused(refusal)) => Ok(Err(refusal)),
+        Err(error) => Err(error),
+    }
+}
+
+fn amounts(faces: &[token::BudgetFace]) -> Amounts {
+    let parts = faces.iter().filter(|part| part.face > 0);
+    // Names and sizes are those of terms, which are checked.
+    Amounts::new(parts.map(|part| (part.budget.clone(), Minor(part.face)))).unwrap_or_default()
+}
+
+fn own_holder(tx: &mut dyn OffersTx) -> Result<Holder, StoreError> {
+    if let Some(state) = tx.note(HOLDER)? {
+        return Holder::decode(&state, own_habits())
+            .map_err(|error| StoreError::Corrupt(format!("the host's own leases cannot be read: {error}")));
+    }
+    let mut nonce = [0; 8];
+    getrandom::fill(&mut nonce).map_err(|error| StoreError::Io(error.to_string()))?;
+    let named: Result<Holder, holder::BadName> = Holder::new(HOLDER_NAME, u64::from_le_bytes(nonce), own_habits());
+    named.map_err(|error| StoreError::Io(error.to_string()))
+}
+
+fn note_key(of: u8, subject: &[u8; 16], campaign: u64) -> Vec<u8> {
+    [&[of], &subject[..], &campaign.to_be_bytes()].concat()
+}
+
+fn read_note(tx: &mut dyn OffersTx, key: &[u8]) -> Result<NoteV1, StoreError> {
+    match tx.note(key)? {
+        None => Ok(NoteV1 { codes: UNDECIDED, ..NoteV1::default() }),
+        Some(bytes) => postcard::from_bytes(&bytes)
+            .map_err(|error| StoreError::Corrupt(format!("what is noted of a user's offers cannot be read: {error}"))),
+    }
+}
+
+fn put_note(tx: &mut dyn OffersTx, key: &[u8], note: &NoteV1) -> Result<(), StoreError> {
+    let bytes = postcard::to_allocvec(note).map_err(|error| StoreError::Io(error.to_string()))?;
+    tx.put_note(key, &bytes)
+}
+
+fn remember(note: &mut NoteV1, now_ms: i64) {
+    if note.given_ms.len() >= REMEMBERED {
+        note.given_ms.remove(0);
+    }
+    note.given_ms.push(now_ms);
+}
+
+/// What each cap of the campaign has counted.
+fn counts(deployed: &Deployed, campaign: u64, now_ms: i64, user: &NoteV1, device: Option<&NoteV1>) -> Vec<CapCount> {
+    use selvedge_format::campaign::CapBy;
+    let campaigns = deployed.engine.snapshot().and_then(selvedge_engine::Snapshot::campaigns);
+    let Some(declared) = campaigns.and_then(|campaigns| campaigns.find(campaign)) else { return Vec::new() };
+    let caps = declared.caps.iter().zip(0..);
+    let counted = caps.map(|(cap, position)| {
+        let note = match cap.by {
+            CapBy::User => Some(user),
+            CapBy::Device => device,
+        };
+        let since = if cap.period_s == 0 { i64::MIN } else { now_ms - i64::from(cap.period_s) * 1000 };
+        let given = note.map_or(0, |note| note.given_ms.iter().filter(|given| **given > since).count());
+        CapCount { campaign, cap: position, count: given as u32 }
+    });
+    counted.collect()
+}
