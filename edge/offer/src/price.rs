@@ -117,12 +117,12 @@ pub struct Given {
     /// In all, at most the offer's face.
     pub minor: u64,
     /// Where it is taken off.
-    pub from: From,
+    pub from: TakenFrom,
 }
 
 /// What an offer is taken off.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum From {
+pub enum TakenFrom {
     /// The lines in scope: positions, ascending, with parts above 0 that add up to what is given.
     Lines(Vec<(usize, u64)>),
     /// The shipping.
@@ -303,7 +303,7 @@ impl<'c> Till<'c> {
         if !self.cost_minor.is_none_or(leaves) {
             return Err(Nothing::MarginFloor);
         }
-        let from = if is_shipping { From::Shipping } else { From::Lines(self.parts(minor, &scope)) };
+        let from = if is_shipping { TakenFrom::Shipping } else { TakenFrom::Lines(self.parts(minor, &scope)) };
         Ok(Given { minor, from })
     }
 
@@ -317,8 +317,8 @@ impl<'c> Till<'c> {
     fn take_off(&mut self, given: &Given) {
         self.given += given.minor;
         match &given.from {
-            From::Lines(parts) => parts.iter().for_each(|(at, part)| self.left[*at] -= part),
-            From::Shipping => self.shipping_left -= given.minor,
+            TakenFrom::Lines(parts) => parts.iter().for_each(|(at, part)| self.left[*at] -= part),
+            TakenFrom::Shipping => self.shipping_left -= given.minor,
         }
     }
 }

@@ -129,7 +129,7 @@ pub struct BudgetFace {
 }
 
 /// Splits a face among those who pay, ascending by budget, as [`Claims::budgets`] wants it: by the largest remainder, equal
-/// ones by name, so that the parts add up and the order of the funders does not matter.
+/// ones by the larger share and then by name, so that the parts add up and the order of the funders does not matter.
 #[must_use]
 pub fn faces(funders: &[FunderV1], face: u64) -> Vec<BudgetFace> {
     let mut funders: Vec<&FunderV1> = funders.iter().collect();
