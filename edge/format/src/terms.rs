@@ -1,9 +1,9 @@
-//! Terms: what the offers of a bundle's campaigns promise. Whoever mints, prices and redeems offers reads them; the engine
-//! does not, since which offer is made depends on what it costs and does, never on its wording.
+//! Terms: what the offers of a bundle's campaigns promise. Whoever mints, prices and redeems offers reads them; the
+//! engine does not, since which offer is made depends on what it costs and does, never on its wording.
 //!
-//! Amounts are integers in minor units of one currency (cents, say; yen have none and are their own minor unit). Shares are
-//! ten-thousandths. An offer has a *face*: the most that it can cost, which is what a budget reserves when it is minted.
-//! So an offer that could cost anything cannot be written down.
+//! Amounts are integers in minor units of one currency (cents, say; yen have none and are their own minor unit).
+//! Shares are ten-thousandths. An offer has a *face*: the most that it can cost, which is what a budget reserves when
+//! it is minted. So an offer that could cost anything cannot be written down.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -62,8 +62,8 @@ pub struct CampaignTermsV1 {
     pub campaign: String,
     /// Who pays: shares sum to [`SHARE`].
     pub funders: Vec<FunderV1>,
-    /// Of the price of a cart's lines before any offer, the share that must remain as margin after the discount, where the
-    /// cost of all lines is known; 0 is no floor.
+    /// Of the price of a cart's lines before any offer, the share that must remain as margin after the discount,
+    /// where the cost of all lines is known; 0 is no floor.
     pub margin_floor: u16,
     /// Users are told that the offer is made by a decision about them.
     pub disclosed: bool,

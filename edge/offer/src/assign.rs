@@ -2,14 +2,14 @@
 //!
 //! Two kinds, for two needs:
 //!
-//! - [`draw`] is **keyed**. Holdout and exploration of offers come from it, so whoever could compute it could look for a
-//!   user name that gets the large coupon. The secret is the host's and the Worker's; browsers never have it, and a
-//!   preview in a page therefore cannot reproduce the draw. One user has one draw per campaign and epoch: asking again
-//!   does not roll the dice again.
-//! - [`bucket`] is **public**. Experiments on feeds have nothing to hide, and everybody who evaluates one must be able to
-//!   compute who was in which arm. It is version 2 of GrowthBook's hash, so an experiment that is set up there means the
-//!   same users here ([specification](https://docs.growthbook.io/lib/build-your-own#hashing), vectors in `cases.json` of
-//!   its SDKs). A hash of another construction would be another function, never a changed one.
+//! - [`draw`] is **keyed**. Holdout and exploration of offers come from it, so whoever could compute it could look
+//!   for a user name that gets the large coupon. The secret is the host's and the Worker's; browsers never have it,
+//!   and a preview in a page therefore cannot reproduce the draw. One user has one draw per campaign and epoch:
+//!   asking again does not roll the dice again.
+//! - [`bucket`] is **public**. Experiments on feeds have nothing to hide, and everybody who evaluates one must be
+//!   able to compute who was in which arm. It is version 2 of GrowthBook's hash, so an experiment that is set up
+//!   there means the same users here ([specification](https://docs.growthbook.io/lib/build-your-own#hashing), vectors
+//!   in `cases.json` of its SDKs). A hash of another construction would be another function, never a changed one.
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
@@ -34,8 +34,8 @@ fn first_half(mac: Hmac<Sha256>) -> [u8; 16] {
 }
 
 /// 128 bits for a user, a campaign and an epoch, the id of the request that decides on an offer: HMAC-SHA256 over
-/// `selvedge draw v1`, a line feed, the user and the campaign, each after its length in bytes as `u32`, and the epoch as
-/// `i64`, little-endian; of the code, the first 16 bytes. The lengths keep `("ab", "c")` and `("a", "bc")` apart.
+/// `selvedge draw v1`, a line feed, the user and the campaign, each after its length in bytes as `u32`, and the epoch
+/// as `i64`, little-endian; of the code, the first 16 bytes. The lengths keep `("ab", "c")` and `("a", "bc")` apart.
 #[must_use]
 pub fn draw(secret: &[u8], user: &str, campaign: &str, epoch: i64) -> [u8; 16] {
     let length = |text: &str| (text.len() as u32).to_le_bytes();
@@ -49,8 +49,8 @@ pub const fn epoch(time_ms: i64, epoch_s: u32) -> i64 {
     if epoch_s == 0 { 0 } else { time_ms.div_euclid(epoch_s as i64 * 1000) }
 }
 
-/// What tokens name a user by: the first 16 bytes of HMAC-SHA256 over `selvedge user v1`, a line feed and the user. It tells
-/// whoever sees a token nothing about the user, and cannot be looked up without the secret.
+/// What tokens name a user by: the first 16 bytes of HMAC-SHA256 over `selvedge user v1`, a line feed and the user.
+/// It tells whoever sees a token nothing about the user, and cannot be looked up without the secret.
 #[must_use]
 pub fn subject(secret: &[u8], user: &str) -> [u8; 16] {
     first_half(mac(secret, &[USER, user.as_bytes()]))

@@ -4,7 +4,13 @@
 //! {
 //!   "currency": "EUR",
 //!   "lines": [
-//!     {"item": "1029743", "attributes": {"category": "dairy"}, "quantity": 2, "unit_minor": 199, "unit_cost_minor": 150}
+//!     {
+//!       "item": "1029743",
+//!       "attributes": {"category": "dairy"},
+//!       "quantity": 2,
+//!       "unit_minor": 199,
+//!       "unit_cost_minor": 150
+//!     }
 //!   ],
 //!   "shipping_minor": 499
 //! }

@@ -1,17 +1,19 @@
 //! Prices: what offers give on a cart, to the minor unit.
 //!
-//! Offers are *tried* one after the other, in one order: priority from the highest down, then campaign, then offer, by
-//! bytes. So neither the order in which offers are presented nor that of a cart's lines matters. An offer that gives
-//! something is *applied*; one that gives nothing leaves no trace and has a reason, the first of [`Nothing`] that holds.
+//! Offers are *tried* one after the other, in one order: priority from the highest down, then campaign, then offer,
+//! by bytes. So neither the order in which offers are presented nor that of a cart's lines matters. An offer that
+//! gives something is *applied*; one that gives nothing leaves no trace and has a reason, the first of [`Nothing`]
+//! that holds.
 //!
-//! 1. **Together.** An exclusive offer is applied only if none is applied before it, and none after it. So if the first
-//!    offer that gives something is exclusive it is the only one, and an exclusive offer that comes later is passed over.
-//!    Of a group, the first that gives something is applied. The same offer of the same campaign is applied once.
+//! 1. **Together.** An exclusive offer is applied only if none is applied before it, and none after it. So if the
+//!    first offer that gives something is exclusive it is the only one, and an exclusive offer that comes later is
+//!    passed over. Of a group, the first that gives something is applied. The same offer of the same campaign is
+//!    applied once.
 //! 2. **Scope.** Only lines in scope are looked at. An offer of free shipping, too, wants a line in scope.
 //! 3. **Spend.** The sum of the lines in scope, before any offer ([`PriceOf::List`]) or after those that were applied
 //!    ([`PriceOf::Discounted`]). It is compared with the minimum and with the steps, and shares are taken of it.
-//! 4. **Amount.** A share is taken of the sum and rounded down to the minor unit, once, not per line. A tiered offer gives
-//!    what the highest step gives that is reached. Free shipping gives what is left of the shipping.
+//! 4. **Amount.** A share is taken of the sum and rounded down to the minor unit, once, not per line. A tiered offer
+//!    gives what the highest step gives that is reached. Free shipping gives what is left of the shipping.
 //! 5. **Bounds.** Never more than the cap, nor than what is left of the lines in scope (or of the shipping). So no line
 //!    and no total goes below zero.
 //! 6. **Margin.** Where the cost of all lines is known and the campaign has a floor, an offer is passed over that
@@ -21,8 +23,9 @@
 //!    are served by what is left, the larger first, and then by the lines' content; lines that are equal in everything
 //!    cannot be told apart, and there the first is served.
 //!
-//! For an offer alone in its cart, without a floor: a further line, a higher price or quantity in scope, or a higher cap never
-//! makes it give less. Together this is not claimed: a further line may let an offer through that shuts out a better one.
+//! For an offer alone in its cart, without a floor: a further line, a higher price or quantity in scope, or a higher
+//! cap never makes it give less. Together this is not claimed: a further line may let an offer through that shuts out
+//! a better one.
 //!
 //! Priorities are the campaigner's; the best price for the user is not searched for.
 
@@ -117,12 +120,12 @@ pub struct Given {
     /// In all, at most the offer's face.
     pub minor: u64,
     /// Where it is taken off.
-    pub from: From,
+    pub from: TakenFrom,
 }
 
 /// What an offer is taken off.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum From {
+pub enum TakenFrom {
     /// The lines in scope: positions, ascending, with parts above 0 that add up to what is given.
     Lines(Vec<(usize, u64)>),
     /// The shipping.
@@ -187,8 +190,8 @@ impl Priced<'_> {
 /// Whether a discount leaves the floor of the margin: `floor`, of [`SHARE`], of what the lines cost before any offer. A
 /// floor of 0 is none.
 ///
-/// The floor is taken of the price before offers, not of what is paid: so it does not sink with the discount that it is to
-/// bound. What is given of the shipping counts against it, since somebody pays for it.
+/// The floor is taken of the price before offers, not of what is paid: so it does not sink with the discount that it
+/// is to bound. What is given of the shipping counts against it, since somebody pays for it.
 #[must_use]
 pub fn leaves_margin(lines_minor: u64, cost_minor: u64, discount_minor: u64, floor: u16) -> bool {
     let left = i128::from(lines_minor) - i128::from(cost_minor) - i128::from(discount_minor);
@@ -303,7 +306,7 @@ impl<'c> Till<'c> {
         if !self.cost_minor.is_none_or(leaves) {
             return Err(Nothing::MarginFloor);
         }
-        let from = if is_shipping { From::Shipping } else { From::Lines(self.parts(minor, &scope)) };
+        let from = if is_shipping { TakenFrom::Shipping } else { TakenFrom::Lines(self.parts(minor, &scope)) };
         Ok(Given { minor, from })
     }
 
@@ -317,8 +320,8 @@ impl<'c> Till<'c> {
     fn take_off(&mut self, given: &Given) {
         self.given += given.minor;
         match &given.from {
-            From::Lines(parts) => parts.iter().for_each(|(at, part)| self.left[*at] -= part),
-            From::Shipping => self.shipping_left -= given.minor,
+            TakenFrom::Lines(parts) => parts.iter().for_each(|(at, part)| self.left[*at] -= part),
+            TakenFrom::Shipping => self.shipping_left -= given.minor,
         }
     }
 }

@@ -1,7 +1,7 @@
-//! Splitting an amount by weights so that the parts add up: the method of the largest remainder (Hamilton's, known from
-//! the apportionment of seats). Each part is its exact share rounded down; what is missing goes, one unit each, to the
-//! largest fractions that were cut off. So a part is never more than one unit away from its exact share, and never above
-//! its weight while the amount is not above their sum.
+//! Splitting an amount by weights so that the parts add up: the method of the largest remainder (Hamilton's, known
+//! from the apportionment of seats). Each part is its exact share rounded down; what is missing goes, one unit each,
+//! to the largest fractions that were cut off. So a part is never more than one unit away from its exact share, and
+//! never above its weight while the amount is not above their sum.
 
 use std::cmp::{Ordering, Reverse};
 

@@ -1,9 +1,10 @@
 //! Offer tokens: what is signed when an offer is made, and who is believed when it comes back.
 //!
-//! A token is a JWS in compact form (RFC 7515) with claims in JSON (RFC 7519) and one algorithm, Ed25519 (RFC 8037, RFC
-//! 8032). JWT's history is one of verifiers that believed the token about how to verify it, so nothing here is chosen by the
-//! token: the header has one form, the algorithm is fixed, the key is one of ours or none, and nothing that is not signed by
-//! it is parsed as claims (RFC 8725 collects the attacks). The page `docs/format/offer-token.md` is normative.
+//! A token is a JWS in compact form (RFC 7515) with claims in JSON (RFC 7519) and one algorithm, Ed25519 (RFC 8037,
+//! RFC 8032). JWT's history is one of verifiers that believed the token about how to verify it, so nothing here is
+//! chosen by the token: the header has one form, the algorithm is fixed, the key is one of ours or none, and nothing
+//! that is not signed by it is parsed as claims (RFC 8725 collects the attacks). The page
+//! `docs/format/offer-token.md` is normative.
 //!
 //! A token says what may be redeemed, not that it still may: that it was used, or that its budget is gone, only the
 //! ledger knows. It is bound to one user by a keyed hash ([`crate::assign::subject`]), to terms by theirs
@@ -128,8 +129,9 @@ pub struct BudgetFace {
     pub face: u64,
 }
 
-/// Splits a face among those who pay, ascending by budget, as [`Claims::budgets`] wants it: by the largest remainder, equal
-/// ones by name, so that the parts add up and the order of the funders does not matter.
+/// Splits a face among those who pay, ascending by budget, as [`Claims::budgets`] wants it: by the largest remainder,
+/// equal ones by the larger share and then by name, so that the parts add up and the order of the funders does not
+/// matter.
 #[must_use]
 pub fn faces(funders: &[FunderV1], face: u64) -> Vec<BudgetFace> {
     let mut funders: Vec<&FunderV1> = funders.iter().collect();
@@ -219,8 +221,8 @@ pub fn key_id(key: &VerifyingKey) -> KeyId {
     std::array::from_fn(|byte| digest[byte])
 }
 
-/// The keys whose tokens are believed. Two of them overlap while a key is rotated: the new one is trusted before it signs,
-/// the old one until the last token that it signed has expired.
+/// The keys whose tokens are believed. Two of them overlap while a key is rotated: the new one is trusted before it
+/// signs, the old one until the last token that it signed has expired.
 #[derive(Clone, Debug, Default)]
 pub struct Keys(Vec<(KeyId, VerifyingKey)>);
 
@@ -268,13 +270,14 @@ pub fn mint(key: &SigningKey, claims: &Claims) -> Result<String, TokenRefusal> {
     if token.len() > MAX_LEN { Err(TokenRefusal::TooLong) } else { Ok(token) }
 }
 
-/// What a token says, if one of `keys` has signed it, `issuer` made it for `audience`, and it is valid at `now_s`, give or
-/// take `skew_s` for clocks that differ.
+/// What a token says, if one of `keys` has signed it, `issuer` made it for `audience`, and it is valid at `now_s`,
+/// give or take `skew_s` for clocks that differ.
 ///
 /// Whether it is the user's who shows it is another question, [`Claims::is_for`]; whether it was used, another's.
 ///
 /// # Errors
-/// The first reason not to believe it, in the order: length, form, header, key, signature, claims, issuer, audience, time.
+/// The first reason not to believe it, in the order: length, form, header, key, signature, claims, issuer, audience,
+/// time.
 pub fn verify(
     token: &str,
     keys: &Keys,

@@ -11,7 +11,7 @@ use selvedge_format::terms::{
     BenefitV1, CampaignTermsV1, FunderV1, MAX_LINES, MAX_MINOR, OfferV1, PriceOf, ScopeV1, StackingV1, TermsV1, TestV1,
     TierV1,
 };
-use selvedge_offer::price::{From, leaves_margin};
+use selvedge_offer::price::{TakenFrom, leaves_margin};
 use selvedge_offer::{Cart, Line, Nothing, Presented, Priced, price};
 
 const CAMPAIGNS: [&str; 3] = ["autumn", "spring", "winter"];
@@ -428,12 +428,12 @@ proptest! {
             let cap = presented.iter().filter(named).map(|it| it.offer.face()).max().unwrap();
             prop_assert!((1..=cap).contains(&given.minor));
             match &given.from {
-                From::Lines(parts) => {
+                TakenFrom::Lines(parts) => {
                     prop_assert_eq!(parts.iter().map(|(_, part)| part).sum::<u64>(), given.minor);
                     prop_assert!(parts.windows(2).all(|pair| pair[0].0 < pair[1].0));
                     parts.iter().for_each(|(at, part)| by_line[*at] += part);
                 }
-                From::Shipping => from_shipping += given.minor,
+                TakenFrom::Shipping => from_shipping += given.minor,
             }
         }
         prop_assert_eq!(&by_line, &priced.line_discounts);

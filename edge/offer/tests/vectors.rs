@@ -1,6 +1,6 @@
-//! The table that every verifier of offer tokens passes: this crate, and the npm package in `www/sdk/test/offer.test.mjs`.
-//! `SELVEDGE_BLESS=1` writes it anew from the cases here: the expected outcomes are written by hand, tokens are signed by
-//! fixed keys.
+//! The table that every verifier of offer tokens passes: this crate, and the npm package in
+//! `www/sdk/test/offer.test.mjs`. `SELVEDGE_BLESS=1` writes it anew from the cases here: the expected outcomes are
+//! written by hand, tokens are signed by fixed keys.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs;
