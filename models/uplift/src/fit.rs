@@ -97,7 +97,9 @@ pub struct Fitted {
 #[non_exhaustive]
 pub enum FitError {
     /// Folds that would leave an arm out.
-    #[error("arm `{arm}` has {rows} rows, too few for {folds} folds; at least 2 folds, each with a row of every arm, are needed")]
+    #[error(
+        "arm `{arm}` has {rows} rows, too few for {folds} folds; at least 2 folds, each with a row of every arm, are needed"
+    )]
     Folds {
         /// The arm.
         arm: String,
@@ -190,9 +192,9 @@ pub fn learn(trial: &Trial, rows: &[usize], learner: &Learner) -> Result<Vec<Sco
             let arms: Vec<usize> = (1..trial.arm_count()).collect();
             Ok(linear(trial, rows, ridge, &arms)?.into_iter().map(Scorer::Linear).collect())
         }
-        (Base::Linear(ridge), Structure::PerArm) => per_arm(trial, rows, |rows| {
-            Ok(Scorer::Linear(linear(trial, rows, ridge, &[])?.swap_remove(0)))
-        }),
+        (Base::Linear(ridge), Structure::PerArm) => {
+            per_arm(trial, rows, |rows| Ok(Scorer::Linear(linear(trial, rows, ridge, &[])?.swap_remove(0))))
+        }
         (Base::Trees(training), Structure::Response) => {
             let scorer = Scorer::Trees(Trees::new(trees(trial, rows, training, 0)?)?);
             Ok(credited(trial, &scorer))
@@ -200,7 +202,8 @@ pub fn learn(trial: &Trial, rows: &[usize], learner: &Learner) -> Result<Vec<Sco
         (Base::Trees(training), Structure::Single) => {
             let json = trees(trial, rows, training, trial.arm_count() - 1)?;
             let of = |arm: usize| {
-                let indicators: Vec<f32> = (1..trial.arm_count()).map(|other| f32::from(u8::from(other == arm))).collect();
+                let indicators: Vec<f32> =
+                    (1..trial.arm_count()).map(|other| f32::from(u8::from(other == arm))).collect();
                 Ok(Scorer::Trees(Trees::new(specialise(&json, trial.features().len(), &indicators)?)?))
             };
             (0..trial.arm_count()).map(of).collect()

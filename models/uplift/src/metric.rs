@@ -153,7 +153,9 @@ pub type Curve = Vec<(f64, f64)>;
 /// scikit-uplift's `uplift_curve`: `x` counts rows, `y` is the difference in response among them times `x`.
 #[must_use]
 pub fn uplift_curve(scored: &Scored<'_>) -> Curve {
-    curve(scored, |so_far| (so_far.treated.rate() - so_far.control.rate()) * (so_far.treated.rows + so_far.control.rows))
+    curve(scored, |so_far| {
+        (so_far.treated.rate() - so_far.control.rate()) * (so_far.treated.rows + so_far.control.rows)
+    })
 }
 
 /// scikit-uplift's `qini_curve`: `x` counts rows, `y` the responses of the treated above those of as many controls.

@@ -51,7 +51,9 @@ impl Scorer {
     /// The rows do not fit the trees.
     pub fn raw(&self, rows: &[f32]) -> Result<Vec<f32>, hessboost::error::HessboostError> {
         match self {
-            Self::Linear(model) => Ok(rows.chunks_exact(model.weights.len().max(1)).map(|row| linear(model, row)).collect()),
+            Self::Linear(model) => {
+                Ok(rows.chunks_exact(model.weights.len().max(1)).map(|row| linear(model, row)).collect())
+            }
             Self::Trees(trees) => Ok(trees.booster.predict_margin_rows(rows, Iterations::Best)?.into_vec()),
         }
     }
