@@ -9,7 +9,9 @@
 //! numbers of calibration per arm. It knows no campaign, no cart and no bundle, and prints nothing.
 #![forbid(unsafe_code)]
 
+pub mod compare;
 pub mod fit;
+pub mod hillstrom;
 mod logistic;
 pub mod metric;
 pub mod model;
