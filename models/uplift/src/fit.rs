@@ -55,7 +55,7 @@ pub struct Ridge {
 
 impl Default for Ridge {
     fn default() -> Self {
-        Self { main: 10.0, interaction: 100.0 }
+        Self { main: 10.0, interaction: 30.0 }
     }
 }
 

@@ -348,6 +348,33 @@ impl Trial {
         }
     }
 
+    /// The trial of one arm against the control: their rows, with the propensities that they have given that a row is in
+    /// either.
+    ///
+    /// # Panics
+    /// If `arm` is the control or no arm.
+    #[must_use]
+    pub fn against_control(&self, arm: usize) -> Self {
+        assert!((1..self.arm_count()).contains(&arm), "arm {arm} is none of 1 to {}", self.arm_count() - 1);
+        let rows = self.rows_of(&[0, arm]);
+        let mut data = self.subset(&rows).data;
+        let share = |row: &usize| {
+            let (control, treated) = (self.propensity(*row, 0), self.propensity(*row, arm));
+            [control / (control + treated), treated / (control + treated)]
+        };
+        let propensities = match data.assignment.propensities() {
+            Propensities::PerArm(_) => Propensities::PerArm(share(&0).to_vec()),
+            Propensities::PerRow(_) => Propensities::PerRow(rows.iter().flat_map(share).collect()),
+        };
+        data.assignment = match data.assignment {
+            Assignment::Randomised(_) => Assignment::Randomised(propensities),
+            Assignment::Observational(_) => Assignment::Observational(propensities),
+        };
+        data.arm.iter_mut().for_each(|of| *of = usize::from(*of == arm));
+        data.arms = vec![self.data.arms[0].clone(), self.data.arms[arm].clone()];
+        Self { data }
+    }
+
     /// Weighting an arm's rows by `1/propensity` must leave the number of rows, and every feature's mean, where they are
     /// over all rows.
     fn check_balance(&self) -> Result<(), TrialError> {
@@ -520,6 +547,19 @@ mod tests {
         assert!(Trial::new(data.clone()).is_err());
         data.assignment = Assignment::Randomised(Propensities::PerRow(shares));
         assert!(Trial::new(data).is_ok());
+    }
+
+    #[test]
+    fn one_arm_against_the_control_keeps_their_odds() {
+        let mut data = data();
+        data.arms.push("more".into());
+        data.arm = (0..400).map(|row| [0, 0, 1, 2][row % 4]).collect();
+        data.assignment = Assignment::Randomised(Propensities::PerArm(vec![0.5, 0.25, 0.25]));
+        let pair = Trial::new(data).unwrap().against_control(2);
+        assert_eq!((pair.rows(), pair.arms()), (300, &["none".to_owned(), "more".to_owned()][..]));
+        assert!((pair.propensity(0, 0) - 2.0 / 3.0).abs() < 1e-12);
+        assert_eq!(pair.rows_of(&[1]).len(), 100);
+        assert!(Trial::new(pair.data).is_ok(), "it is a trial by itself");
     }
 
     #[test]
