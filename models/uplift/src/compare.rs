@@ -10,6 +10,7 @@
 //! dozen policies on thousands of rows that is little beside the interval, but it is there.
 
 use std::fmt;
+use std::sync::Arc;
 
 use selvedge_train::bootstrap::{Bootstrap, Interval};
 use thiserror::Error;
@@ -107,6 +108,8 @@ pub struct Policy {
     pub rule: Rule,
     /// What ships: the model of all rows; none for policies without one.
     pub model: Option<ResponseModel>,
+    /// What models that had not seen them say of the trial's rows, `[row][arm]`; empty for policies without a model.
+    pub out_of_fold: Arc<[f32]>,
     way: Way,
 }
 
@@ -234,16 +237,35 @@ impl Contest {
         };
         let nuisance = Learner { structure: Structure::Single, base: Base::Linear(Ridge::default()) };
         let responses = Responses::new(&trial, &fitted("model of responses", &nuisance)?.out_of_fold);
-        let mut policies = vec![Policy { name: "treat nobody".into(), rule: Rule::None, model: None, way: Way::None }];
+        let mut policies = vec![Policy {
+            name: "treat nobody".into(),
+            rule: Rule::None,
+            model: None,
+            out_of_fold: [].into(),
+            way: Way::None,
+        }];
         for (arm, name) in trial.arms().iter().enumerate().skip(1) {
             let way = Way::Lot { arm, cost: settings.economics.cost(arm, trial.response(arm)) };
-            policies.push(Policy { name: format!("{name} for all"), rule: Rule::All(arm), model: None, way });
+            policies.push(Policy {
+                name: format!("{name} for all"),
+                rule: Rule::All(arm),
+                model: None,
+                out_of_fold: [].into(),
+                way,
+            });
         }
         for (name, learner) in &settings.learners {
             let Fitted { model, out_of_fold } = fitted(name, learner)?;
+            let out_of_fold: Arc<[f32]> = out_of_fold.into();
             let mut add = |name: String, rule: Rule, allowed: &[usize]| {
                 let path = Path::new(&out_of_fold, arms, allowed, &settings.economics);
-                policies.push(Policy { name, rule, model: Some(model.clone()), way: Way::Path(path) });
+                policies.push(Policy {
+                    name,
+                    rule,
+                    model: Some(model.clone()),
+                    out_of_fold: out_of_fold.clone(),
+                    way: Way::Path(path),
+                });
             };
             for (arm, arm_name) in trial.arms().iter().enumerate().skip(1) {
                 let rule = Rule::Top { learner: learner.clone(), arm };
@@ -439,6 +461,21 @@ mod tests {
         let verdict = contest(1_500, 0.0).verdict(0.5).unwrap();
         assert_eq!((verdict.winner, verdict.finding), (0, Finding::NotFromNothing));
         assert!(verdict.reason.contains("too small to tell"), "{}", verdict.reason);
+    }
+
+    #[test]
+    fn the_page_gives_the_reason_and_is_well_formed() {
+        let contest = contest(1_500, 0.3);
+        let verdict = contest.verdict(0.5).unwrap();
+        let page = crate::report::html("Coupons <of> spring", &contest, &verdict, &[0.2, 0.5, 1.0]).unwrap();
+        assert!(page.contains("Coupons &lt;of&gt; spring") && page.contains("At a budget of 0.500 per row"), "{page}");
+        assert_eq!(page.matches("<svg").count(), 1 + 2 * 3, "Q(B), and three drawings for each arm");
+        for svg in page.split("<svg").skip(1).map(|rest| rest.split("</svg>").next().unwrap()) {
+            let document = format!("<svg{svg}</svg>");
+            assert!(roxmltree::Document::parse(&document).is_ok() && !svg.contains("NaN"), "{document}");
+        }
+        let ours = page.split("<tr class=\"ours\">").nth(1).expect("a row of the table is the winner's");
+        assert!(ours.contains(&contest.policies[verdict.winner].name));
     }
 
     #[test]

@@ -196,7 +196,7 @@ pub fn learn(trial: &Trial, rows: &[usize], learner: &Learner) -> Result<Vec<Sco
             per_arm(trial, rows, |rows| Ok(Scorer::Linear(linear(trial, rows, ridge, &[])?.swap_remove(0))))
         }
         (Base::Trees(training), Structure::Response) => {
-            let scorer = Scorer::Trees(Trees::new(trees(trial, rows, training, 0)?)?);
+            let scorer = Scorer::Trees(Box::new(Trees::new(trees(trial, rows, training, 0)?)?));
             Ok(credited(trial, &scorer))
         }
         (Base::Trees(training), Structure::Single) => {
@@ -204,12 +204,12 @@ pub fn learn(trial: &Trial, rows: &[usize], learner: &Learner) -> Result<Vec<Sco
             let of = |arm: usize| {
                 let indicators: Vec<f32> =
                     (1..trial.arm_count()).map(|other| f32::from(u8::from(other == arm))).collect();
-                Ok(Scorer::Trees(Trees::new(specialise(&json, trial.features().len(), &indicators)?)?))
+                Ok(Scorer::Trees(Box::new(Trees::new(specialise(&json, trial.features().len(), &indicators)?)?)))
             };
             (0..trial.arm_count()).map(of).collect()
         }
         (Base::Trees(training), Structure::PerArm) => {
-            per_arm(trial, rows, |rows| Ok(Scorer::Trees(Trees::new(trees(trial, rows, training, 0)?)?)))
+            per_arm(trial, rows, |rows| Ok(Scorer::Trees(Box::new(Trees::new(trees(trial, rows, training, 0)?)?))))
         }
     }
 }

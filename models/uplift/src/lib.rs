@@ -16,6 +16,7 @@ mod logistic;
 pub mod metric;
 pub mod model;
 pub mod policy;
+pub mod report;
 mod specialise;
 pub mod trial;
 

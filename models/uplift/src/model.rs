@@ -17,7 +17,7 @@ pub enum Scorer {
     /// `bias + sum weight * x`; a missing x is its centre.
     Linear(LinearWeights),
     /// Boosted trees.
-    Trees(Trees),
+    Trees(Box<Trees>),
 }
 
 /// Boosted trees in both forms: the text that is compiled, and what scores here.

@@ -141,10 +141,10 @@ mod tests {
         set.groups.push(2_000);
         let training = TreeTraining { rounds: 30, max_depth: 4, ..TreeTraining::default() };
         let json = learn::trees(&set, Objective::Logistic, &training, &mut |_| {}).unwrap();
-        let whole = Scorer::Trees(Trees::new(json.clone()).unwrap());
+        let whole = Scorer::Trees(Box::new(Trees::new(json.clone()).unwrap()));
         let mut scores = Vec::new();
         for indicators in [[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]] {
-            let special = Scorer::Trees(Trees::new(specialise(&json, 2, &indicators).unwrap()).unwrap());
+            let special = Scorer::Trees(Box::new(Trees::new(specialise(&json, 2, &indicators).unwrap()).unwrap()));
             let plain: Vec<f32> = set.values.chunks_exact(4).flat_map(|row| [row[0], row[1]]).collect();
             let with: Vec<f32> =
                 plain.chunks_exact(2).flat_map(|row| [row[0], row[1], indicators[0], indicators[1]]).collect();

@@ -92,11 +92,8 @@ fn values_over_several_arms_are_those_of_the_formulas() {
         })
         .unwrap();
         let predicted: Vec<f32> = case.predicted.iter().map(|p| *p as f32).collect();
-        let choice = |row: usize| Choice {
-            arm: case.chosen[row],
-            share: case.share[row],
-            otherwise: case.otherwise[row],
-        };
+        let choice =
+            |row: usize| Choice { arm: case.chosen[row], share: case.share[row], otherwise: case.otherwise[row] };
         let choices: Vec<Choice> = (0..rows).map(choice).collect();
         let economics = Economics::new(&trial, 1.0, vec![0.0; 3], vec![0.0; 3]).unwrap();
         let gains = Responses::new(&trial, &predicted).gains(&choices, &economics);
