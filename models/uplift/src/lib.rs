@@ -18,6 +18,7 @@ pub mod model;
 pub mod policy;
 pub mod report;
 mod specialise;
+pub mod thornton;
 pub mod trial;
 
 pub use specialise::SpecialiseError;
