@@ -316,3 +316,154 @@ fn trees(trial: &Trial, rows: &[usize], training: &TreeTraining, indicators: usi
     set.groups.push(rows.len());
     Ok(learn::trees(&set, Objective::Logistic, training, &mut |_| {})?)
 }
+
+#[cfg(test)]
+mod tests {
+    use rand::RngExt;
+
+    use super::*;
+    use crate::model::Scorer;
+    use crate::trial::{Assignment, Propensities, TrialData};
+
+    /// Arm 1 helps those with a high first feature; the second is noise with gaps.
+    fn trial(rows: usize) -> Trial {
+        let mut draw = ChaCha8Rng::seed_from_u64(6);
+        let mut data = TrialData {
+            features: vec!["x".into(), "noise".into()],
+            values: vec![],
+            arms: vec!["none".into(), "coupon".into(), "more".into()],
+            arm: vec![],
+            assignment: Assignment::Randomised(Propensities::PerArm(vec![0.5, 0.25, 0.25])),
+            outcome: vec![],
+            value: vec![],
+        };
+        for _ in 0..rows {
+            let x = draw.random_range(-1.0..1.0_f32);
+            let noise = if draw.random_bool(0.2) { f32::NAN } else { draw.random() };
+            let point: f64 = draw.random();
+            let arm = usize::from(point > 0.5) + usize::from(point > 0.75);
+            let p = 0.3 + if arm > 0 { 0.25 * x } else { 0.0 };
+            data.values.extend([x, noise]);
+            data.arm.push(arm);
+            data.outcome.push(f32::from(u8::from(draw.random::<f32>() < p)));
+        }
+        Trial::new(data).unwrap()
+    }
+
+    fn learners() -> Vec<Learner> {
+        let small = TreeTraining { rounds: 20, max_depth: 2, min_child_weight: 5.0, ..TreeTraining::default() };
+        let bases = [Base::Linear(Ridge::default()), Base::Trees(small)];
+        let structures = [Structure::Response, Structure::Single, Structure::PerArm];
+        let of = |base: Base| structures.map(|structure| Learner { structure, base: base.clone() });
+        bases.into_iter().flat_map(of).collect()
+    }
+
+    #[test]
+    fn folds_have_their_share_of_each_arm_and_repeat() {
+        let trial = trial(403);
+        let deal = CrossFit { folds: 4, seed: 9 };
+        let folds = folds(&trial, deal).unwrap();
+        for arm in 0..3 {
+            let rows = trial.rows_of(&[arm]);
+            for fold in 0..4 {
+                let count = rows.iter().filter(|row| folds[**row] == fold).count();
+                assert!(count == rows.len() / 4 || count == rows.len() / 4 + 1, "arm {arm}, fold {fold}: {count}");
+            }
+        }
+        assert_eq!(folds, super::folds(&trial, deal).unwrap());
+        assert_ne!(folds, super::folds(&trial, CrossFit { seed: 10, ..deal }).unwrap());
+        assert!(matches!(super::folds(&trial, CrossFit { folds: 1, seed: 9 }), Err(FitError::Folds { .. })));
+        assert!(matches!(super::folds(&trial, CrossFit { folds: 400, seed: 9 }), Err(FitError::Folds { .. })));
+    }
+
+    #[test]
+    fn effects_are_found_by_both_bases_and_credit_is_all_a_response_model_gives() {
+        let trial = trial(6_000);
+        for learner in learners() {
+            let fitted = fit(&trial, &learner, &Ladders::default(), CrossFit::default()).unwrap();
+            let p = fitted.model.probabilities(&[0.8, 0.5, -0.8, 0.5]).unwrap();
+            let (high, low) = (p[1] - p[0], p[4] - p[3]);
+            match learner.structure {
+                Structure::Response => assert!(p[0] < 1e-6 && p[1] == p[2], "{learner:?}: {p:?}"),
+                _ => assert!(high > 0.1 && low < -0.1, "{learner:?}: {high} and {low}"),
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_said_is_what_is_seen_on_average() {
+        let trial = trial(6_000);
+        for learner in learners() {
+            let fitted = fit(&trial, &learner, &Ladders::default(), CrossFit::default()).unwrap();
+            let arms = if learner.structure == Structure::Response { 1..1 } else { 0..3 };
+            for arm in arms {
+                let rows = trial.rows_of(&[arm]);
+                let said: f64 = rows.iter().map(|row| f64::from(fitted.out_of_fold[row * 3 + arm])).sum();
+                let seen: f64 = rows.iter().map(|row| trial.outcome(*row)).sum();
+                assert!((said - seen).abs() / (rows.len() as f64) < 1e-3, "{learner:?}, arm {arm}: {said}, {seen}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_row_is_scored_by_a_model_that_has_not_seen_it() {
+        // Outcomes that no feature tells: a model that had seen them would tell some of them.
+        let mut draw = ChaCha8Rng::seed_from_u64(8);
+        let trial = Trial::new(TrialData {
+            features: vec!["noise".into()],
+            values: (0..400).map(|_| draw.random()).collect(),
+            arms: vec!["none".into(), "coupon".into()],
+            arm: (0..400).map(|row| row % 2).collect(),
+            assignment: Assignment::Randomised(Propensities::PerArm(vec![0.5, 0.5])),
+            outcome: (0..400).map(|_| f32::from(u8::from(draw.random_bool(0.5)))).collect(),
+            value: vec![],
+        })
+        .unwrap();
+        let training =
+            TreeTraining { rounds: 100, max_depth: 6, eta: 0.3, min_child_weight: 0.0, ..TreeTraining::default() };
+        let learner = Learner { structure: Structure::PerArm, base: Base::Trees(training) };
+        let right = |scores: &dyn Fn(usize) -> bool| {
+            (0..400).filter(|row| scores(*row) == (trial.outcome(*row) == 1.0)).count()
+        };
+        let all: Vec<usize> = (0..400).collect();
+        let seen = learn(&trial, &all, &learner).unwrap();
+        let raw: Vec<Vec<f32>> = seen.iter().map(|scorer: &Scorer| scorer.raw(&values(&trial)).unwrap()).collect();
+        let fitted = fit(&trial, &learner, &Ladders::default(), CrossFit::default()).unwrap();
+        let unseen = right(&|row| fitted.out_of_fold[row * 2 + trial.arm(row)] > 0.5);
+        assert!(right(&|row| raw[trial.arm(row)][row] > 0.0) > 300, "it can learn noise by heart");
+        assert!(unseen < 250, "{unseen} of 400 are right of what nobody can know");
+    }
+
+    fn values(trial: &Trial) -> Vec<f32> {
+        (0..trial.rows()).flat_map(|row| trial.row(row)).copied().collect()
+    }
+
+    #[test]
+    fn a_ladder_rises_out_of_fold_and_in_the_model() {
+        let trial = trial(1_000);
+        let ladders = Ladders::new(vec![vec![1, 2]], 3).unwrap();
+        let learner = Learner { structure: Structure::PerArm, base: Base::Linear(Ridge::default()) };
+        let plain = fit(&trial, &learner, &Ladders::default(), CrossFit::default()).unwrap();
+        let raised = fit(&trial, &learner, &ladders, CrossFit::default()).unwrap();
+        let falls = |p: &[f32]| p.chunks_exact(3).any(|row| row[2] < row[1]);
+        assert!(falls(&plain.out_of_fold), "or nothing had to be raised");
+        assert!(!falls(&raised.out_of_fold) && !falls(&raised.model.probabilities(&values(&trial)).unwrap()));
+    }
+
+    #[test]
+    fn a_trial_without_features_teaches_nothing() {
+        let trial = Trial::new(TrialData {
+            features: vec![],
+            values: vec![],
+            arms: vec!["none".into(), "coupon".into()],
+            arm: vec![0, 1, 0, 1],
+            assignment: Assignment::Randomised(Propensities::PerArm(vec![0.5, 0.5])),
+            outcome: vec![0.0, 1.0, 1.0, 0.0],
+            value: vec![],
+        })
+        .unwrap();
+        let learner = &learners()[1];
+        let refused = fit(&trial, learner, &Ladders::default(), CrossFit { folds: 2, seed: 1 });
+        assert!(matches!(refused, Err(FitError::NoFeatures)));
+    }
+}
