@@ -13,6 +13,8 @@ use crate::{guest, npm, process};
 const FACES: &str = "faces";
 /// The word that stands for the host.
 const SYNC: &str = "sync";
+/// The word that stands for the comparison of policies, which needs no guest.
+pub(crate) const UPLIFT: &str = "uplift";
 /// Where `benches/faces/grocer.mjs` reads its world.
 const WORLD: &str = "target/faces/world";
 /// Size of that world: trees of its model, and the most candidates that are ranked, the engine's limit.

@@ -25,6 +25,7 @@ mod simulate;
 mod size;
 mod toolchain;
 mod tools;
+mod uplift;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -102,6 +103,8 @@ enum Task {
     },
     /// Compare the off-policy estimators with Open Bandit Pipeline's on its sample logs (both come from PyPI)
     Obp,
+    /// Compare the measures of uplift with scikit-uplift's (it comes from PyPI)
+    UpliftReference,
     /// Break the host and its followers in every way, and write the table of docs/faults.md
     Chaos {
         /// Rounds of each fault
@@ -117,9 +120,9 @@ enum Task {
         #[command(subcommand)]
         what: simulate::What,
     },
-    /// Run the benchmarks of the decision; with the word `faces` those of Worker, browser and Node, with `sync` the host's
+    /// Run the benchmarks of the decision; with the word `faces` those of Worker, browser and Node, with `sync` the host's, with `uplift` targeting on a real trial
     Bench {
-        /// Passed on to criterion: a filter, --save-baseline NAME, ...; or `faces [--quick] [--json FILE]`, `sync [--json FILE]`
+        /// Passed on to criterion: a filter, --save-baseline NAME, ...; or `faces [--quick] [--json FILE]`, `sync [--json FILE]`, `uplift --data PATH [--json FILE]`
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
@@ -217,6 +220,7 @@ fn perform(task: Task, steps: &mut Steps) -> Result<()> {
             page::run(workspace, &toolchain, &arguments, steps)?;
         }
         Task::Obp => steps.step("off-policy estimators", || obp::run(workspace))?,
+        Task::UpliftReference => steps.step("measures of uplift", || uplift::reference(workspace))?,
         Task::Test => checks::run(workspace, steps)?,
         Task::Rules => steps.step("rules", || rules::check(workspace))?,
         Task::Deny => steps.step("deny", || {
@@ -236,6 +240,9 @@ fn perform(task: Task, steps: &mut Steps) -> Result<()> {
             process::run(&mut chaos, "the page and the file have what came of each fault")
         })?,
         Task::Simulate { what } => steps.step("simulate", || simulate::run(workspace, &what))?,
+        Task::Bench { arguments } if arguments.first().is_some_and(|first| first == bench::UPLIFT) => {
+            steps.step("bench uplift", || uplift::bench(workspace, &arguments[1..]))?;
+        }
         Task::Bench { arguments } => {
             let toolchain = steps.step("setup", setup::run)?;
             bench::run(workspace, &toolchain, &arguments, steps)?;

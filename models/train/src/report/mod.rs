@@ -5,8 +5,10 @@
 //! light or dark setting. This module computes no result: what is not in the struct is not on the page. Text is escaped by
 //! construction (maud), whatever a product or a household is called.
 
-mod chart;
+pub mod chart;
 mod page;
+
+pub use page::{figure, shell};
 
 use crate::bootstrap::Interval;
 

@@ -11,6 +11,38 @@ const STYLE: &str = include_str!("style.css");
 const CONTENT_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'";
 
 pub(super) fn render(report: &Report) -> Markup {
+    let header = html! {
+        p.lede { (report.lede) }
+        (headlines(&report.headlines))
+    };
+    let sections = html! {
+        (quality(&report.quality))
+        @if !report.households.is_empty() {
+            section {
+                h2 { "Before and after" }
+                p.note {
+                    "The same flyer for households that the model never saw. "
+                    span.tick-mark { "✓" } " marks what the household bought that week; the model did not know. "
+                    "Open an item to see what moved it."
+                }
+                @for (household, number) in report.households.iter().zip(1_u32..) {
+                    (self::household(household, number))
+                }
+            }
+        }
+        @if let Some(latency) = &report.latency { (self::latency(latency)) }
+        (sizes(&report.sizes))
+        (importances(&report.importances))
+        (run(&report.run))
+        (figures(&report.figures))
+    };
+    shell(&report.title, &header, &sections)
+}
+
+/// A page in this style that opens from disk, fetches nothing and runs nothing: what stands below its title, and its
+/// sections.
+#[must_use]
+pub fn shell(title: &str, header: &Markup, sections: &Markup) -> Markup {
     html! {
         (DOCTYPE)
         html lang="en" {
@@ -19,36 +51,15 @@ pub(super) fn render(report: &Report) -> Markup {
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
                 meta http-equiv="Content-Security-Policy" content=(CONTENT_POLICY);
-                title { (report.title) }
+                title { (title) }
                 style { (PreEscaped(STYLE)) }
             }
             body {
                 header {
-                    h1 { (report.title) }
-                    p.lede { (report.lede) }
-                    (headlines(&report.headlines))
+                    h1 { (title) }
+                    (header)
                 }
-                main {
-                    (quality(&report.quality))
-                    @if !report.households.is_empty() {
-                        section {
-                            h2 { "Before and after" }
-                            p.note {
-                                "The same flyer for households that the model never saw. "
-                                span.tick-mark { "✓" } " marks what the household bought that week; the model did not know. "
-                                "Open an item to see what moved it."
-                            }
-                            @for (household, number) in report.households.iter().zip(1_u32..) {
-                                (self::household(household, number))
-                            }
-                        }
-                    }
-                    @if let Some(latency) = &report.latency { (self::latency(latency)) }
-                    (sizes(&report.sizes))
-                    (importances(&report.importances))
-                    (run(&report.run))
-                    (figures(&report.figures))
-                }
+                main { (sections) }
             }
         }
     }
@@ -418,7 +429,7 @@ fn figures(figures: &[Figure]) -> Markup {
 }
 
 /// A drawing under its title, with the description in print as well.
-fn figure(title: &str, description: &str, id: &str, draw: impl FnOnce(&Caption<'_>) -> Markup) -> Markup {
+pub fn figure(title: &str, description: &str, id: &str, draw: impl FnOnce(&Caption<'_>) -> Markup) -> Markup {
     html! {
         figure {
             figcaption { strong { (title) } span { (description) } }

@@ -1,0 +1,176 @@
+//! The comparison on one page: which policy ships and why, value by budget, and what its model is worth.
+//!
+//! The page is in the style of the project's other reports and, like them, opens from disk and asks nobody for anything. It
+//! computes no verdict: what it says was decided in [`crate::compare`].
+
+use maud::{Markup, html};
+use selvedge_train::bootstrap::Interval;
+use selvedge_train::report::chart::{self, Caption, Series};
+use selvedge_train::report::{figure, shell};
+
+use crate::compare::{CompareError, Contest, Policy, Rule, Verdict};
+use crate::fit::Structure;
+use crate::metric::{Curve, Scored, UpliftMetric, qini_curve, uplift_curve};
+
+/// Points of a curve that are drawn: more than a screen tells apart.
+const DRAWN: usize = 100;
+/// Groups of equal size in which calibration is checked.
+const GROUPS: usize = 10;
+
+/// The page of a contest and its verdict, with value over `budgets` per row.
+///
+/// # Errors
+/// A budget is no number above 0.
+pub fn html(title: &str, contest: &Contest, verdict: &Verdict, budgets: &[f64]) -> Result<String, CompareError> {
+    let header = html! { p.lede { (verdict.reason) } };
+    let modelled = best_modelled(contest, verdict);
+    let sections = html! {
+        section {
+            h2 { "Policies at equal budget" }
+            (table(contest, verdict))
+        }
+        section {
+            h2 { "Value by budget" }
+            (value_by_budget(contest, verdict, budgets)?)
+        }
+        @if let Some(policy) = modelled { (self::model(contest, policy)) }
+    };
+    Ok(shell(title, &header, &sections).into_string())
+}
+
+/// The policy with a model of effects that earns most, whether it ships or not.
+fn best_modelled<'c>(contest: &'c Contest, verdict: &Verdict) -> Option<&'c Policy> {
+    let is_of_effects = |policy: &Policy| match &policy.rule {
+        Rule::Top { learner, .. } | Rule::Best(learner) => learner.structure != Structure::Response,
+        Rule::None | Rule::All(_) => false,
+    };
+    let of = verdict.table.iter().filter(|worth| is_of_effects(&contest.policies[worth.policy]));
+    let best = of.max_by(|a, b| a.gain.mean.total_cmp(&b.gain.mean))?;
+    Some(&contest.policies[best.policy])
+}
+
+fn table(contest: &Contest, verdict: &Verdict) -> Markup {
+    let interval = |value: &Interval| format!("{:.4} ({:.4} to {:.4})", value.mean, value.low, value.high);
+    html! {
+        div.scroll {
+            table {
+                caption {
+                    "Per row, at a budget of " (format!("{:.3}", verdict.budget)) "; gain is what is earned above treating nobody, doubly \
+                    robust; response is self-normalised."
+                }
+                thead {
+                    tr {
+                        th scope="col" { "Policy" }
+                        @for name in ["Gain", "Response", "Cost", "Treated"] { th.num scope="col" { (name) } }
+                    }
+                }
+                tbody {
+                    @for worth in &verdict.table {
+                        tr.ours[worth.policy == verdict.winner] {
+                            th scope="row" { (contest.policies[worth.policy].name) }
+                            td.num { (interval(&worth.gain)) }
+                            td.num { (worth.response.as_ref().map_or("no row".to_owned(), interval)) }
+                            td.num { (format!("{:.3}", worth.cost)) }
+                            td.num { (format!("{:.0} %", worth.treated * 100.0)) }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Q(B) of the winner, the next, and the best of everybody with one arm.
+fn value_by_budget(contest: &Contest, verdict: &Verdict, budgets: &[f64]) -> Result<Markup, CompareError> {
+    let by_budget = budgets.iter().map(|budget| Ok((*budget, contest.at(*budget)?)));
+    let by_budget: Vec<_> = by_budget.collect::<Result<_, CompareError>>()?;
+    let all = verdict.table.iter().filter(|worth| matches!(contest.policies[worth.policy].rule, Rule::All(_)));
+    let all = all.max_by(|a, b| a.gain.mean.total_cmp(&b.gain.mean)).map(|worth| worth.policy);
+    let mut shown = vec![verdict.winner, verdict.runner_up];
+    shown.extend(all.filter(|policy| !shown.contains(policy)));
+    let series = |policy: &usize| Series {
+        label: &contest.policies[*policy].name,
+        points: by_budget.iter().map(|(budget, table)| (*budget, table[*policy].gain)).collect(),
+    };
+    let series: Vec<Series<'_>> = shown.iter().map(series).collect();
+    Ok(figure(
+        "Q(B)",
+        "Gain per row above treating nobody by budget per row, doubly robust, with intervals.",
+        "value-by-budget",
+        |caption: &Caption<'_>| chart::curves(caption, "budget per row", "gain per row", &series),
+    ))
+}
+
+/// Curves and calibration of a policy's model, arm by arm, on rows that it had not seen.
+fn model(contest: &Contest, policy: &Policy) -> Markup {
+    let trial = contest.trial();
+    let arms = trial.arm_count();
+    html! {
+        section {
+            h2 { "The model of `" (policy.name) "`" }
+            p.note { "On rows out of fold. Curves are those of scikit-uplift, over both groups ranked together." }
+            @for arm in 1..arms {
+                @let name = &trial.arms()[arm];
+                @let rows = trial.rows_of(&[0, arm]);
+                @let p = |row: usize, arm: usize| f64::from(policy.out_of_fold[row * arms + arm]);
+                @let scores: Vec<f64> = rows.iter().map(|row| p(*row, arm) - p(*row, 0)).collect();
+                @let treated: Vec<bool> = rows.iter().map(|row| trial.arm(*row) == arm).collect();
+                @let responded: Vec<bool> = rows.iter().map(|row| trial.outcome(*row) == 1.0).collect();
+                @let scored = Scored { scores: &scores, treated: &treated, responded: &responded };
+                h3 { (name) }
+                p.note {
+                    @for metric in UpliftMetric::ALL {
+                        @if let Some(value) = metric.of(&scored) { (metric.name()) ": " (format!("{value:.4}")) ". " }
+                    }
+                }
+                div.charts {
+                    (curve("Uplift curve", &format!("uplift-{arm}"), &uplift_curve(&scored)))
+                    (curve("Qini curve", &format!("qini-{arm}"), &qini_curve(&scored)))
+                    (calibration(contest, policy, arm))
+                }
+            }
+        }
+    }
+}
+
+/// A curve against the straight line to its end.
+fn curve(title: &str, id: &str, curve: &Curve) -> Markup {
+    let (rows, end) = curve.last().copied().unwrap_or((1.0, 0.0));
+    let point = |(x, y): (f64, f64)| (x / rows, exactly(y));
+    let step = curve.len().div_ceil(DRAWN).max(1);
+    let mut points: Vec<_> = curve.iter().step_by(step).copied().map(point).collect();
+    points.push(point((rows, end)));
+    let lot = vec![point((0.0, 0.0)), point((rows, end))];
+    let series = [Series { label: "by the model", points }, Series { label: "by lot", points: lot }];
+    figure(title, "Responses gained by the share of rows treated, best first.", id, |caption| {
+        chart::curves(caption, "share of rows treated", "responses gained", &series)
+    })
+}
+
+/// Said and seen response of an arm's rows, in groups of equal size by what is said.
+fn calibration(contest: &Contest, policy: &Policy, arm: usize) -> Markup {
+    let trial = contest.trial();
+    let mut rows: Vec<(f64, f64)> = trial
+        .rows_of(&[arm])
+        .into_iter()
+        .map(|row| (f64::from(policy.out_of_fold[row * trial.arm_count() + arm]), trial.outcome(row)))
+        .collect();
+    rows.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let group = |rows: &[(f64, f64)]| {
+        let count = rows.len() as f64;
+        let (said, seen) = rows.iter().fold((0.0, 0.0), |sum, row| (sum.0 + row.0, sum.1 + row.1));
+        (said / count, seen / count)
+    };
+    let points: Vec<(f64, f64)> = rows.chunks(rows.len().div_ceil(GROUPS).max(1)).map(group).collect();
+    let diagonal = points.iter().map(|(said, _)| (*said, exactly(*said))).collect();
+    let seen = points.iter().map(|(said, seen)| (*said, exactly(*seen))).collect();
+    let series = [Series { label: "seen", points: seen }, Series { label: "as said", points: diagonal }];
+    figure("Calibration", "How many responded, by how many were said to.", &format!("calibration-{arm}"), |caption| {
+        chart::curves(caption, "response that the model says", "response seen", &series)
+    })
+}
+
+/// A number without an interval.
+const fn exactly(value: f64) -> Interval {
+    Interval { mean: value, low: value, high: value }
+}
