@@ -40,7 +40,7 @@ const ARROWS: [(&str, &[&str]); 21] = [
 ];
 
 /// The crates that may run in wasm.
-const EDGE: [&str; 9] = [
+const EDGE: [&str; 8] = [
     "selvedge-format",
     "selvedge-engine",
     "selvedge-wire",
