@@ -99,3 +99,75 @@ fn program_of(bytes: &[u8]) -> ProgramV1 {
     let section = container.find(program::TAG).expect("a program").range.clone();
     ProgramV1::decode(&bytes[section]).expect("a program")
 }
+
+const OFFERING: &str = r#"
+[fields.user]
+tier = "string"
+visits = "number"
+
+[[feature]]
+name = "visits"
+kind = "number"
+field = "user.visits"
+"#;
+
+/// Offers of five and ten euros, paid by two budgets; who is held out or explored is up to `control`.
+pub(crate) fn campaigns(control: &str) -> String {
+    format!(
+        r#"version = 1
+currency = "EUR"
+[budgets.shop]
+total = 100_000
+highest_price = 3.0
+[budgets.brand]
+total = 100_000
+highest_price = 3.0
+[[campaign]]
+name = "spring"
+response = "response.json"
+from = 2020-01-01T00:00:00Z
+until = 2100-01-01T00:00:00Z
+eligible = 'not user.tier == "staff"'
+margin = 4000
+funders = {{ shop = 0.6, brand = 0.4 }}
+{control}
+[[campaign.offer]]
+name = "five_off"
+amount = 500
+min_spend = 2000
+life = "1d"
+ladder = "cash"
+[[campaign.offer]]
+name = "ten_off"
+amount = 1000
+min_spend = 2000
+life = "1d"
+ladder = "cash"
+"#
+    )
+}
+
+/// A bundle whose users hardly buy without an offer, buy with five euros off, and hardly more with ten.
+pub(crate) fn bundle_with_campaigns(control: &str) -> Vec<u8> {
+    use selvedge_compile::{TrainedResponse, compile_with_campaigns};
+    use selvedge_spec::CampaignSpec;
+
+    let features =
+        FEATURES.replace("[[feature]]\nname = \"price\"", &format!("{OFFERING}[[feature]]\nname = \"price\""));
+    let features = FeatureSpec::parse("features.toml", &features).expect("valid features");
+    let model = ModelSpec::parse("model.toml", MODEL).expect("a valid model");
+    let trained = import(br#"{"kind": "linear", "bias": 0, "weights": {"price": -1}}"#).expect("a valid trained model");
+    let arm = |offer: &str, bias: f32| {
+        format!(
+            r#"{{"offer": "{offer}", "scale": 1, "shift": 0, "error": 0.01,
+                "model": {{"kind": "linear", "bias": {bias}, "weights": {{"visits": 0.1}}}}}}"#
+        )
+    };
+    let arms = [arm("none", -4.0), arm("five_off", 0.0), arm("ten_off", 0.1)].join(",");
+    let response = format!(r#"{{"kind": "response", "arms": [{arms}]}}"#);
+    let response = TrainedResponse::import(response.as_bytes()).expect("a valid response model");
+    let campaigns = CampaignSpec::parse("campaign.toml", &campaigns(control)).expect("valid campaigns");
+    campaigns.check(&features).expect("what campaigns read is declared");
+    let responses = [("response.json".to_owned(), response)].into();
+    compile_with_campaigns(&features, &model, &trained, &campaigns, &responses).expect("a bundle").bytes
+}
