@@ -107,7 +107,7 @@ fn the_price_of_yesterday_brings_all_but_a_300th_of_the_value() {
         for budget in [5_000.0, 20_000.0, 50_000.0] {
             let price = solve(&yesterday, budget).unwrap().price;
             let (value, spent) = run(Controller::warm(pace(), budget, price), &today, budget);
-            println!("seed {seed}, budget {budget}, price {price:.3}: value {value:.5}, spent {spent:.4}");
+
             assert!(value >= 0.997, "seed {seed}, budget {budget}: {value}");
         }
     }
@@ -121,7 +121,7 @@ fn a_start_from_nothing_brings_all_but_a_hundredth_of_the_value() {
             for highest in [15.0, 50.0, 200.0] {
                 let pace = Pace { highest, ..pace() };
                 let (value, spent) = run(Controller::cold(pace, budget), &today, budget);
-                println!("seed {seed}, budget {budget}, highest {highest}: value {value:.5}, spent {spent:.4}");
+
                 assert!(value >= 0.99, "seed {seed}, budget {budget}, highest {highest}: {value}");
             }
         }
