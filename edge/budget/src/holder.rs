@@ -333,7 +333,7 @@ impl Holder {
 
     /// Takes the lease that was asked for. One that is not waited for changes nothing: it is an answer that came twice.
     pub fn accept(&mut self, now_ms: i64, lease: Lease) {
-        if !self.state.pending.as_ref().is_some_and(|pending| pending.request.id == lease.id) {
+        if self.state.pending.as_ref().is_none_or(|pending| pending.request.id != lease.id) {
             return;
         }
         self.state.pending = None;
@@ -361,7 +361,7 @@ impl Holder {
     /// The host refused a request. The budget that it names is not asked for again for a while; another request can follow
     /// at once for the others.
     pub fn refused(&mut self, now_ms: i64, request: u128, refusal: &Refusal) {
-        if !self.state.pending.as_ref().is_some_and(|pending| pending.request.id == request) {
+        if self.state.pending.as_ref().is_none_or(|pending| pending.request.id != request) {
             return;
         }
         let retry_ms = now_ms.saturating_add(self.habits.pause_ms);
