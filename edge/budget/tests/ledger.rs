@@ -381,3 +381,23 @@ fn terms_and_rules_that_make_no_sense_are_refused() {
         assert!(matches!(refusal(ledger::grant(&mut memory, &rules, NOON, &wanted)), Refusal::BadRules { .. }));
     }
 }
+
+#[test]
+fn an_older_report_changes_nothing() {
+    let mut memory = opened(1000, 1000);
+    let wanted = GrantRequest { least: amounts(40, 0), ..request(1, amounts(40, 0)) };
+    let lease = ledger::grant(&mut memory, &RULES, NOON, &wanted).unwrap();
+    let end_ms = lease.bucket_end_ms(NOON + 50_000);
+    let report = |sequence, face| LeaseReport {
+        lease: 1,
+        holder: "edge".into(),
+        sequence,
+        closed: false,
+        minted: [(end_ms, amounts(face, 0))].into(),
+    };
+    assert_eq!(ledger::report(&mut memory, NOON, &report(2, 30)), Ok(Reported::Taken));
+    let before = memory.lease(1).unwrap();
+    assert_eq!(ledger::report(&mut memory, NOON, &report(1, 10)), Ok(Reported::Known));
+    assert_eq!(ledger::report(&mut memory, NOON, &report(2, 30)), Ok(Reported::Known));
+    assert_eq!(memory.lease(1).unwrap(), before);
+}
