@@ -19,4 +19,4 @@ mod world;
 
 pub use outcome::{Outcome, Summary};
 pub use run::run;
-pub use world::{Sabotage, World};
+pub use world::{Faults, Sabotage, World};

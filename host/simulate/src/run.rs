@@ -251,10 +251,11 @@ impl<'a> Run<'a> {
             if dies {
                 return Err(());
             }
-            done.map_err(|error| match error {
-                LedgerError::Refused(why) => refusal = Some(why),
-                // A store in memory does not fail.
-                _ => {}
+            done.map_err(|error| {
+                // A store in memory does not fail: every error is a refusal.
+                if let LedgerError::Refused(why) = error {
+                    refusal = Some(why);
+                }
             })
         });
         self.outcome.counts.host_crashes += u64::from(dies);
