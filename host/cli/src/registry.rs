@@ -23,7 +23,7 @@ use crate::printer::Printer;
 /// Names the host where no argument does.
 const HOST_VARIABLE: &str = "SELVEDGE_HOST";
 /// Holds the token, which has no place among arguments that everyone on the machine can read.
-const TOKEN_VARIABLE: &str = "SELVEDGE_TOKEN";
+pub(crate) const TOKEN_VARIABLE: &str = "SELVEDGE_TOKEN";
 const DEFAULT_HOST: &str = "http://127.0.0.1:7070";
 /// Heads of a channel that are looked at to find the one to go back to.
 pub(crate) const HISTORY: usize = 1000;
@@ -267,7 +267,7 @@ fn read_head(bytes: &[u8]) -> Result<HeadV1, CliError> {
     Ok(view.head)
 }
 
-fn from_host(url: &str, error: &selvedge_follow::client::ApiError) -> CliError {
+pub(crate) fn from_host(url: &str, error: &selvedge_follow::client::ApiError) -> CliError {
     let exit = if error.is_refusal() { Exit::Refused } else { Exit::Io };
     let failed = CliError::new(exit, format_args!("{url}: {error}"));
     match error.hint() {

@@ -1,5 +1,7 @@
 //! The commands, one file each. To add one, write its file and its line in [`Command`].
 
+#[cfg(all(feature = "compile", feature = "host"))]
+mod budgets;
 #[cfg(feature = "host")]
 mod channels;
 #[cfg(feature = "compile")]
@@ -76,6 +78,8 @@ commands! {
     Promote(promote::PromoteArgs) = promote::run,
     #[cfg(feature = "host")]
     Rollback(rollback::RollbackArgs) = rollback::run,
+    #[cfg(all(feature = "compile", feature = "host"))]
+    Budgets(budgets::BudgetsArgs) = budgets::run,
     #[cfg(feature = "host")]
     Channels(channels::ChannelsArgs) = channels::run,
     #[cfg(all(feature = "compile", feature = "run", feature = "host"))]

@@ -203,6 +203,23 @@ impl Api {
         self.put(&format!("/v1/blobs/{}", hex(id)), bytes)
     }
 
+    /// A document of the host.
+    ///
+    /// # Errors
+    /// The host cannot be asked, or refuses.
+    pub fn document(&self, path: &str) -> Result<serde_json::Value, ApiError> {
+        let answer = self.get(path, &[], MAX_ANSWER)?;
+        serde_json::from_slice(&answer.body).map_err(|error| ApiError::Answer(error.to_string()))
+    }
+
+    /// Puts a document.
+    ///
+    /// # Errors
+    /// The host cannot be asked, or refuses.
+    pub fn put_document(&self, path: &str, document: &serde_json::Value) -> Result<(), ApiError> {
+        self.put(path, document.to_string().as_bytes())
+    }
+
     fn blob_url(&self, id: &ContentId) -> String {
         format!("{}/v1/blobs/{}", self.base, hex(id))
     }

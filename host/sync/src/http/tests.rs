@@ -391,18 +391,22 @@ fn nothing_that_writes_or_tells_of_users_is_open() {
                 assert!(open.contains(&path.as_str()) && ["get", "head"].contains(&method.as_str()), "{method} {path}");
                 continue;
             }
+            // The scope that the token has, at a host that makes no offers.
+            let is_redeem = path == "/v1/redeem";
             let path = path.replace("{channel}", "main").replace("{user}", "ann").replace("{id}", &hex(&[1; 32]));
+            let path = path.replace("{budget}", "shop");
             let method = method.to_uppercase();
             let answer = host.call(&method, &path, &[], b"{}");
             assert_eq!((answer.status, answer.header("www-authenticate")), (401, "Bearer"), "{method} {path}");
             let wrong = host.call(&method, &path, &[("authorization", "Bearer svt_wrong")], b"{}");
             assert_eq!((wrong.status, wrong.code().as_str()), (401, "bad-token"), "{method} {path}");
             let answer = host.ask(&method, &path, b"{}");
-            assert_eq!((answer.status, answer.code().as_str()), (403, "no-scope"), "{method} {path}");
+            let refused = if is_redeem { (404, "no-offers") } else { (403, "no-scope") };
+            assert_eq!((answer.status, answer.code().as_str()), refused, "{method} {path}");
             asked += 1;
         }
     }
-    assert_eq!(asked, 11);
+    assert_eq!(asked, 17);
 }
 
 #[test]
@@ -557,4 +561,136 @@ fn too_many_followers_are_refused() {
     let answer = host.call("GET", "/v1/channels/main/head", &[("accept", "text/event-stream")], b"");
     assert_eq!((answer.status, answer.code().as_str()), (503, "too-many-followers"));
     assert_eq!(host.call("GET", "/v1/channels/main/head", &[], b"").status, 200, "who does not wait is served");
+}
+
+/// A host with offers: their key and secret in files of their own.
+fn host_with_offers(directory: &Path) -> Host {
+    let key = SigningKey::generate().unwrap();
+    std::fs::write(directory.join("offers.pem"), &**key.to_pem().unwrap()).unwrap();
+    std::fs::write(directory.join("offers.secret"), "0123456789abcdef0123456789abcdef\n").unwrap();
+    let offers = format!(
+        "[offers]\nkey = {:?}\nsecret = {:?}\nissuer = \"https://shop.example\"\naudience = \"shop\"\nlargest_share = 1.0\n",
+        directory.join("offers.pem"),
+        directory.join("offers.secret")
+    );
+    let host = Host::with(r#"["publish", "read", "ingest", "offer", "redeem", "lease"]"#, &offers);
+    let bundle = host.upload(&sample::bundle_with_campaigns(""));
+    assert_eq!(host.publish(Change::Deploy { bundle, shared: None }).status, 204);
+    for budget in ["shop", "brand"] {
+        let answer = host.ask("PUT", &format!("/v1/budgets/{budget}"), br#"{"total": 100000}"#);
+        assert_eq!((answer.status, answer.json()["free"].as_u64()), (200, Some(100_000)));
+    }
+    host
+}
+
+fn cart() -> Value {
+    json!({"currency": "EUR", "lines": [{"item": "tea", "quantity": 2, "unit_minor": 2500}], "shipping_minor": 490})
+}
+
+#[test]
+fn an_offer_goes_from_the_question_to_the_order() {
+    let directory = tempfile::tempdir().unwrap();
+    let host = host_with_offers(directory.path());
+    let asked = || host.ask("POST", "/v1/offers", br#"{"user": "ada", "fields": {"visits": 3}}"#);
+    wait_until("the bundle decides", || asked().status == 200);
+    let answer = asked().json();
+    assert_eq!(
+        (&answer["status"], &answer["campaign"], &answer["offer"]["offer"]),
+        (&json!("offered"), &json!("spring"), &json!("five_off"))
+    );
+    assert_eq!(answer["offer"]["terms"]["cap"], json!(500));
+    let text = answer.to_string();
+    for score in ["score", "propensity", "response", "value"] {
+        assert!(!text.contains(score), "no score leaves: {text}");
+    }
+    assert_eq!(asked().json()["repeated"], json!(true));
+
+    let token = answer["offer"]["token"].as_str().unwrap();
+    let order = |order: &str, preview: bool| {
+        let body = json!({"order": order, "user": "ada", "offers": [token], "cart": cart(), "preview": preview});
+        host.ask("POST", "/v1/redeem", body.to_string().as_bytes())
+    };
+    let look = order("order-1", true).json();
+    assert_eq!((&look["before_minor"], &look["after_minor"]), (&json!(5490), &json!(4990)));
+    let settled = order("order-1", false).json();
+    assert_eq!((&settled["discount_minor"], &settled["offers"][0]["repeated"]), (&json!(500), &json!(false)));
+    assert_eq!(order("order-1", false).json()["offers"][0]["repeated"], json!(true));
+    let again = order("order-2", false);
+    assert_eq!((again.status, again.code().as_str()), (409, "already-redeemed"));
+
+    let budgets = host.ask("GET", "/v1/budgets", b"").json();
+    let settled: Vec<_> = budgets.as_array().unwrap().iter().map(|budget| budget["settled"].as_u64()).collect();
+    assert_eq!(settled, [Some(200), Some(300)]);
+}
+
+#[test]
+fn an_edge_leases_and_reports_and_is_told_why_not() {
+    let directory = tempfile::tempdir().unwrap();
+    let host = host_with_offers(directory.path());
+    let id = "0123456789abcdef0123456789abcdef";
+    let lease = |id: &str, wanted: Value| {
+        let body = json!({"id": id, "holder": "edge-1", "wanted": wanted, "least": {}});
+        host.ask("POST", "/v1/leases", body.to_string().as_bytes())
+    };
+    let granted = lease(id, json!({"shop": 5000}));
+    assert_eq!(granted.status, 200, "{:?}", granted.json());
+    assert_eq!(granted.json()["amounts"], json!({"shop": 5000}));
+    assert_eq!(lease(id, json!({"shop": 5000})).json(), granted.json(), "asking again is asking for the same");
+    let refused = lease("0123456789abcdef0123456789abcde0", json!({"winter": 1}));
+    assert_eq!((refused.status, refused.code().as_str()), (409, "unknown-budget"));
+    assert!(refused.json()["refusal"].is_object());
+    let report = |sequence: u64, minted: Value| {
+        let body = json!({"lease": id, "holder": "edge-1", "sequence": sequence, "closed": true, "minted": minted});
+        host.ask("POST", "/v1/leases/reports", body.to_string().as_bytes())
+    };
+    assert_eq!(report(1, json!({})).json(), json!("Taken"));
+    assert_eq!(report(1, json!({})).json(), json!("Over"), "nothing was minted, all came back");
+    let budgets = host.ask("GET", "/v1/budgets", b"").json();
+    assert_eq!(budgets[1]["free"], json!(100_000));
+}
+
+#[test]
+fn what_cannot_be_offered_or_redeemed_is_refused_by_name() {
+    let directory = tempfile::tempdir().unwrap();
+    let host = host_with_offers(directory.path());
+    wait_until("the bundle decides", || host.ask("POST", "/v1/offers", br#"{"user": "eve"}"#).status == 200);
+    let code = |method: &str, path: &str, body: Value| {
+        let answer = host.ask(method, path, body.to_string().as_bytes());
+        (answer.status, answer.code())
+    };
+    let order = |token: &str, cart: Value| json!({"order": "o", "user": "ada", "offers": [token], "cart": cart});
+    for (status, name, method, path, body) in [
+        (400, "malformed", "POST", "/v1/offers", json!({"usr": "ada"})),
+        (422, "invalid", "POST", "/v1/offers", json!({"user": "ada", "fields": {"visits": "many"}})),
+        (400, "malformed", "POST", "/v1/redeem", json!({"order": "o"})),
+        (422, "malformed", "POST", "/v1/redeem", order("no.token.at-all", cart())),
+        (
+            422,
+            "too-many-offers",
+            "POST",
+            "/v1/redeem",
+            json!({"order": "o", "user": "ada", "offers": [], "cart": cart()}),
+        ),
+        (422, "bad-terms", "PUT", "/v1/budgets/shop", json!({"total": 0})),
+        (422, "bad-name", "PUT", "/v1/budgets/Shop", json!({"total": 5})),
+        (400, "malformed", "POST", "/v1/leases", json!({"id": 5, "holder": "e", "wanted": {}, "least": {}})),
+        (
+            400,
+            "malformed",
+            "POST",
+            "/v1/leases",
+            json!({"id": "00000000000000000000000000000001", "holder": "e", "wanted": {"shop": -1}, "least": {}}),
+        ),
+    ] {
+        assert_eq!(code(method, path, body), (status, name.to_owned()), "{method} {path}");
+    }
+    // Without the scope, and at a host that makes no offers.
+    let reader = Host::with(r#"["read"]"#, "");
+    for (path, body) in
+        [("/v1/offers", json!({"user": "a"})), ("/v1/redeem", order("t", cart())), ("/v1/leases", json!({}))]
+    {
+        assert_eq!(reader.ask("POST", path, body.to_string().as_bytes()).status, 403, "{path}");
+    }
+    let answer = reader.ask("GET", "/v1/budgets", b"");
+    assert_eq!((answer.status, answer.code().as_str()), (404, "no-offers"));
 }
