@@ -247,8 +247,9 @@ impl CampaignsV1 {
         if self.budgets.len() > MAX_BUDGETS || !ascending || self.budgets.iter().any(|budget| budget.key == 0) {
             return Err(DecodeError::invalid("campaign budgets", 0));
         }
-        if self.campaigns.len() > MAX_CAMPAIGNS || self.responses.len() > MAX_CAMPAIGNS {
-            return Err(DecodeError::too_large(PLACE, MAX_CAMPAIGNS as u64, self.campaigns.len() as u64));
+        let most = self.campaigns.len().max(self.responses.len());
+        if most > MAX_CAMPAIGNS {
+            return Err(DecodeError::too_large(PLACE, MAX_CAMPAIGNS as u64, most as u64));
         }
         for (index, response) in self.responses.iter().enumerate() {
             let arm_is_valid = |arm: &ArmResponseV1| {
