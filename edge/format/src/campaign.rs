@@ -234,6 +234,7 @@ impl CampaignsV1 {
         Ok(campaigns)
     }
 
+    #[inline(never)]
     fn read(packed: &mut Packed<'_>) -> Self {
         Self {
             budgets: packed.list(|packed| BudgetV1 { key: packed.u64(), highest_price_micros: packed.u64() }),
@@ -314,20 +315,13 @@ impl TestOpV1 {
 
 impl Comparison {
     fn read(packed: &mut Packed<'_>) -> Self {
-        match packed.variant(5) {
-            0 => Self::Less,
-            1 => Self::AtMost,
-            2 => Self::More,
-            3 => Self::AtLeast,
-            _ => Self::Equal,
-        }
+        packed.one_of(&[Self::Less, Self::AtMost, Self::More, Self::AtLeast, Self::Equal])
     }
 }
 
 impl CapV1 {
     fn read(packed: &mut Packed<'_>) -> Self {
-        let by = if packed.variant(2) == 0 { CapBy::User } else { CapBy::Device };
-        Self { by, period_s: packed.u32(), count: packed.u32() }
+        Self { by: packed.one_of(&[CapBy::User, CapBy::Device]), period_s: packed.u32(), count: packed.u32() }
     }
 }
 
@@ -379,7 +373,7 @@ impl CampaignV1 {
             holdout: packed.u16(),
             explore: packed.u16(),
             epoch_s: packed.u32(),
-            goal: if packed.variant(2) == 0 { Goal::Revenue } else { Goal::Profit },
+            goal: packed.one_of(&[Goal::Revenue, Goal::Profit]),
             caution: packed.f32(),
             margin: match packed.variant(2) {
                 0 => MarginV1::Constant(packed.f32()),

@@ -47,7 +47,8 @@ impl<'a> Packed<'a> {
         }
     }
 
-    /// A whole number of at most `most`, in its shortest form.
+    /// A whole number of at most `most`, in its shortest form. Not inlined, like all that is called from many places:
+    /// the readers of sections run once per load.
     #[inline(never)]
     pub(crate) fn unsigned(&mut self, most: u64) -> u64 {
         let (mut value, mut shift) = (0_u64, 0);
@@ -65,18 +66,24 @@ impl<'a> Packed<'a> {
             }
             shift += 7;
         }
-        self.is_damaged |= value > most;
+        if value > most {
+            self.is_damaged = true;
+            return 0;
+        }
         value
     }
 
+    #[inline(never)]
     pub(crate) fn u16(&mut self) -> u16 {
         self.unsigned(u16::MAX.into()) as u16
     }
 
+    #[inline(never)]
     pub(crate) fn u32(&mut self) -> u32 {
         self.unsigned(u32::MAX.into()) as u32
     }
 
+    #[inline(never)]
     pub(crate) fn u64(&mut self) -> u64 {
         self.unsigned(u64::MAX)
     }
@@ -87,6 +94,7 @@ impl<'a> Packed<'a> {
         (bits >> 1) as i64 ^ -((bits & 1) as i64)
     }
 
+    #[inline(never)]
     pub(crate) fn f32(&mut self) -> f32 {
         f32::from_le_bytes(core::array::from_fn(|_| self.byte()))
     }
@@ -94,6 +102,11 @@ impl<'a> Packed<'a> {
     /// Which of the `count` variants of an enum follows.
     pub(crate) fn variant(&mut self, count: u8) -> u8 {
         self.unsigned(u64::from(count) - 1) as u8
+    }
+
+    /// The variant that follows, of an enum whose variants hold nothing and stand in this order.
+    pub(crate) fn one_of<T: Copy, const N: usize>(&mut self, variants: &[T; N]) -> T {
+        variants[usize::from(self.variant(N as u8))]
     }
 
     /// Whether a value follows.
