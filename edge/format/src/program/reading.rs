@@ -24,8 +24,14 @@ impl FieldV1 {
         Self {
             id: packed.u64(),
             scope: packed.one_of(&[Scope::Item, Scope::User, Scope::Context]),
-            ty: packed.one_of(&[FieldType::Number, FieldType::String, FieldType::Tokens, FieldType::Time]),
+            ty: FieldType::read(packed),
         }
+    }
+}
+
+impl FieldType {
+    pub(crate) fn read(packed: &mut Packed<'_>) -> Self {
+        packed.one_of(&[Self::Number, Self::String, Self::Tokens, Self::Time])
     }
 }
 
@@ -54,14 +60,17 @@ impl TableV1 {
 
 impl ColumnV1 {
     fn read(packed: &mut Packed<'_>) -> Self {
-        Self {
-            id: packed.u64(),
-            measure: packed.one_of(&[Measure::Count, Measure::Value]),
-            decay: match packed.variant(3) {
-                0 => Decay::Lifetime,
-                1 => Decay::HalfLife { half_life_s: packed.u32() },
-                _ => Decay::Window { bucket_s: packed.u32(), buckets: packed.byte() },
-            },
+        Self { id: packed.u64(), measure: packed.one_of(&[Measure::Count, Measure::Value]), decay: Decay::read(packed) }
+    }
+}
+
+impl Decay {
+    #[inline(never)]
+    pub(crate) fn read(packed: &mut Packed<'_>) -> Self {
+        match packed.variant(3) {
+            0 => Self::Lifetime,
+            1 => Self::HalfLife { half_life_s: packed.u32() },
+            _ => Self::Window { bucket_s: packed.u32(), buckets: packed.byte() },
         }
     }
 }
