@@ -152,7 +152,7 @@ fn campaigns(program: &ProgramV1) -> CampaignsV1 {
 /// A bundle that ranks with a linear model, with campaigns.
 fn bundle(program: &ProgramV1, campaigns: &CampaignsV1) -> ContainerBuilder {
     let features = program.features.len();
-    let kind = |at: u16| if at % 2 == 0 { Kinds::Trees } else { Kinds::Linear };
+    let kind = |at: u16| if at.is_multiple_of(2) { Kinds::Trees } else { Kinds::Linear };
     let responses = (1..=MODELS).map(|at| crate::world::model(kind(at), features, at as u8));
     let all: Vec<_> = std::iter::once(crate::world::model(Kinds::Linear, features, 7)).chain(responses).collect();
     let models = all.iter().map(|(kind, _)| ModelV1 { kind: *kind, link: Link::Identity }).collect();
