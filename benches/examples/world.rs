@@ -5,13 +5,18 @@
 //! ```
 //!
 //! `bundle.svb` and `shared.bin` are to be loaded, `state.bin` is the user's; `ids.txt` has an item per line.
+//! `coupons-linear.svb` and `coupons-trees.svb` have a campaign of eight arms, `coupons.bin` is the state of their user.
 
 use std::error::Error;
 use std::fs;
 use std::path::PathBuf;
 
 use selvedge_benches::World;
+use selvedge_benches::coupons::{self, Responses};
 use selvedge_format::request::{RequestLimits, RequestView};
+
+/// Trees of the response of one arm.
+const COUPON_TREES: usize = 20;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -29,5 +34,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     fs::write(directory.join("shared.bin"), &world.shared)?;
     fs::write(directory.join("state.bin"), request.state)?;
     fs::write(directory.join("ids.txt"), ids.join("\n"))?;
+    fs::write(directory.join("coupons-linear.svb"), coupons::bundle(Responses::Linear))?;
+    fs::write(directory.join("coupons-trees.svb"), coupons::bundle(Responses::Trees(COUPON_TREES)))?;
+    fs::write(directory.join("coupons.bin"), coupons::state()?)?;
     Ok(())
 }

@@ -7,6 +7,13 @@ const at = (name) => fileURLToPath(new URL(`../../target/faces/world/${name}`, i
 export const bundle = readFileSync(at('bundle.svb'));
 export const shared = readFileSync(at('shared.bin'));
 export const state = readFileSync(at('state.bin'));
+
+/** A campaign of eight arms by itself, whose responses are linear or 20 trees each. */
+export const coupons = {
+  linear: readFileSync(at('coupons-linear.svb')),
+  trees: readFileSync(at('coupons-trees.svb')),
+  state: readFileSync(at('coupons.bin')),
+};
 export const idOf = (container) => container.subarray(32, 64).toString('hex');
 
 const ids = readFileSync(at('ids.txt'), 'utf8').split('\n');

@@ -8,6 +8,8 @@
 //! cargo bench -p selvedge-benches
 //! ```
 
+pub mod coupons;
+
 use selvedge_engine::state::{Event, ItemKeys, UserState};
 use selvedge_engine::{Engine, Limits};
 use selvedge_format::container::{ContainerBuilder, Kind};

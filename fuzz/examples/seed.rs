@@ -31,9 +31,14 @@ fn main() -> std::io::Result<()> {
         fs::write(corpus.join("sample"), bytes)?;
         for version in fs::read_dir(tests.join("golden"))? {
             let version = version?;
-            let golden = version.path().join(target).with_extension("bin");
-            if golden.is_file() {
-                fs::copy(golden, corpus.join(version.file_name()))?;
+            // The format's first content, and what came to it later: `bundle.bin`, `bundle-offers.bin`.
+            for golden in fs::read_dir(version.path())? {
+                let golden = golden?.file_name().to_string_lossy().into_owned();
+                let stem = golden.strip_suffix(".bin").unwrap_or(&golden);
+                if stem == target || stem.strip_prefix(target).is_some_and(|what| what.starts_with('-')) {
+                    let seed = format!("{}-{stem}", version.file_name().to_string_lossy());
+                    fs::copy(version.path().join(&golden), corpus.join(seed))?;
+                }
             }
         }
         for regression in fs::read_dir(tests.join("regressions"))? {

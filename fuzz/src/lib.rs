@@ -61,6 +61,15 @@ pub fn decide(engine: &mut Engine, request: &[u8]) {
     slots.sort_unstable();
     slots.dedup();
     assert_eq!(slots.len(), view.slots.len(), "no candidate is shown twice");
+    if let Some(offer) = view.offer {
+        let arm = offer.arms().nth(offer.arm as usize);
+        assert!(arm.is_none_or(|arm| arm.masked == 0), "what is offered can be offered");
+        assert!(
+            offer.drawn != offer.propensity.is_nan(),
+            "a preview says nothing of the draw, and a draw how likely it was"
+        );
+        assert!(offer.propensity.is_nan() || (offer.propensity > 0.0 && offer.propensity <= 1.0));
+    }
     let first = decision.to_vec();
     assert_eq!(engine.decide(request), first, "the same request gives the same bytes");
 }

@@ -2,6 +2,10 @@
 //! mutation starts, and the fixed half of targets that need two inputs.
 
 use selvedge_engine::state::{Event, ItemKeys, UserState};
+use selvedge_format::campaign::{
+    self, ArmResponseV1, ArmV1, BudgetV1, CampaignV1, CampaignsV1, CapBy, CapV1, Comparison, Goal, HoursV1, MarginV1,
+    ResponseV1, TestOpV1,
+};
 use selvedge_format::container::{ContainerBuilder, Kind};
 use selvedge_format::head::{BlobV1, GuardV1, HeadV1, PriceV1, RolloutV1};
 use selvedge_format::model::{self, LEAF, Link, ModelKindV1, ModelV1, ModelsV1, StageV1, TreeNode, TreeNodes};
@@ -10,9 +14,13 @@ use selvedge_format::program::{
     self, By, ColumnV1, CombineOp, CounterRef, Decay, FeatureV1, FieldType, FieldV1, Measure, OpV1, Overlap, ProgramV1,
     Scope, TableRef, TableV1, TimePart, TokensOf, TransformV1, column_id, field_id, table_id,
 };
+use selvedge_format::request::{BudgetNow, CapCount};
 use selvedge_format::shared::{FieldValues, SharedParts, TableParts};
+use selvedge_format::terms::{self, CampaignTermsV1, FunderV1, SHARE, TermsV1};
 use selvedge_format::{delta, key};
 use selvedge_wire::{RequestBuilder, Values};
+
+use crate::offer;
 
 const NOW_MS: i64 = 1_700_000_000_000;
 const ITEMS: [&str; 5] = ["apple", "bread", "cheese", "dates", "eggs"];
@@ -24,6 +32,9 @@ const BRAND: u16 = 1;
 const WORDS: u16 = 2;
 const SINCE: u16 = 3;
 const QUERY: u16 = 4;
+const STORE: u16 = 5;
+/// Position of the weekday among the features: the same for all candidates.
+const WEEKDAY: u16 = 5;
 
 fn fields() -> Vec<FieldV1> {
     let field = |scope, name, ty| FieldV1 { id: field_id(scope, name), scope, ty };
@@ -33,6 +44,7 @@ fn fields() -> Vec<FieldV1> {
         field(Scope::Item, "words", FieldType::Tokens),
         field(Scope::Item, "since", FieldType::Time),
         field(Scope::Context, "query", FieldType::Tokens),
+        field(Scope::User, "store", FieldType::String),
     ]
 }
 
@@ -92,7 +104,55 @@ fn program() -> ProgramV1 {
     }
 }
 
-/// A bundle with trees.
+/// A campaign with one of everything, whose rule holds whatever the user.
+fn campaigns() -> CampaignsV1 {
+    let weekday = |how, than| TestOpV1::Compare { feature: WEEKDAY, how, than };
+    let arm = |ladder, face: u16| ArmV1 { ladder, discount: face.into(), sending: 1.0, face: face.into(), life_s: 60 };
+    let response = |shift| ArmResponseV1 { model: 0, scale: 0.1, shift, error: 0.01 };
+    CampaignsV1 {
+        budgets: vec![BudgetV1 { key: key(b"shop"), highest_price_micros: 1_000_000 }],
+        responses: vec![ResponseV1 { arms: [-1.0, 0.5, 1.0, 2.0].map(response).to_vec() }],
+        campaigns: vec![CampaignV1 {
+            key: key(b"spring"),
+            from_ms: 0,
+            until_ms: 2 * NOW_MS,
+            hours: Some(HoursV1 { weekdays: 0x7f, from_min: 0, until_min: 1440 }),
+            eligible: vec![
+                weekday(Comparison::AtLeast, 0.0),
+                TestOpV1::Missing { feature: WEEKDAY },
+                TestOpV1::Or,
+                TestOpV1::Is { field: STORE, value: key(b"north") },
+                TestOpV1::Not,
+                TestOpV1::Or,
+            ],
+            caps: vec![CapV1 { by: CapBy::User, period_s: 86_400, count: 2 }],
+            holdout: 1_000,
+            explore: 2_000,
+            epoch_s: 3_600,
+            goal: Goal::Profit,
+            caution: 0.5,
+            margin: MarginV1::Constant(2_000.0),
+            margin_floor: 10.0,
+            response: 0,
+            funders: vec![(0, SHARE)],
+            arms: vec![arm(0, 100), arm(0, 300), arm(1, 200)],
+        }],
+    }
+}
+
+fn terms_of_offers() -> TermsV1 {
+    let campaign = CampaignTermsV1 {
+        campaign: "spring".into(),
+        funders: vec![FunderV1 { budget: "shop".into(), share: SHARE }],
+        margin_floor: 100,
+        disclosed: true,
+        excluded: vec!["age".into()],
+        offers: offer::offers().into_iter().take(campaigns().campaigns[0].arms.len()).collect(),
+    };
+    TermsV1 { currency: offer::CURRENCY.into(), campaigns: vec![campaign] }
+}
+
+/// A bundle with trees, campaigns and their terms.
 #[must_use]
 pub fn bundle() -> Vec<u8> {
     let policy = PolicyV1 {
@@ -113,6 +173,8 @@ pub fn bundle() -> Vec<u8> {
         .required(policy::TAG, policy::VERSION, policy.encode())
         .required(model::TAG, model::VERSION, models.encode())
         .required(model::WEIGHTS_TAG, model::WEIGHTS_VERSION, TreeNodes::encode(&trees))
+        .required(campaign::TAG, campaign::VERSION, campaigns().encode())
+        .optional(terms::TAG, terms::VERSION, terms_of_offers().encode())
         .build()
 }
 
@@ -160,10 +222,12 @@ pub fn user_state() -> Vec<u8> {
     state.encode()
 }
 
-/// A request with every block, for the candidates of [`shared_state`].
+/// A request with every block that asks for an offer as well, for the candidates of [`shared_state`].
 #[must_use]
 pub fn request(state: &[u8]) -> Vec<u8> {
     let words: &[&str] = &["fresh", "green"];
+    let budget = BudgetNow { key: key(b"shop"), price_micros: 500_000, left: 250 };
+    let count = CapCount { campaign: key(b"spring"), cap: 0, count: 1 };
     RequestBuilder::new([7; 16], NOW_MS, ITEMS)
         .state(state)
         .pin(1, 0)
@@ -173,6 +237,7 @@ pub fn request(state: &[u8]) -> Vec<u8> {
         .column(Scope::Item, "words", Values::Tokens(&[words, &[], words, &["red"], &[]]))
         .column(Scope::Item, "since", Values::Times(&[0, NOW_MS, i64::MIN, 1, 2]))
         .column(Scope::Context, "query", Values::Tokens(&[words]))
+        .offer(key(b"spring"), Some([0xF0; 16]), &[budget], &[count])
         .build()
 }
 

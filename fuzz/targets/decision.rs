@@ -9,4 +9,7 @@ fuzz_target!(|data: &[u8]| {
     for slot in 0..decision.slots.len() {
         decision.reasons(slot).for_each(drop);
     }
+    if let Some(offer) = decision.offer {
+        assert!(offer.arm == 0 || (offer.arm as usize) < offer.arms().len(), "the arm that is offered is there");
+    }
 });

@@ -128,6 +128,12 @@ impl Engine {
         field_id(scope, name)
     }
 
+    /// The key of a text, by which a question for an offer names campaigns and budgets; 0 for the empty text.
+    #[must_use]
+    pub fn key(&self, text: &str) -> u64 {
+        key(text.as_bytes())
+    }
+
     /// The decision on a request, both as bytes. Total: what cannot be ranked keeps its order.
     pub fn decide(&mut self, request: &[u8]) -> Vec<u8> {
         self.refusal = None;

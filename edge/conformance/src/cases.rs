@@ -38,17 +38,18 @@ pub fn cases() -> Vec<Case> {
     shop.fallbacks(&mut cases);
     shop.refusals(&mut cases);
     shop.random(&mut cases);
+    shop.offers(&mut cases);
     cases
 }
 
-struct Shop {
-    program: ProgramV1,
+pub(crate) struct Shop {
+    pub(crate) program: ProgramV1,
     shared: Vec<u8>,
     /// A stranger, an occasional customer, a regular on three devices.
-    users: [Vec<u8>; 3],
+    pub(crate) users: [Vec<u8>; 3],
 }
 
-fn plain() -> PolicyV1 {
+pub(crate) fn plain() -> PolicyV1 {
     PolicyV1 { slate_size: 12, ..PolicyV1::default() }
 }
 
@@ -77,7 +78,7 @@ impl Shop {
         parts(&self.program, kind, link, policy, explore).build()
     }
 
-    fn case(&self, name: impl Into<String>, bundle: &[u8], request: Vec<u8>) -> Case {
+    pub(crate) fn case(&self, name: impl Into<String>, bundle: &[u8], request: Vec<u8>) -> Case {
         Case {
             name: name.into(),
             bundle: Some(bundle.to_vec()),

@@ -7,6 +7,7 @@
 
 mod cases;
 mod file;
+mod offers;
 mod outcome;
 mod world;
 

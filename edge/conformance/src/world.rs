@@ -17,7 +17,7 @@ use selvedge_format::{AlignedBytes, key};
 
 /// 2026-11-24T18:30:00.123Z, a Tuesday.
 pub(crate) const NOW_MS: i64 = 1_795_545_000_123;
-const HOUR_MS: i64 = 3_600_000;
+pub(crate) const HOUR_MS: i64 = 3_600_000;
 const DAY_S: u32 = 86_400;
 /// Items of the shop; a request may name others.
 pub(crate) const ITEMS: usize = 60;
@@ -28,8 +28,8 @@ pub(crate) const PRICE: u16 = 0;
 pub(crate) const BRAND: u16 = 1;
 pub(crate) const NAME: u16 = 2;
 pub(crate) const LISTED: u16 = 3;
-const STORE: u16 = 4;
-const AGE: u16 = 5;
+pub(crate) const STORE: u16 = 4;
+pub(crate) const AGE: u16 = 5;
 const QUERY: u16 = 6;
 const PAGE: u16 = 7;
 const FIELDS: [(Scope, &str, FieldType); 8] = [
@@ -226,16 +226,8 @@ pub(crate) fn parts(
 ) -> ContainerBuilder {
     let features = program.features.len();
     let (kind, weights) = match kind {
-        Kinds::Linear => {
-            let weight: Vec<f32> =
-                (0..features).map(|at| if features == 1 { 1.0 } else { 0.11 / (at as f32 - 7.3) }).collect();
-            let centre: Vec<f32> = (0..features).map(|at| at as f32 / 7.0).collect();
-            (
-                ModelKindV1::Linear { bias: if features == 1 { 0.0 } else { 0.1 } },
-                LinearWeights::encode(&weight, &centre),
-            )
-        }
-        Kinds::Trees => (ModelKindV1::Trees { base: 0.5 }, TreeNodes::encode(&forest(features))),
+        Kinds::Linear if features == 1 => (ModelKindV1::Linear { bias: 0.0 }, LinearWeights::encode(&[1.0], &[0.0])),
+        _ => model(kind, features, 7),
     };
     let models = ModelsV1 { models: vec![ModelV1 { kind, link }], stages: vec![StageV1 { model: 0, keep: 0 }] };
     let bundle = ContainerBuilder::new(Kind::Bundle)
@@ -249,9 +241,22 @@ pub(crate) fn parts(
     }
 }
 
+/// A model of so many features and its weights; each seed makes another one.
+pub(crate) fn model(kind: Kinds, features: usize, seed: u8) -> (ModelKindV1, Vec<u8>) {
+    match kind {
+        Kinds::Linear => {
+            let pole = f32::from(seed) + 0.3;
+            let weight: Vec<f32> = (0..features).map(|at| 0.11 / (at as f32 - pole)).collect();
+            let centre: Vec<f32> = (0..features).map(|at| at as f32 / 7.0).collect();
+            (ModelKindV1::Linear { bias: 0.1 }, LinearWeights::encode(&weight, &centre))
+        }
+        Kinds::Trees => (ModelKindV1::Trees { base: 0.5 }, TreeNodes::encode(&forest(features, seed.into()))),
+    }
+}
+
 /// Trees from a stump to a deep one, on every feature, with thresholds where values lie and where none do.
-fn forest(features: usize) -> Vec<Vec<TreeNode>> {
-    let mut random = Random(7);
+fn forest(features: usize, seed: u64) -> Vec<Vec<TreeNode>> {
+    let mut random = Random(seed);
     let leaf = |random: &mut Random| {
         let value = random.unit() - 0.5;
         TreeNode { value, mean: value, feature: LEAF, flags: 0 }

@@ -6,8 +6,9 @@ use std::path::Path;
 
 use selvedge_conformance::{Corpus, NONE, cases, outcome};
 use selvedge_format::ErrorCode;
+use selvedge_format::campaign::{self, CampaignsV1, TestOpV1};
 use selvedge_format::container::{Container, Kind};
-use selvedge_format::decision::{DecisionView, rule};
+use selvedge_format::decision::{DecisionView, OfferView, arm, rule};
 use selvedge_format::explore::{self, ExploreKindV1, ExploreV1};
 use selvedge_format::model::{self, ModelKindV1, ModelsV1};
 use selvedge_format::policy::{self, PolicyV1};
@@ -76,6 +77,9 @@ fn every_operation_model_policy_status_rule_and_error_occurs() {
             if decision.rules.iter().any(|rules| rules & bit != 0) {
                 found.insert(format!("rule {name}"));
             }
+        }
+        if let Some(offer) = &decision.offer {
+            describe_offer(offer, &mut found);
         }
         if decision.error != 0 {
             found.insert("error of a request".to_owned());
@@ -158,6 +162,41 @@ fn every_operation_model_policy_status_rule_and_error_occurs() {
         "refusal bad-metadata",
         "error of a request",
         "no bundle",
+        "offer offered ",
+        "offer held-out ",
+        "offer none no-campaign",
+        "offer none outside-window",
+        "offer none not-eligible",
+        "offer none capped",
+        "offer none no-budget",
+        "offer none margin-floor",
+        "offer none not-worth-it",
+        "offer none fallback",
+        "offer none drawn",
+        "offer preview",
+        "offer explored",
+        "arm no-budget",
+        "arm margin-floor",
+        "arms 9",
+        "response Linear",
+        "response Trees",
+        "goal Revenue",
+        "goal Profit",
+        "margin Constant",
+        "margin Feature",
+        "cap User",
+        "cap Device",
+        "hours",
+        "test Compare Less",
+        "test Compare AtMost",
+        "test Compare More",
+        "test Compare AtLeast",
+        "test Compare Equal",
+        "test Missing",
+        "test Is",
+        "test And",
+        "test Or",
+        "test Not",
     ];
     let missing: Vec<&str> = wanted.into_iter().filter(|wanted| !found.contains(*wanted)).collect();
     assert!(missing.is_empty(), "no case has {missing:?}; there are {found:?}");
@@ -183,8 +222,47 @@ fn describe(bundle: &[u8], found: &mut BTreeSet<String>) {
             found.insert(format!("policy {name}"));
         }
     }
+    if let Some(bytes) = section(campaign::TAG) {
+        describe_campaigns(&CampaignsV1::decode(bytes, &program, &models).unwrap(), &models, found);
+    }
     if let Some(bytes) = section(explore::TAG) {
         found.insert(format!("explore {}", variant(&ExploreV1::decode(bytes).unwrap().kind)));
+    }
+}
+
+fn describe_campaigns(campaigns: &CampaignsV1, models: &ModelsV1, found: &mut BTreeSet<String>) {
+    for arm in campaigns.responses.iter().flat_map(|response| &response.arms) {
+        found.insert(format!("response {}", variant(&models.models[usize::from(arm.model)].kind)));
+    }
+    for campaign in &campaigns.campaigns {
+        found.insert(format!("goal {:?}", campaign.goal));
+        found.insert(format!("margin {}", variant(&campaign.margin)));
+        found.extend(campaign.caps.iter().map(|cap| format!("cap {:?}", cap.by)));
+        found.extend(campaign.hours.map(|_| "hours".to_owned()));
+        found.extend(campaign.eligible.iter().map(|op| match op {
+            TestOpV1::Compare { how, .. } => format!("test Compare {how:?}"),
+            TestOpV1::Missing { .. } | TestOpV1::Is { .. } | TestOpV1::And | TestOpV1::Or | TestOpV1::Not => {
+                format!("test {}", variant(op))
+            }
+        }));
+    }
+}
+
+fn describe_offer(offer: &OfferView<'_>, found: &mut BTreeSet<String>) {
+    let (status, reason) = offer.status.names();
+    found.insert(format!("offer {status} {}", reason.unwrap_or_default()));
+    found.insert(format!("arms {}", offer.arms().len()));
+    for (bit, name) in [(arm::NO_BUDGET, "no-budget"), (arm::MARGIN_FLOOR, "margin-floor")] {
+        if offer.arms().any(|arm| arm.masked & bit != 0) {
+            found.insert(format!("arm {name}"));
+        }
+    }
+    if !offer.drawn {
+        assert!(offer.propensity.is_nan(), "a preview says nothing of the draw");
+        found.insert("offer preview".to_owned());
+    }
+    if offer.arm != 0 && offer.arm != offer.best {
+        found.insert("offer explored".to_owned());
     }
 }
 

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::DecodeError;
 use crate::model::ModelsV1;
+use crate::packed::Packed;
 use crate::program::{By, FieldType, OpV1, ProgramV1, Scope, TableRef, TokensOf};
 use crate::terms::{MAX_CAMPAIGNS, MAX_FUNDERS, MAX_LIFE_S, MAX_MINOR, MAX_OFFERS, SHARE};
 
@@ -226,9 +227,20 @@ impl CampaignsV1 {
     /// # Errors
     /// Not canonical postcard, or a value that the page forbids.
     pub fn decode(bytes: &[u8], program: &ProgramV1, models: &ModelsV1) -> Result<Self, DecodeError> {
-        let campaigns: Self = crate::container::metadata(bytes, PLACE)?;
+        let mut packed = Packed::new(bytes, PLACE)?;
+        let campaigns = Self::read(&mut packed);
+        packed.finish()?;
         campaigns.validate(program, models)?;
         Ok(campaigns)
+    }
+
+    #[inline(never)]
+    fn read(packed: &mut Packed<'_>) -> Self {
+        Self {
+            budgets: packed.list(|packed| BudgetV1 { key: packed.u64(), highest_price_micros: packed.u64() }),
+            responses: packed.list(|packed| ResponseV1 { arms: packed.list(ArmResponseV1::read) }),
+            campaigns: packed.list(CampaignV1::read),
+        }
     }
 
     /// The section's bytes.
@@ -247,8 +259,9 @@ impl CampaignsV1 {
         if self.budgets.len() > MAX_BUDGETS || !ascending || self.budgets.iter().any(|budget| budget.key == 0) {
             return Err(DecodeError::invalid("campaign budgets", 0));
         }
-        if self.campaigns.len() > MAX_CAMPAIGNS || self.responses.len() > MAX_CAMPAIGNS {
-            return Err(DecodeError::too_large(PLACE, MAX_CAMPAIGNS as u64, self.campaigns.len() as u64));
+        let most = self.campaigns.len().max(self.responses.len());
+        if most > MAX_CAMPAIGNS {
+            return Err(DecodeError::too_large(PLACE, MAX_CAMPAIGNS as u64, most as u64));
         }
         for (index, response) in self.responses.iter().enumerate() {
             let arm_is_valid = |arm: &ArmResponseV1| {
@@ -275,6 +288,55 @@ impl CampaignsV1 {
     }
 }
 
+impl ArmResponseV1 {
+    fn read(packed: &mut Packed<'_>) -> Self {
+        Self { model: packed.u16(), scale: packed.f32(), shift: packed.f32(), error: packed.f32() }
+    }
+}
+
+impl HoursV1 {
+    fn read(packed: &mut Packed<'_>) -> Self {
+        Self { weekdays: packed.byte(), from_min: packed.u16(), until_min: packed.u16() }
+    }
+}
+
+impl TestOpV1 {
+    fn read(packed: &mut Packed<'_>) -> Self {
+        match packed.variant(6) {
+            0 => Self::Compare { feature: packed.u16(), how: Comparison::read(packed), than: packed.f32() },
+            1 => Self::Missing { feature: packed.u16() },
+            2 => Self::Is { field: packed.u16(), value: packed.u64() },
+            3 => Self::And,
+            4 => Self::Or,
+            _ => Self::Not,
+        }
+    }
+}
+
+impl Comparison {
+    fn read(packed: &mut Packed<'_>) -> Self {
+        packed.one_of(&[Self::Less, Self::AtMost, Self::More, Self::AtLeast, Self::Equal])
+    }
+}
+
+impl CapV1 {
+    fn read(packed: &mut Packed<'_>) -> Self {
+        Self { by: packed.one_of(&[CapBy::User, CapBy::Device]), period_s: packed.u32(), count: packed.u32() }
+    }
+}
+
+impl ArmV1 {
+    fn read(packed: &mut Packed<'_>) -> Self {
+        Self {
+            ladder: packed.byte(),
+            discount: packed.f32(),
+            sending: packed.f32(),
+            face: packed.u64(),
+            life_s: packed.u32(),
+        }
+    }
+}
+
 struct Context<'a> {
     program: &'a ProgramV1,
     same: &'a [bool],
@@ -297,6 +359,31 @@ impl CampaignV1 {
     #[must_use]
     pub const fn epoch(&self, time_ms: i64) -> i64 {
         time_ms.div_euclid(self.epoch_s as i64 * 1000)
+    }
+
+    /// The fields in their order: values of a struct are read as they are written here.
+    fn read(packed: &mut Packed<'_>) -> Self {
+        Self {
+            key: packed.u64(),
+            from_ms: packed.i64(),
+            until_ms: packed.i64(),
+            hours: packed.is_some().then(|| HoursV1::read(packed)),
+            eligible: packed.list(TestOpV1::read),
+            caps: packed.list(CapV1::read),
+            holdout: packed.u16(),
+            explore: packed.u16(),
+            epoch_s: packed.u32(),
+            goal: packed.one_of(&[Goal::Revenue, Goal::Profit]),
+            caution: packed.f32(),
+            margin: match packed.variant(2) {
+                0 => MarginV1::Constant(packed.f32()),
+                _ => MarginV1::Feature(packed.u16()),
+            },
+            margin_floor: packed.f32(),
+            response: packed.u16(),
+            funders: packed.list(|packed| (packed.u16(), packed.u16())),
+            arms: packed.list(ArmV1::read),
+        }
     }
 
     fn check(&self, context: &Context<'_>) -> Result<(), &'static str> {

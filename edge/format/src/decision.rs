@@ -31,8 +31,8 @@ pub const NO_FEATURE: u32 = u32::MAX;
 pub const OFFER: u16 = 7;
 /// Bytes before the arms of an offer's block.
 pub const OFFER_LEN: usize = 40;
-/// Bytes of one arm.
-const ARM_LEN: usize = 20;
+/// Bytes of one arm in it.
+pub const ARM_LEN: usize = 20;
 
 /// Bits of a slot's rules.
 pub mod rule {

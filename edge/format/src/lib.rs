@@ -34,6 +34,7 @@ pub mod head;
 pub mod message;
 pub mod meta;
 pub mod model;
+mod packed;
 pub mod policy;
 pub mod program;
 mod read;

@@ -14,6 +14,7 @@ use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 use crate::DecodeError;
+use crate::packed::Packed;
 use crate::read::Reader;
 use crate::{F32s, U16s, U32s};
 
@@ -97,7 +98,9 @@ impl ModelsV1 {
     /// # Errors
     /// Not canonical postcard, too many models, a stage out of range, a constant that is not finite.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        let models: Self = crate::container::metadata(bytes, "model directory")?;
+        let mut packed = Packed::new(bytes, "model directory")?;
+        let models = Self::read(&mut packed);
+        packed.finish()?;
         if models.models.len() > MAX_MODELS {
             return Err(DecodeError::too_large("models", MAX_MODELS as u64, models.models.len() as u64));
         }
@@ -111,6 +114,18 @@ impl ModelsV1 {
             (true, true) => Ok(models),
             (false, _) => Err(DecodeError::invalid("model constant", 0)),
             (_, false) => Err(DecodeError::invalid("model stages", 0)),
+        }
+    }
+
+    fn read(packed: &mut Packed<'_>) -> Self {
+        let kind = |packed: &mut Packed<'_>| match packed.variant(2) {
+            0 => ModelKindV1::Linear { bias: packed.f32() },
+            _ => ModelKindV1::Trees { base: packed.f32() },
+        };
+        Self {
+            models: packed
+                .list(|packed| ModelV1 { kind: kind(packed), link: packed.one_of(&[Link::Identity, Link::Logistic]) }),
+            stages: packed.list(|packed| StageV1 { model: packed.u16(), keep: packed.u32() }),
         }
     }
 

@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
+use crate::packed::Packed;
 use crate::program::{FieldType, ProgramV1, Scope};
 use crate::{DecodeError, program};
 
@@ -69,9 +70,26 @@ impl PolicyV1 {
     /// # Errors
     /// Not canonical postcard, or a rule out of range.
     pub fn decode(bytes: &[u8], program: &ProgramV1) -> Result<Self, DecodeError> {
-        let policy: Self = crate::container::metadata(bytes, "slate policy")?;
+        let mut packed = Packed::new(bytes, "slate policy")?;
+        let policy = Self::read(&mut packed);
+        packed.finish()?;
         policy.validate(program)?;
         Ok(policy)
+    }
+
+    #[inline(never)]
+    fn read(packed: &mut Packed<'_>) -> Self {
+        let at_most =
+            |packed: &mut Packed<'_>| AtMostV1 { field: packed.u16(), count: packed.u32(), window: packed.u32() };
+        Self {
+            slate_size: packed.u32(),
+            exclude: packed.list(|packed| ExcludeV1 { field: packed.u16(), value: packed.u64() }),
+            at_most: packed.list(at_most),
+            diversity: packed.is_some().then(|| DiversityV1 {
+                lambda: packed.f32(),
+                fields: packed.list(|packed| (packed.u16(), packed.f32())),
+            }),
+        }
     }
 
     /// The section's bytes.

@@ -10,6 +10,9 @@ use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 use crate::DecodeError;
+use crate::packed::Packed;
+
+mod reading;
 
 /// Section tag of the program in a bundle.
 pub const TAG: u32 = 0x02;
@@ -405,7 +408,9 @@ impl ProgramV1 {
     /// # Errors
     /// Not canonical postcard, or any operand out of range.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        let program: Self = crate::container::metadata(bytes, "feature program")?;
+        let mut packed = Packed::new(bytes, "feature program")?;
+        let program = Self::read(&mut packed);
+        packed.finish()?;
         program.validate()?;
         Ok(program)
     }

@@ -18,9 +18,11 @@
 
 use alloc::vec::Vec;
 
+use crate::campaign;
 use crate::message::{MessageKind, MessageView};
 use crate::program::{FieldType, MAX_TOKENS, Scope};
 use crate::read::Reader;
+use crate::terms::MAX_CAMPAIGNS;
 use crate::{DecodeError, F32s, I64s, U32s};
 
 /// The frame of a request.
@@ -45,6 +47,10 @@ pub const OFFER_LEN: usize = 40;
 pub const OFFER_DRAWN: u32 = 1;
 /// The price of a budget that nothing may be spent from.
 pub const NO_PRICE: u64 = u64::MAX;
+/// Most budgets that a question for an offer names: as many as a bundle may have.
+pub const MAX_BUDGETS: usize = campaign::MAX_BUDGETS;
+/// Most counts of a question for an offer: every cap of every campaign.
+pub const MAX_COUNTS: usize = MAX_CAMPAIGNS * campaign::MAX_CAPS;
 /// Latest time accepted: the end of the year 9999.
 pub const MAX_TIME_MS: i64 = 253_402_300_799_999;
 
@@ -310,6 +316,14 @@ impl<'a> OfferAsked<'a> {
         let flags = reader.u32()?;
         let (budgets, counts) = (reader.u32()? as usize, reader.u32()? as usize);
         let zero = reader.u32()?;
+        // Every campaign looks through both lists, so their length is a bound of the work.
+        for (place, found, limit) in
+            [("request offer budgets", budgets, MAX_BUDGETS), ("request offer counts", counts, MAX_COUNTS)]
+        {
+            if found > limit {
+                return Err(DecodeError::too_large(place, limit as u64, found as u64));
+            }
+        }
         let asked = Self {
             campaign,
             draw: (flags == OFFER_DRAWN).then_some(draw),

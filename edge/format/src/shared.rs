@@ -16,6 +16,7 @@ use core::ops::Range;
 use serde::{Deserialize, Serialize};
 
 use crate::container::{Container, ContentId, Kind};
+use crate::packed::Packed;
 use crate::program::{Decay, FieldType, MAX_COLUMNS, MAX_FIELDS, MAX_TABLES, MAX_TOKENS};
 use crate::{AlignedBytes, DecodeError, DecodeErrorKind};
 
@@ -57,6 +58,25 @@ pub struct SharedTableV1 {
     pub bits: u8,
     /// Columns, by [`crate::program::column_id`], and how they decay.
     pub columns: Vec<(u64, Decay)>,
+}
+
+impl SharedMetaV1 {
+    #[inline(never)]
+    fn read(packed: &mut Packed<'_>) -> Self {
+        let table = |packed: &mut Packed<'_>| SharedTableV1 {
+            id: packed.u64(),
+            rows: packed.u32(),
+            bits: packed.byte(),
+            columns: packed.list(|packed| (packed.u64(), Decay::read(packed))),
+        };
+        Self {
+            as_of_ms: packed.i64(),
+            items: packed.u32(),
+            item_bits: packed.byte(),
+            fields: packed.list(|packed| (packed.u64(), FieldType::read(packed))),
+            tables: packed.list(table),
+        }
+    }
 }
 
 /// A validated shared state, read in place.
@@ -139,7 +159,9 @@ impl SharedState {
     pub fn load(bytes: AlignedBytes) -> Result<Self, DecodeError> {
         let container = Container::parse(&bytes, Kind::SharedState)?;
         let section = container.require(META_TAG, VERSION, "shared metadata")?;
-        let meta: SharedMetaV1 = crate::container::metadata(&bytes[section.range.clone()], "shared metadata")?;
+        let mut packed = Packed::new(&bytes[section.range.clone()], "shared metadata")?;
+        let meta = SharedMetaV1::read(&mut packed);
+        packed.finish()?;
         for (place, found, limit) in
             [("shared fields", meta.fields.len(), MAX_FIELDS), ("shared tables", meta.tables.len(), MAX_TABLES)]
         {

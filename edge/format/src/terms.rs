@@ -11,7 +11,6 @@ use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 use crate::DecodeError;
-use crate::container::ContentId;
 use crate::head::is_name;
 
 /// Section tag of the terms in a bundle.
@@ -244,7 +243,7 @@ impl OfferV1 {
     /// SHA-256 of the offer's bytes in postcard: what a token names, so that nobody can redeem it under other terms.
     #[cfg(feature = "id")]
     #[must_use]
-    pub fn hash(&self) -> ContentId {
+    pub fn hash(&self) -> crate::container::ContentId {
         use sha2::{Digest, Sha256};
         Sha256::digest(crate::container::encode(self)).into()
     }

@@ -33,8 +33,8 @@
 //! | `offer` | an offer is asked for, of this campaign | not asked for |
 //! | `offer.campaign` | name of the campaign | the first that the user is eligible for |
 //! | `offer.draw` | 32 hexadecimal digits: the keyed hash of user, campaign and epoch | the answer is a preview |
-//! | `offer.budgets` | by name, `price` (`null`: nothing may be spent) and `left` in minor units | the bundle's highest price, and enough |
-//! | `offer.counts` | offers that a cap has counted: `campaign`, `cap` by position, `count` | none |
+//! | `offer.budgets` | by name, at most 64, `price` (`null`: nothing may be spent) and, unless there is enough, `left` in minor units | the bundle's highest price, and enough |
+//! | `offer.counts` | offers that a cap has counted, at most 512: `campaign`, `cap` by position, `count` | none |
 //!
 //! The bundle's feature program says which fields there are and of which type: a number, a string, a list of strings
 //! for tokens, and for a time what `time` may be. `null` is missing. Nothing is converted: a store number where a
@@ -51,7 +51,7 @@ use std::ops::{Range, RangeInclusive};
 use selvedge_format::decision::{DecisionView, OfferView, arm, rule};
 use selvedge_format::meta::MetaV1;
 use selvedge_format::program::{FieldType, ProgramV1, Scope, field_id};
-use selvedge_format::request::{BudgetNow, CapCount, MAX_TIME_MS, NO_PRICE};
+use selvedge_format::request::{BudgetNow, CapCount, MAX_BUDGETS, MAX_COUNTS, MAX_TIME_MS, NO_PRICE};
 use selvedge_format::terms::TermsV1;
 use selvedge_format::{ErrorCode, key};
 use serde::de::{Error as _, MapAccess, Visitor};
@@ -238,7 +238,8 @@ struct OfferDocument {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct BudgetDocument {
-    price: Option<Value>,
+    /// Not an option: `null` says that nothing may be spent, which nobody should say by leaving it out.
+    price: Value,
     left: Option<Value>,
 }
 
@@ -420,12 +421,14 @@ fn ask_for_offer(builder: RequestBuilder, offer: &OfferDocument) -> Result<Reque
             Some(bytes.ok_or_else(|| JsonError::value(DRAW, draw).within(".draw"))?)
         }
     };
+    at_most(offer.budgets.len(), MAX_BUDGETS, "at most 64 budgets", ".budgets")?;
+    at_most(offer.counts.len(), MAX_COUNTS, "at most 512 counts", ".counts")?;
     let mut budgets = Vec::with_capacity(offer.budgets.len());
     for (name, budget) in &offer.budgets {
         let within = |error: JsonError, member: &str| error.within(format_args!(".budgets.{name}.{member}"));
         let price_micros = match &budget.price {
-            None | Some(Value::Null) => NO_PRICE,
-            Some(price) => {
+            Value::Null => NO_PRICE,
+            price => {
                 let number = price.as_f64().filter(|number| (0.0..=1e9).contains(number));
                 let number = number.ok_or_else(|| JsonError::value("a number from 0 to 1e9", price));
                 (number.map_err(|error| within(error, "price"))? * 1e6).round() as u64
@@ -449,6 +452,14 @@ fn ask_for_offer(builder: RequestBuilder, offer: &OfferDocument) -> Result<Reque
     let counts: Vec<CapCount> = offer.counts.iter().map(count).collect();
     let campaign = key(offer.campaign.as_deref().unwrap_or_default().as_bytes());
     Ok(builder.offer(campaign, draw, &budgets, &counts))
+}
+
+fn at_most(found: usize, most: usize, expected: &'static str, path: &str) -> Result<(), JsonError> {
+    if found <= most {
+        return Ok(());
+    }
+    let kind = JsonErrorKind::Value { expected, found: format!("{found} of them") };
+    Err(JsonError { path: path.into(), kind })
 }
 
 /// Types of the program's fields, and the names that it does not have.

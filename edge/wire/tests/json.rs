@@ -2,10 +2,15 @@
 #![cfg(feature = "json")]
 
 use proptest::prelude::*;
-use selvedge_format::decision::{DecisionParts, DecisionStatus, DecisionView, FallbackReason, NO_FEATURE, rule};
+use selvedge_format::decision::{
+    ArmParts, DecisionParts, DecisionStatus, DecisionView, FallbackReason, NO_FEATURE, NoOffer, OfferParts,
+    OfferStatus, arm, rule,
+};
+use selvedge_format::key;
 use selvedge_format::meta::{FeatureName, MetaV1};
 use selvedge_format::program::{FieldType, FieldV1, ProgramV1, Scope, field_id};
-use selvedge_format::request::{RequestLimits, RequestView};
+use selvedge_format::request::{BudgetNow, CapCount, NO_PRICE, RequestLimits, RequestView};
+use selvedge_format::terms::{BenefitV1, CampaignTermsV1, FunderV1, OfferV1, SHARE, ScopeV1, StackingV1, TermsV1};
 use selvedge_wire::json::{self, JsonErrorKind};
 use selvedge_wire::{RequestBuilder, Values};
 
@@ -223,6 +228,214 @@ fn a_decision_shows_names_rules_and_reasons() {
         (&shown["status"], &shown["reason"], &shown["error"]),
         (&"fallback".into(), &"invalid-state".into(), &"invalid".into())
     );
+}
+
+#[test]
+fn a_document_asks_for_an_offer_as_the_builder_does() {
+    let request = |offer: &str| {
+        let id = "00".repeat(16);
+        read(&format!(r#"{{"request_id": "{id}", "time": 0, "candidates": [{{"id": "a"}}], "offer": {offer}}}"#)).bytes
+    };
+    let built = |campaign: &str, draw, budgets: &[BudgetNow], counts: &[CapCount]| {
+        RequestBuilder::new([0; 16], 0, ["a"]).offer(key(campaign.as_bytes()), draw, budgets, counts).build()
+    };
+    assert_eq!(request("{}"), built("", None, &[], &[]));
+    assert_eq!(request(r#"{"campaign": "", "draw": null}"#), built("", None, &[], &[]));
+    let now = |name: &str, price_micros, left| BudgetNow { key: key(name.as_bytes()), price_micros, left };
+    let mut budgets = [
+        now("shop", 1_500_000, 20_000),
+        now("brand", NO_PRICE, u64::MAX),
+        now("free", 0, 0),
+        now("dear", 1_000_000_000_000_000, 1),
+    ];
+    budgets.sort_unstable_by_key(|budget| budget.key);
+    let counts = [
+        CapCount { campaign: key(b"spring"), cap: 1, count: 2 },
+        CapCount { campaign: key(b"autumn"), cap: 0, count: u32::MAX },
+    ];
+    let whole = request(
+        r#"{"campaign": "spring", "draw": "000102030405060708090a0b0c0d0e0f",
+            "budgets": {"shop": {"price": 1.5, "left": 20000}, "brand": {"price": null}, "free": {"price": 0, "left": 0},
+                        "dear": {"price": 1e9, "left": 1}},
+            "counts": [{"campaign": "spring", "cap": 1, "count": 2}, {"campaign": "autumn", "cap": 0, "count": 4294967295}]}"#,
+    );
+    assert_eq!(whole, built("spring", Some(std::array::from_fn(|at| at as u8)), &budgets, &counts));
+    let not_asked = read(r#"{"time": 0, "candidates": [], "offer": null}"#);
+    assert!(RequestView::parse(&not_asked.bytes, LIMITS).unwrap().offer.is_none());
+}
+
+#[test]
+fn a_question_for_an_offer_that_is_wrong_is_refused_at_its_place() {
+    let offer = |offer: &str| format!(r#"{{"time": 0, "candidates": [], "offer": {offer}}}"#);
+    let budget = |budget: &str| offer(&format!(r#"{{"budgets": {{"shop": {budget}}}}}"#));
+    for (text, message) in [
+        (offer(r#"{"draw": "8f14"}"#), r#"offer.draw: expected 32 hexadecimal digits, found the string "8f14""#),
+        (offer(r#"{"draw": 7}"#), "offer.draw: expected 32 hexadecimal digits, found the number 7"),
+        (
+            budget(r#"{"price": -0.5}"#),
+            "offer.budgets.shop.price: expected a number from 0 to 1e9, found the number -0.5",
+        ),
+        (
+            budget(r#"{"price": 1e10}"#),
+            "offer.budgets.shop.price: expected a number from 0 to 1e9, found the number 10000000000.0",
+        ),
+        (
+            budget(r#"{"price": "1"}"#),
+            r#"offer.budgets.shop.price: expected a number from 0 to 1e9, found the string "1""#,
+        ),
+        (
+            budget(r#"{"price": 1, "left": -1}"#),
+            "offer.budgets.shop.left: expected minor units, a whole number not below 0, found the number -1",
+        ),
+        (
+            budget(r#"{"price": 1, "left": 0.5}"#),
+            "offer.budgets.shop.left: expected minor units, a whole number not below 0, found the number 0.5",
+        ),
+        (
+            offer(&format!(r#"{{"budgets": {{{}}}}}"#, budgets(65))),
+            "offer.budgets: expected at most 64 budgets, found 65 of them",
+        ),
+        (
+            offer(&format!(r#"{{"counts": [{}]}}"#, vec![COUNT; 513].join(", "))),
+            "offer.counts: expected at most 512 counts, found 513 of them",
+        ),
+    ] {
+        assert_eq!(refused(&text), message, "{text}");
+    }
+    for (text, part) in [
+        (budget(r#"{"left": 5}"#), "missing field `price`"),
+        (budget(r#"{"price": 1, "cost": 5}"#), "unknown field `cost`"),
+        (offer(r#"{"campaigns": "spring"}"#), "unknown field `campaigns`"),
+        (offer(r#"{"counts": [{"campaign": "spring", "cap": 0}]}"#), "missing field `count`"),
+        (offer(r#"{"counts": [{"campaign": "spring", "cap": -1, "count": 1}]}"#), "invalid value"),
+        (offer(r#"{"campaign": 7}"#), "invalid type"),
+        (offer("7"), "invalid type"),
+    ] {
+        assert!(refused(&text).contains(part), "{text}: {}", refused(&text));
+    }
+    let most = format!(r#"{{"budgets": {{{}}}, "counts": [{}]}}"#, budgets(64), vec![COUNT; 512].join(", "));
+    assert!(RequestView::parse(&read(&offer(&most)).bytes, LIMITS).is_ok(), "the reader takes as many as the document");
+}
+
+const COUNT: &str = r#"{"campaign": "spring", "cap": 0, "count": 1}"#;
+
+fn budgets(count: usize) -> String {
+    (0..count).map(|at| format!(r#""budget-{at}": {{"price": 1}}"#)).collect::<Vec<_>>().join(", ")
+}
+
+/// A decision without slots that answers a question for an offer.
+fn with_offer(offer: OfferParts<'_>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    DecisionParts {
+        request_id: [1; 16],
+        bundle_id: [2; 32],
+        shared_id: [0; 32],
+        status: DecisionStatus::Personalized,
+        candidates: 0,
+        contributions: 0,
+        cost: 9,
+        error: 0,
+        base: 0.0,
+        slots: &[],
+        scores: &[],
+        propensities: &[],
+        rules: &[],
+        reason_features: &[],
+        reason_effects: &[],
+        offer: Some(offer),
+    }
+    .write(&mut bytes);
+    bytes
+}
+
+fn terms() -> TermsV1 {
+    let offer = |offer: &str| OfferV1 {
+        offer: offer.into(),
+        benefit: BenefitV1::FreeShipping,
+        cap: 500,
+        min_spend: 0,
+        scope: ScopeV1::default(),
+        stacking: StackingV1::default(),
+        life_s: 60,
+    };
+    let campaign = |campaign: &str| CampaignTermsV1 {
+        campaign: campaign.into(),
+        funders: vec![FunderV1 { budget: "shop".into(), share: SHARE }],
+        margin_floor: 0,
+        disclosed: true,
+        excluded: vec![],
+        offers: vec![offer("small"), offer("large")],
+    };
+    TermsV1 { currency: "EUR".into(), campaigns: vec![campaign("autumn"), campaign("spring")] }
+}
+
+#[test]
+fn an_offer_is_shown_by_its_name_with_what_every_arm_would_do() {
+    let arm = |masked, response, value, score| ArmParts { masked, response, value, cost: 1.5, score };
+    let arms = [
+        ArmParts { response: 0.25, ..ArmParts::default() },
+        arm(arm::NO_BUDGET | arm::MARGIN_FLOOR, 0.5, 2.5, f32::NAN),
+        arm(0, 0.75, 5.0, 3.5),
+    ];
+    let parts = OfferParts {
+        campaign: key(b"spring"),
+        epoch: 20_000,
+        status: OfferStatus::Offered,
+        arm: 2,
+        best: 2,
+        drawn: true,
+        propensity: 0.5,
+        arms: &arms,
+    };
+    let bytes = with_offer(parts);
+    let view = DecisionView::parse(&bytes).expect("a valid decision");
+    let mut shown = json::decision(&view, &[], &MetaV1::default());
+    let key_of_spring = format!("{:016x}", key(b"spring"));
+    let expected = |campaign: &str| {
+        serde_json::json!({
+            "campaign": campaign, "status": "offered", "arm": 2, "best": 2, "preview": false, "propensity": 0.5,
+            "epoch": 20_000,
+            "arms": [
+                {"response": 0.25, "value": 0.0, "cost": 0.0, "score": 0.0, "masked": []},
+                {"response": 0.5, "value": 2.5, "cost": 1.5, "score": null, "masked": ["no-budget", "margin-floor"]},
+                {"response": 0.75, "value": 5.0, "cost": 1.5, "score": 3.5, "masked": []},
+            ],
+        })
+    };
+    assert_eq!(serde_json::to_value(&shown).expect("a document")["offer"], expected(&key_of_spring));
+    shown.name_offer(&view, &terms());
+    let mut named = expected("spring");
+    named["offer"] = "large".into();
+    assert_eq!(serde_json::to_value(&shown).expect("a document")["offer"], named);
+}
+
+#[test]
+fn no_offer_is_shown_with_its_reason_and_a_preview_without_a_propensity() {
+    let parts = OfferParts {
+        campaign: key(b"spring"),
+        epoch: 0,
+        status: OfferStatus::None(NoOffer::Capped),
+        arm: 0,
+        best: 0,
+        drawn: false,
+        propensity: f32::NAN,
+        arms: &[],
+    };
+    let bytes = with_offer(parts);
+    let view = DecisionView::parse(&bytes).expect("a valid decision");
+    let mut shown = json::decision(&view, &[], &MetaV1::default());
+    shown.name_offer(&view, &terms());
+    assert_eq!(
+        serde_json::to_value(&shown).expect("a document")["offer"],
+        serde_json::json!({
+            "campaign": "spring", "status": "none", "reason": "capped", "arm": 0, "best": 0, "preview": true,
+            "propensity": null, "epoch": 0, "arms": [],
+        })
+    );
+    let another = TermsV1 { campaigns: terms().campaigns[..1].to_vec(), ..terms() };
+    let mut unnamed = json::decision(&view, &[], &MetaV1::default());
+    unnamed.name_offer(&view, &another);
+    assert_eq!(unnamed.offer.map(|offer| offer.campaign), Some(format!("{:016x}", key(b"spring"))));
 }
 
 proptest! {

@@ -1,12 +1,12 @@
 /** An engine with its storage, in the thread that asks. */
 import type { Follower } from './channel.js';
 import type { Sharer } from './share.js';
-import { hex, readDecision } from './decision.js';
+import { hex, noOffer, readDecision } from './decision.js';
 import { Emitter } from './emitter.js';
 import { SelvedgeError, engineError } from './errors.js';
 import { Fetcher } from './fetching.js';
 import { type Engine, type Modules, compile, hasSimd, instantiate } from './module.js';
-import { type Fields, RequestWriter, idOf } from './request.js';
+import { type Fields, type KeyOf, RequestWriter, idOf, sixteen } from './request.js';
 import { StateStore, type Stored } from './store.js';
 import type {
   Candidate,
@@ -126,7 +126,7 @@ export class Client implements Selvedge {
       const utcOffsetMin = options.utcOffsetMin ?? -new Date(time).getTimezoneOffset();
       this.#state ??= this.#engine.state();
       const frame = { requestId, timeMs: time, utcOffsetMin, state: this.#state };
-      bytes = this.#engine.decide(this.#writer.write(candidates, context, options, frame, this.#field));
+      bytes = this.#engine.decide(this.#writer.write(candidates, context, options, frame, this.#field, this.#key));
     } catch (error) {
       const isOurs = error instanceof SelvedgeError;
       if (!isOurs) this.#isDead = true;
@@ -209,6 +209,8 @@ export class Client implements Selvedge {
     }
     return field;
   };
+
+  readonly #key: KeyOf = (text) => this.#engine.key(String(text));
 
   /** Follows a channel, with code that only those load who do. */
   async #follow(options: ChannelOptions, unit: string, isUrgent: boolean): Promise<void> {
@@ -430,16 +432,15 @@ export function inOrder(
     bundleId: null,
     sharedId: null,
     items,
+    offer: options.offer ? noOffer(options.offer) : null,
     bytes: EMPTY,
   };
 }
 
 export function readRequestId(given: Uint8Array | string | undefined): Uint8Array {
   if (given === undefined) return crypto.getRandomValues(new Uint8Array(16));
-  if (typeof given === 'string' && /^[0-9a-f]{32}$/i.test(given)) {
-    return Uint8Array.from({ length: 16 }, (_, at) => parseInt(given.slice(2 * at, 2 * at + 2), 16));
-  }
-  if (given instanceof Uint8Array && given.length === 16) return given;
+  const id = sixteen(given);
+  if (id) return id;
   throw new SelvedgeError('invalid-argument', '`requestId` must be 16 bytes or 32 hexadecimal digits');
 }
 

@@ -1,6 +1,6 @@
 /** Reads decisions; `docs/format/decision.md` is the layout. */
 import { ENGINE_CODES } from './errors.js';
-import type { Decision, RankedItem, Rule } from './types.js';
+import type { Decision, NoOffer, OfferAnswer, OfferArm, OfferQuestion, RankedItem, Rule } from './types.js';
 
 const HEAD = 128;
 const ENTRY = 24;
@@ -11,6 +11,18 @@ const RULES: readonly (readonly [number, Rule])[] = [
   [4, 'at-most'],
   [8, 'explored'],
 ];
+const NO_OFFERS: readonly NoOffer[] = [
+  'no-campaign',
+  'outside-window',
+  'not-eligible',
+  'capped',
+  'no-budget',
+  'margin-floor',
+  'not-worth-it',
+  'fallback',
+  'drawn',
+];
+const ARM = 20;
 const FALLBACKS = [
   'invalid-request',
   'invalid-state',
@@ -60,7 +72,45 @@ export function readDecision(bytes: Uint8Array, id: (candidate: number) => strin
     bundleId: identity(bytes.subarray(32, 64)),
     sharedId: identity(bytes.subarray(64, 96)),
     items,
+    // The seventh block is there where an offer was asked for.
+    offer: view.getUint16(6, true) > 6 ? readOffer(view, block(6)) : null,
     bytes,
+  };
+}
+
+/** The answer to a question for an offer that no engine was asked. */
+export function noOffer({ draw }: OfferQuestion): OfferAnswer {
+  const preview = draw === undefined;
+  const propensity = preview ? null : 1;
+  return { campaign: null, epoch: 0, status: 'none', reason: 'fallback', arm: 0, best: 0, preview, propensity, arms: [] };
+}
+
+function readOffer(view: DataView, at: number): OfferAnswer {
+  const word = (offset: number): number => view.getUint32(at + offset, true);
+  const arms: OfferArm[] = [];
+  for (let k = 0; k < word(36); k++) {
+    const start = 40 + ARM * k;
+    const number = (offset: number): number => view.getFloat32(at + start + offset, true);
+    const mask = word(start);
+    arms.push({
+      masked: (['no-budget', 'margin-floor'] as const).filter((_, bit) => mask & (1 << bit)),
+      response: number(4),
+      value: number(8),
+      cost: number(12),
+      score: number(16),
+    });
+  }
+  const [campaign, status, preview] = [view.getBigUint64(at, true), view.getUint16(at + 16, true), word(28) === 0];
+  return {
+    campaign: campaign === 0n ? null : campaign.toString(16).padStart(16, '0'),
+    epoch: Number(view.getBigInt64(at + 8, true)),
+    status: status === 0 ? 'offered' : status === 1 ? 'held-out' : 'none',
+    reason: status === 2 ? (NO_OFFERS[view.getUint16(at + 18, true) - 1] ?? 'fallback') : null,
+    arm: word(20),
+    best: word(24),
+    preview,
+    propensity: preview ? null : view.getFloat32(at + 32, true),
+    arms,
   };
 }
 

@@ -5,14 +5,16 @@
  * JavaScript strings into the heap of the request.
  */
 import { SelvedgeError } from './errors.js';
-import type { Candidate, Context, RankOptions, Value } from './types.js';
+import type { Candidate, Context, OfferQuestion, RankOptions, Value } from './types.js';
 
 const FRAME = 16;
 const FIXED = 48;
 const ENTRY = 24;
-const TAG = { ids: 1, heap: 2, state: 3, pins: 4, exclude: 5, column: 6 } as const;
+const TAG = { ids: 1, heap: 2, state: 3, pins: 4, exclude: 5, column: 6, offer: 7 } as const;
 const MAX_TIME_MS = 253_402_300_799_999;
 const MISSING_TIME = -(2n ** 63n);
+/** The price of a budget that nothing may be spent from, and what is left of one that has enough. */
+const MOST = 2n ** 64n - 1n;
 
 export const Scope = { item: 0, user: 1, context: 2 } as const;
 export type Scope = (typeof Scope)[keyof typeof Scope];
@@ -29,6 +31,9 @@ export interface Field {
 
 /** Looks a field up in the loaded bundle; null if no feature reads it. */
 export type Fields = (scope: Scope, name: string) => Field | null;
+
+/** The key of a text, as formats name it. */
+export type KeyOf = (text: string) => bigint;
 
 /** What a decision depends on besides candidates and context. */
 export interface Frame {
@@ -80,6 +85,7 @@ export class RequestWriter {
     options: RankOptions,
     frame: Frame,
     fields: Fields,
+    keyOf: KeyOf,
   ): Uint8Array {
     this.#heap.length = 0;
     const ids = this.#texts(candidates.length, (at) => idOf(candidates[at], at));
@@ -109,6 +115,7 @@ export class RequestWriter {
     if (pinned.length > 0) blocks.push(plain(TAG.pins, words(pinned)));
     if (excluded.length > 0) blocks.push(plain(TAG.exclude, words(excluded)));
     blocks.push(...columns);
+    if (options.offer) blocks.push(plain(TAG.offer, offerAsked(options.offer, keyOf)));
     return this.#assemble(blocks, candidates.length, options, frame);
   }
 
@@ -231,6 +238,60 @@ export class RequestWriter {
     }
     return bytes;
   }
+}
+
+/** The question for an offer, as a block. */
+function offerAsked(asked: OfferQuestion, keyOf: KeyOf): Uint8Array {
+  const budgets = Object.entries(asked.budgets ?? {}).map(([name, budget]) => {
+    const { price, left } = budget ?? {};
+    const micros = price === null ? MOST : BigInt(Math.round(within(price as number, 0, 1e9, `offer.budgets.${name}.price`) * 1e6));
+    const most = Number.MAX_SAFE_INTEGER;
+    return [keyOf(name), micros, left === undefined ? MOST : whole(left, most, `offer.budgets.${name}.left`)] as const;
+  });
+  budgets.sort(([one], [other]) => (one < other ? -1 : 1));
+  const counts = asked.counts ?? [];
+  const bytes = new Uint8Array(40 + 24 * budgets.length + 16 * counts.length);
+  const view = new DataView(bytes.buffer);
+  view.setBigUint64(0, keyOf(asked.campaign ?? ''), true);
+  if (asked.draw !== undefined) {
+    bytes.set(sixteen(asked.draw) ?? refuse('offer.draw', '16 bytes or 32 hexadecimal digits'), 8);
+    view.setUint32(24, 1, true);
+  }
+  view.setUint32(28, budgets.length, true);
+  view.setUint32(32, counts.length, true);
+  let at = 40;
+  for (const word of budgets.flat()) {
+    view.setBigUint64(at, word, true);
+    at += 8;
+  }
+  counts.forEach(({ campaign, cap, count }, position) => {
+    const place = `offer.counts[${position}]`;
+    view.setBigUint64(at, keyOf(campaign), true);
+    view.setUint32(at + 8, Number(whole(cap, 0xffff_ffff, `${place}.cap`)), true);
+    view.setUint32(at + 12, Number(whole(count, 0xffff_ffff, `${place}.count`)), true);
+    at += 16;
+  });
+  return bytes;
+}
+
+/** 16 bytes, given as such or as 32 hexadecimal digits. */
+export function sixteen(given: unknown): Uint8Array | undefined {
+  if (typeof given === 'string' && /^[0-9a-f]{32}$/i.test(given)) {
+    return Uint8Array.from({ length: 16 }, (_, at) => parseInt(given.slice(2 * at, 2 * at + 2), 16));
+  }
+  return given instanceof Uint8Array && given.length === 16 ? given : undefined;
+}
+
+function refuse(place: string, expected: string): never {
+  throw new SelvedgeError('invalid-value', `${place} must be ${expected}`);
+}
+
+function within(value: number, least: number, most: number, place: string): number {
+  return value >= least && value <= most ? value : refuse(place, `a number from ${least} to ${most}`);
+}
+
+function whole(value: number, most: number, place: string): bigint {
+  return Number.isInteger(value) ? BigInt(within(value, 0, most, place)) : refuse(place, 'a whole number');
 }
 
 /** The id of a candidate. */

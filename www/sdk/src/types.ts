@@ -22,6 +22,8 @@ export interface RankOptions {
   readonly exclude?: readonly string[];
   /** Values of the user by field name; they go before those of the stored profile. */
   readonly user?: Context;
+  /** Asks for an offer as well. */
+  readonly offer?: OfferQuestion;
   /** 16 bytes, or 32 hexadecimal digits; random unless given. Seeds every draw: a repeated id repeats the decision. */
   readonly requestId?: Uint8Array | string;
   /** When the decision is made, milliseconds since 1970-01-01 UTC; now unless given. */
@@ -29,6 +31,76 @@ export interface RankOptions {
   /** The user's offset from UTC in minutes; the device's unless given. */
   readonly utcOffsetMin?: number;
   readonly signal?: AbortSignal;
+}
+
+/** What a budget is worth now, and what is left of it. */
+export interface OfferBudget {
+  /** What a unit of cost must bring, 0 to 1e9; `null` where nothing may be spent. */
+  readonly price: number | null;
+  /** What can be reserved, in minor units; enough unless given. */
+  readonly left?: number;
+}
+
+/** Asks which offer of the bundle's campaigns the user is to be made: `docs/format/request.md`. */
+export interface OfferQuestion {
+  /** Name of the campaign; the first that the user is eligible for unless given. */
+  readonly campaign?: string;
+  /**
+   * The keyed hash of user, campaign and epoch: 16 bytes, or 32 hexadecimal digits. Without it the answer is a preview.
+   * The key belongs to a server: a page asks for previews.
+   */
+  readonly draw?: Uint8Array | string;
+  /** By name; a budget that is left out has the bundle's highest price, and enough left. At most 64. */
+  readonly budgets?: Readonly<Record<string, OfferBudget>>;
+  /** How many offers the caps have counted: the name of the campaign, and the position of the cap in it. At most 512. */
+  readonly counts?: readonly { readonly campaign: string; readonly cap: number; readonly count: number }[];
+}
+
+/** Why nothing is offered. */
+export type NoOffer =
+  | 'no-campaign'
+  | 'outside-window'
+  | 'not-eligible'
+  | 'capped'
+  | 'no-budget'
+  | 'margin-floor'
+  | 'not-worth-it'
+  | 'fallback'
+  | 'drawn';
+
+/** What one arm would do and cost; amounts in minor units. */
+export interface OfferArm {
+  /** Why it cannot be offered; empty where it can. */
+  readonly masked: readonly ('no-budget' | 'margin-floor')[];
+  /** Chance of a response. */
+  readonly response: number;
+  /** Incremental value. */
+  readonly value: number;
+  /** Expected cost. */
+  readonly cost: number;
+  /** Value minus the price of the cost: what the arms are compared by. */
+  readonly score: number;
+}
+
+/** Which offer the user is to be made. It promises nothing: who mints the offer has its terms, and signs. */
+export interface OfferAnswer {
+  /** Key of the campaign's name, 16 hexadecimal digits; null where there is none. */
+  readonly campaign: string | null;
+  /** The epoch for which it holds, counted in the campaign's epochs since 1970. */
+  readonly epoch: number;
+  readonly status: 'offered' | 'held-out' | 'none';
+  /** Why nothing is offered. */
+  readonly reason: NoOffer | null;
+  /** Position of the arm among the campaign's offers, from 1; 0 is no offer. */
+  readonly arm: number;
+  /** The arm with the best score. */
+  readonly best: number;
+  /** Whether nothing was drawn. */
+  readonly preview: boolean;
+  /** Probability of the arm for this user; null in a preview. */
+  readonly propensity: number | null;
+  /** No offer first; empty where none was looked at. */
+  readonly arms: readonly OfferArm[];
 }
 
 export type Rule = 'pinned' | 'diversity' | 'at-most' | 'explored';
@@ -58,6 +130,8 @@ export interface Decision {
   readonly sharedId: string | null;
   /** The slate, best first. */
   readonly items: readonly RankedItem[];
+  /** The answer to `offer`; null if it was not asked. */
+  readonly offer: OfferAnswer | null;
   /** The decision as `docs/format/decision.md` has it; empty where the engine made none. */
   readonly bytes: Uint8Array;
 }

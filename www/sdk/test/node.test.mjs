@@ -10,6 +10,7 @@ import { after, test } from 'node:test';
 import { ENGINE_CODES, SelvedgeError, load } from 'selvedge';
 
 import { bundleId, makeBundle, selvedge as command } from './bundle.mjs';
+import { corpusCase } from './corpus.mjs';
 
 const bundle = makeBundle();
 const engine = await load({ bundle });
@@ -46,6 +47,63 @@ test('the request is the one that Rust writes: the decisions have the same bytes
   } finally {
     rmSync(directory, { recursive: true });
   }
+});
+
+test('an offer is asked for and answered as in the corpus: the decisions have the same bytes', async () => {
+  const stored = corpusCase('offer of "spring", user 0, dear');
+  const own = await load({ bundle: stored.bundle, shared: stored.shared });
+  const draw = `${'f'.repeat(24)}${'5a'.repeat(4)}`;
+  const budgets = { shop: { price: 2.25, left: 150 }, brand: { price: 2.25, left: 150 } };
+  const options = { requestId: '0f'.repeat(16), time: 1_795_545_000_123, utcOffsetMin: 0, user: { age: 36 } };
+  const ask = (offer) => own.rank(['item 0', 'item 1', 'item 2'], {}, { ...options, offer });
+  const decision = await ask({ campaign: 'spring', draw, budgets });
+  assert.ok(Buffer.from(decision.bytes).equals(stored.decision));
+  const { offer } = decision;
+  assert.equal(offer.preview, false);
+  assert.equal(offer.arms.length, 9);
+  assert.equal(offer.status === 'offered', offer.arm > 0);
+  assert.ok(offer.propensity > 0 && offer.propensity <= 1);
+  assert.deepEqual(offer.arms[3].masked, ['no-budget'], 'a face of 300 is more than is left');
+
+  const preview = await ask({ campaign: 'spring' });
+  assert.ok(Buffer.from(preview.bytes).equals(corpusCase('preview of "spring", user 0').decision));
+  assert.equal(preview.offer.preview, true);
+  assert.equal(preview.offer.propensity, null);
+  assert.equal(preview.offer.campaign, offer.campaign);
+  assert.equal((await ask({ campaign: 'autumn' })).offer.reason, 'no-campaign');
+  assert.equal((await ask({ campaign: 'spring', budgets: { shop: { price: null } } })).offer.reason, 'no-budget');
+  const counts = [{ campaign: 'forest', cap: 0, count: 2 }];
+  assert.equal((await ask({ campaign: 'forest', counts })).offer.reason, 'capped');
+  assert.equal((await own.rank(['item 0'])).offer, null, 'nobody asked');
+  await own.close();
+});
+
+test('a question for an offer that no engine can take is a fallback that says why', async () => {
+  const asked = (offer) => engine.rank(CANDIDATES, {}, { offer });
+  assert.equal((await asked({})).offer.reason, 'no-campaign');
+  const hostile = [
+    [{ draw: 'x' }, 'offer.draw'],
+    [{ draw: new Uint8Array(15) }, 'offer.draw'],
+    [{ budgets: { shop: null } }, 'offer.budgets.shop.price'],
+    [{ budgets: { shop: { price: -1 } } }, 'offer.budgets.shop.price'],
+    [{ budgets: { shop: { price: NaN } } }, 'offer.budgets.shop.price'],
+    [{ budgets: { shop: { price: 1, left: 0.5 } } }, 'offer.budgets.shop.left'],
+    [{ budgets: { shop: { price: 1, left: -1 } } }, 'offer.budgets.shop.left'],
+    [{ counts: [{ campaign: 'spring', cap: -1, count: 0 }] }, 'offer.counts[0].cap'],
+    [{ counts: [{ campaign: 'spring', cap: 0, count: 2 ** 32 }] }, 'offer.counts[0].count'],
+  ];
+  const told = [];
+  const off = engine.on('fallback', ({ error }) => told.push(error?.message ?? ''));
+  for (const [offer] of hostile) {
+    const decision = await asked(offer);
+    assert.equal(decision.reason, 'invalid-value');
+    assert.deepEqual([decision.offer.status, decision.offer.reason], ['none', 'fallback']);
+  }
+  const many = Object.fromEntries(Array.from({ length: 65 }, (_, at) => [`budget-${at}`, { price: 1 }]));
+  assert.equal((await asked({ budgets: many })).error, 'too-large');
+  await new Promise((resolve) => setTimeout(resolve));
+  hostile.forEach(([, place], at) => assert.ok(told[at].includes(place), told[at]));
+  off();
 });
 
 test('what the user does changes the next decision', async () => {

@@ -3,8 +3,9 @@
 use std::fmt::Debug;
 use std::ops::Range;
 
+use selvedge_format::campaign::{self, CampaignsV1};
 use selvedge_format::container::{Container, ContainerBuilder, Kind};
-use selvedge_format::decision::{self, DecisionParts, DecisionStatus, DecisionView};
+use selvedge_format::decision::{self, ArmParts, DecisionParts, DecisionStatus, DecisionView, OfferParts, OfferStatus};
 use selvedge_format::delta;
 use selvedge_format::explore::{self, ExploreV1};
 use selvedge_format::head::{self, HeadV1, HeadView};
@@ -14,11 +15,11 @@ use selvedge_format::model::{self, LinearWeights, ModelKindV1, ModelsV1, TreeNod
 use selvedge_format::policy::{self, PolicyV1};
 use selvedge_format::program::{self, FieldType, ProgramV1, Scope};
 use selvedge_format::record::{DigestView, Outcome, RecordView};
-use selvedge_format::request::{self, Column, RequestLimits, RequestView};
+use selvedge_format::request::{self, BudgetNow, CapCount, Column, OfferAsked, RequestLimits, RequestView};
 use selvedge_format::shared::{FieldValues, SharedField, SharedParts, SharedState, TableParts};
 use selvedge_format::state::{HistoryEntry, ProfileEntry, SectionView, StateView, StateWriter};
 use selvedge_format::terms::{self, TermsV1};
-use selvedge_format::{AlignedBytes, DecodeError, U64s, key};
+use selvedge_format::{AlignedBytes, DecodeError, ErrorCode, U64s, key};
 
 /// What one format holds.
 pub(crate) trait Content: Debug + Sized {
@@ -78,15 +79,19 @@ pub(crate) fn every_section_survives(bytes: &[u8]) {
     if let Ok(meta) = MetaV1::decode(bytes) {
         assert_eq!(meta.encode(), bytes);
     }
-    if let Ok(program) = ProgramV1::decode(bytes) {
-        assert_eq!(program.encode(), bytes);
-    }
-    if let Ok(models) = ModelsV1::decode(bytes) {
-        assert_eq!(models.encode(), bytes);
-    }
-    if let Ok(policy) = PolicyV1::decode(bytes, &crate::sample::program()) {
-        assert_eq!(policy.encode(), bytes);
-    }
+    // Read by hand, to the same end as by postcard's own reader.
+    let derived = postcard::from_bytes::<ProgramV1>(bytes).ok();
+    let derived = derived.filter(|program| program.encode() == bytes && program.validate().is_ok());
+    assert_eq!(text(&ProgramV1::decode(bytes).ok()), text(&derived));
+    let derived = postcard::from_bytes::<ModelsV1>(bytes).ok().filter(|models| models.encode() == bytes);
+    let by_hand = ModelsV1::decode(bytes);
+    assert!(!is_damaged(&by_hand) || derived.is_none(), "{by_hand:?}, not {derived:?}");
+    assert!(by_hand.is_err() || text(&by_hand.ok()) == text(&derived));
+    let policy = PolicyV1::decode(bytes, &crate::sample::program());
+    let derived = postcard::from_bytes::<PolicyV1>(bytes).ok().filter(|policy| policy.encode() == bytes);
+    assert!(!is_damaged(&policy) || derived.is_none(), "{policy:?}, not {derived:?}");
+    assert!(policy.is_err() || text(&policy.ok()) == text(&derived));
+    campaigns_survive(bytes, &crate::sample::program(), &crate::sample::models());
     if let Ok(terms) = TermsV1::decode(bytes) {
         assert_eq!(terms.encode(), bytes);
     }
@@ -97,6 +102,20 @@ pub(crate) fn every_section_survives(bytes: &[u8]) {
             }
         }
     }
+}
+
+/// Feeds `bytes` to the parser of campaigns over this program and these models. It is written by hand, and accepts what
+/// postcard's own reader accepts in its one form.
+pub(crate) fn campaigns_survive(bytes: &[u8], program: &ProgramV1, models: &ModelsV1) {
+    let derived = postcard::from_bytes::<CampaignsV1>(bytes).ok();
+    let derived = derived.filter(|campaigns| campaigns.encode() == bytes);
+    let derived = derived.filter(|campaigns| campaigns.validate(program, models).is_ok());
+    assert_eq!(text(&CampaignsV1::decode(bytes, program, models).ok()), text(&derived));
+}
+
+/// Whether the encoding was refused, not what it says.
+fn is_damaged<T>(read: &Result<T, DecodeError>) -> bool {
+    read.as_ref().is_err_and(|error| error.code() == ErrorCode::BadMetadata)
 }
 
 fn put<const N: usize>(bytes: &mut [u8], range: Range<usize>, value: [u8; N]) {
@@ -122,6 +141,7 @@ pub(crate) struct Bundle {
     pub(crate) models: ModelsV1,
     pub(crate) weights: Vec<Weights>,
     pub(crate) policy: PolicyV1,
+    pub(crate) campaigns: Option<CampaignsV1>,
     pub(crate) explore: Option<ExploreV1>,
     pub(crate) terms: Option<TermsV1>,
 }
@@ -174,7 +194,7 @@ impl Content for Bundle {
         let section = |tag, version| container.require(tag, version, "bundle").map(|found| &bytes[found.range.clone()]);
         let program = ProgramV1::decode(section(program::TAG, program::VERSION)?)?;
         let models = ModelsV1::decode(section(model::TAG, model::VERSION)?)?;
-        let known = [meta::TAG, program::TAG, model::TAG, policy::TAG, explore::TAG, terms::TAG];
+        let known = [meta::TAG, program::TAG, model::TAG, policy::TAG, campaign::TAG, explore::TAG, terms::TAG];
         let weight_tags = model::WEIGHTS_TAG..model::WEIGHTS_TAG + models.models.len() as u32;
         container.refuse_unknown(|tag| known.contains(&tag) || weight_tags.contains(&tag))?;
         let weights = weight_tags
@@ -184,6 +204,10 @@ impl Content for Bundle {
             })
             .collect::<Result<_, _>>()?;
         let policy = PolicyV1::decode(section(policy::TAG, policy::VERSION)?, &program)?;
+        let campaigns = match container.find(campaign::TAG) {
+            Some(_) => Some(CampaignsV1::decode(section(campaign::TAG, campaign::VERSION)?, &program, &models)?),
+            None => None,
+        };
         let meta = match container.find(meta::TAG) {
             Some(_) => Some(MetaV1::decode(section(meta::TAG, meta::VERSION)?)?),
             None => None,
@@ -196,7 +220,7 @@ impl Content for Bundle {
             Some(_) => Some(TermsV1::decode(section(terms::TAG, terms::VERSION)?)?),
             None => None,
         };
-        Ok(Self { meta, program, models, weights, policy, explore, terms })
+        Ok(Self { meta, program, models, weights, policy, campaigns, explore, terms })
     }
 
     fn encode(&self) -> Vec<u8> {
@@ -206,6 +230,9 @@ impl Content for Bundle {
             .required(policy::TAG, policy::VERSION, self.policy.encode());
         if let Some(meta) = &self.meta {
             builder = builder.optional(meta::TAG, meta::VERSION, meta.encode());
+        }
+        if let Some(campaigns) = &self.campaigns {
+            builder = builder.required(campaign::TAG, campaign::VERSION, campaigns.encode());
         }
         if let Some(explore) = &self.explore {
             builder = builder.required(explore::TAG, explore::VERSION, explore.encode());
@@ -380,6 +407,30 @@ pub(crate) struct Request {
     pub(crate) pins: Vec<u32>,
     pub(crate) exclude: Vec<u32>,
     pub(crate) columns: Vec<RequestColumn>,
+    pub(crate) offer: Option<Asked>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Asked {
+    pub(crate) campaign: u64,
+    pub(crate) draw: Option<[u8; 16]>,
+    pub(crate) budgets: Vec<BudgetNow>,
+    pub(crate) counts: Vec<CapCount>,
+}
+
+impl Asked {
+    fn read(asked: &OfferAsked<'_>) -> Self {
+        Self {
+            campaign: asked.campaign,
+            draw: asked.draw,
+            budgets: asked.budgets().collect(),
+            counts: asked.counts().collect(),
+        }
+    }
+
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        OfferAsked::encode(self.campaign, self.draw, &self.budgets, &self.counts)
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -478,6 +529,7 @@ impl Content for Request {
             pins: view.pins.iter().collect(),
             exclude: view.exclude.iter().collect(),
             columns: columns.collect::<Result<_, _>>()?,
+            offer: view.offer.as_ref().map(Asked::read),
         })
     }
 
@@ -492,8 +544,9 @@ impl Content for Request {
             (request::PINS, integers(&self.pins)),
             (request::EXCLUDE, integers(&self.exclude)),
         ];
+        let blocks = plain.len() + columns.len() + usize::from(self.offer.is_some());
         let mut out = Vec::new();
-        let mut writer = MessageWriter::new(&mut out, request::KIND, plain.len() + columns.len(), |out| {
+        let mut writer = MessageWriter::new(&mut out, request::KIND, blocks, |out| {
             out.extend(self.request_id);
             out.extend(self.time_ms.to_le_bytes());
             out.extend(self.utc_offset_min.to_le_bytes());
@@ -515,6 +568,10 @@ impl Content for Request {
             };
             writer.block(header, |out| out.extend(bytes));
         }
+        if let Some(offer) = &self.offer {
+            let header = BlockHeader { tag: request::OFFER, ..BlockHeader::default() };
+            writer.block(header, |out| out.extend(offer.encode()));
+        }
         out
     }
 
@@ -535,6 +592,19 @@ pub(crate) struct Decision {
     pub(crate) error: u16,
     pub(crate) base: f32,
     pub(crate) slots: Vec<Slot>,
+    pub(crate) offer: Option<Answer>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Answer {
+    pub(crate) campaign: u64,
+    pub(crate) epoch: i64,
+    pub(crate) status: OfferStatus,
+    pub(crate) arm: u32,
+    pub(crate) best: u32,
+    pub(crate) drawn: bool,
+    pub(crate) propensity: f32,
+    pub(crate) arms: Vec<ArmParts>,
 }
 
 #[derive(Clone, Debug)]
@@ -570,6 +640,16 @@ impl Content for Decision {
             error: view.error,
             base: view.base,
             slots: (0..view.slots.len()).map(slot).collect(),
+            offer: view.offer.map(|offer| Answer {
+                campaign: offer.campaign,
+                epoch: offer.epoch,
+                status: offer.status,
+                arm: offer.arm,
+                best: offer.best,
+                drawn: offer.drawn,
+                propensity: offer.propensity,
+                arms: offer.arms().collect(),
+            }),
         })
     }
 
@@ -599,6 +679,16 @@ impl Content for Decision {
             rules: &column(|slot| slot.rules),
             reason_features: &reason_features,
             reason_effects: &reason_effects,
+            offer: self.offer.as_ref().map(|offer| OfferParts {
+                campaign: offer.campaign,
+                epoch: offer.epoch,
+                status: offer.status,
+                arm: offer.arm,
+                best: offer.best,
+                drawn: offer.drawn,
+                propensity: offer.propensity,
+                arms: &offer.arms,
+            }),
         }
         .write(&mut out);
         out

@@ -34,6 +34,11 @@ const CURRENT: [(&str, u16); 8] = [
     (Delta::NAME, delta::VERSION),
 ];
 
+/// Contents with what came to a version after its first release, in sections and blocks of their own. The golden file of
+/// the first release stays as it is; these lie beside it.
+const ADDED: [(&str, u16, &str); 3] =
+    [(Bundle::NAME, 1, "offers"), (Request::NAME, 1, "offer"), (Decision::NAME, 1, "offer")];
+
 fn directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
 }
@@ -42,22 +47,41 @@ fn path(name: &str, version: u16) -> PathBuf {
     directory().join(format!("v{version}/{name}.bin"))
 }
 
+fn path_of_added(name: &str, version: u16, what: &str) -> PathBuf {
+    path(&format!("{name}-{what}"), version)
+}
+
+fn path_of_current<C: Content>() -> PathBuf {
+    let (_, version) = CURRENT.into_iter().find(|(name, _)| *name == C::NAME).unwrap();
+    path(C::NAME, version)
+}
+
+fn bytes(path: &Path) -> Vec<u8> {
+    fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
 /// The golden bytes of the current version of a format.
 pub(crate) fn current<C: Content>() -> Vec<u8> {
-    let (_, version) = CURRENT.into_iter().find(|(name, _)| *name == C::NAME).unwrap();
-    let path = path(C::NAME, version);
-    fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    bytes(&path_of_current::<C>())
+}
+
+/// The golden bytes of a format with what came to it later.
+pub(crate) fn added<C: Content>() -> Vec<u8> {
+    let (name, version, what) = ADDED.into_iter().find(|(name, ..)| *name == C::NAME).unwrap();
+    bytes(&path_of_added(name, version, what))
 }
 
 fn is_written_to_the_byte<C: Content>(content: &C) {
+    is_written_to(&path_of_current::<C>(), content);
+}
+
+fn is_written_to<C: Content>(path: &Path, content: &C) {
     let written = content.encode();
     if std::env::var_os("SELVEDGE_BLESS").is_some() {
-        let (_, version) = CURRENT.into_iter().find(|(name, _)| *name == C::NAME).unwrap();
-        let path = path(C::NAME, version);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, &written).unwrap();
     }
-    let golden = current::<C>();
+    let golden = bytes(path);
     let differs = golden.iter().zip(&written).position(|(golden, written)| golden != written);
     assert!(
         golden == written,
@@ -117,11 +141,21 @@ fn the_golden_delta_makes_its_target() {
 }
 
 #[test]
+fn what_was_added_to_a_version_is_written_and_read() {
+    fn is_written<C: Content>(content: &C) {
+        let (name, version, what) = ADDED.into_iter().find(|(name, ..)| *name == C::NAME).unwrap();
+        is_written_to(&path_of_added(name, version, what), content);
+    }
+    is_written::<Bundle>(&sample::bundle_with_offers());
+    is_written::<Request>(&sample::request_for_an_offer());
+    is_written::<Decision>(&sample::decision_with_an_offer());
+}
+
+#[test]
 fn every_released_version_has_a_golden_file_that_is_read() {
     fn is_read<C: Content>(version: u16) {
         let path = path(C::NAME, version);
-        let bytes = fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        if let Err(error) = C::decode(&bytes) {
+        if let Err(error) = C::decode(&bytes(&path)) {
             panic!("{}: {error}", path.display());
         }
     }
@@ -150,8 +184,9 @@ fn the_version_that_is_written_is_the_newest_released() {
 
 #[test]
 fn no_golden_file_is_out_of_use() {
-    let used: BTreeSet<_> =
-        RELEASED.iter().flat_map(|(name, versions)| versions.iter().map(|version| path(name, *version))).collect();
+    let released = RELEASED.iter().flat_map(|(name, versions)| versions.iter().map(|version| path(name, *version)));
+    let added = ADDED.iter().map(|(name, version, what)| path_of_added(name, *version, what));
+    let used: BTreeSet<_> = released.chain(added).collect();
     let there: BTreeSet<_> = fs::read_dir(directory())
         .unwrap()
         .flat_map(|version| fs::read_dir(version.unwrap().path()).unwrap())

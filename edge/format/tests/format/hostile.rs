@@ -1,19 +1,26 @@
 //! Attacks by name. Each builds bytes whose lengths and checksums are true, and breaks one rule.
 
+use selvedge_format::campaign::{
+    self, ArmV1, BudgetV1, CampaignV1, CampaignsV1, CapV1, Comparison, DAY_MIN, HoursV1, MIN_EPOCH_S, MarginV1,
+    TestOpV1,
+};
 use selvedge_format::container::{self, Container, ContainerBuilder, Kind};
-use selvedge_format::message::{BlockHeader, FLAG_REQUIRED, MAX_BLOCKS, MessageView, MessageWriter};
+use selvedge_format::message::{BlockHeader, FLAG_REQUIRED, MAX_BLOCKS, MessageKind, MessageView, MessageWriter};
 use selvedge_format::meta::MetaV1;
-use selvedge_format::model::{LEAF, MAX_DEPTH, MAX_LEAVES, ModelsV1, StageV1, TreeNode, TreeNodes};
+use selvedge_format::model::{LEAF, MAX_DEPTH, MAX_LEAVES, ModelKindV1, ModelsV1, StageV1, TreeNode, TreeNodes};
 use selvedge_format::program::{
     ColumnV1, CounterRef, Decay, MAX_BUCKETS, MAX_COLUMNS, MAX_FEATURES, MAX_FIELDS, Measure, OpV1, ProgramV1, TableRef,
 };
 use selvedge_format::record::{self, RecordView};
 use selvedge_format::shared::{FieldValues, SharedParts, TableParts};
 use selvedge_format::state::{HistoryEntry, MAX_PARTS, ProfileEntry, ProfileValue};
+use selvedge_format::terms::{self, MAX_CAMPAIGNS, MAX_FUNDERS, MAX_LIFE_S, MAX_MINOR, SHARE};
 use selvedge_format::{DecodeError, DecodeErrorKind, ErrorCode, decision, key, request};
 
-use crate::content::{Bundle, Content, Decision, Log, Part, Request, RequestColumn, Section, Shared, State, Values};
-use crate::golden::current;
+use crate::content::{
+    Bundle, Content, Decision, Log, Part, Request, RequestColumn, Section, Shared, State, Values, Weights,
+};
+use crate::golden::{added, current};
 use crate::sample;
 
 fn code<T>(result: Result<T, DecodeError>) -> Option<ErrorCode> {
@@ -52,8 +59,7 @@ fn the_content_address_covers_every_byte_after_the_header() {
 
 #[test]
 fn every_truncation_is_refused() {
-    fn refused<C: Content>() {
-        let golden = current::<C>();
+    fn refused<C: Content>(golden: &[u8]) {
         for len in 1..golden.len() {
             let mut cut = golden[..len].to_vec();
             assert!(C::decode(&cut).is_err(), "{} cut to {len}", C::NAME);
@@ -61,11 +67,14 @@ fn every_truncation_is_refused() {
             assert!(C::decode(&cut).is_err(), "{} cut to {len}, sealed", C::NAME);
         }
     }
-    refused::<Bundle>();
-    refused::<Shared>();
-    refused::<State>();
-    refused::<Request>();
-    refused::<Decision>();
+    refused::<Bundle>(&current::<Bundle>());
+    refused::<Shared>(&current::<Shared>());
+    refused::<State>(&current::<State>());
+    refused::<Request>(&current::<Request>());
+    refused::<Decision>(&current::<Decision>());
+    refused::<Bundle>(&added::<Bundle>());
+    refused::<Request>(&added::<Request>());
+    refused::<Decision>(&added::<Decision>());
 }
 
 #[test]
@@ -481,4 +490,308 @@ fn text_is_keyed_by_xxh64_with_seed_zero() {
     assert_eq!(key(b"a"), 0xd24e_c4f1_a98c_6e5b);
     assert_eq!(key(b"abc"), 0x44bc_2cf5_ad77_0999);
     assert_eq!(key(b""), 0, "empty text is missing");
+}
+
+/// What the section says to the sample campaigns after a change.
+fn campaigns_refusal(change: impl FnOnce(&mut CampaignsV1)) -> Option<DecodeError> {
+    let mut campaigns = sample::campaigns();
+    change(&mut campaigns);
+    CampaignsV1::decode(&campaigns.encode(), &sample::program(), &sample::models()).err()
+}
+
+/// Where the section is refused after a change of its first campaign.
+fn campaign_refusal(change: impl FnOnce(&mut CampaignV1)) -> Option<&'static str> {
+    campaigns_refusal(|campaigns| change(&mut campaigns.campaigns[0])).map(|error| error.place())
+}
+
+#[test]
+fn more_campaigns_than_the_limit_are_refused() {
+    let too_large = |change: fn(&mut CampaignsV1)| {
+        assert_eq!(campaigns_refusal(change).map(|error| error.code()), Some(ErrorCode::TooLarge));
+    };
+    too_large(|campaigns| campaigns.campaigns = vec![campaigns.campaigns[0].clone(); MAX_CAMPAIGNS + 1]);
+    too_large(|campaigns| campaigns.responses = vec![campaigns.responses[0].clone(); MAX_CAMPAIGNS + 1]);
+    let most = |key: u64| CampaignV1 { key, ..sample::campaigns().campaigns[0].clone() };
+    let full = (1..=MAX_CAMPAIGNS as u64).map(most).collect();
+    assert_eq!(campaigns_refusal(|campaigns| campaigns.campaigns = full), None);
+}
+
+#[test]
+fn budgets_of_campaigns_ascend_and_have_a_key() {
+    let refused = |change: fn(&mut Vec<BudgetV1>)| {
+        let place = campaigns_refusal(|campaigns| change(&mut campaigns.budgets)).map(|error| error.place());
+        assert_eq!(place, Some("campaign budgets"));
+    };
+    refused(|budgets| budgets.reverse());
+    refused(|budgets| budgets[1].key = budgets[0].key);
+    refused(|budgets| budgets[0].key = 0);
+    refused(|budgets| {
+        let many = 1..=campaign::MAX_BUDGETS as u64 + 1;
+        *budgets = many.map(|key| BudgetV1 { key, highest_price_micros: 1 }).collect();
+    });
+}
+
+#[test]
+fn a_response_is_finite_and_of_models_that_are_there() {
+    let refused = |change: fn(&mut CampaignsV1)| {
+        assert_eq!(campaigns_refusal(change).map(|error| error.place()), Some("campaign response"));
+    };
+    refused(|campaigns| campaigns.responses[0].arms[1].model = 2);
+    refused(|campaigns| campaigns.responses[0].arms[1].scale = f32::NAN);
+    refused(|campaigns| campaigns.responses[0].arms[1].shift = f32::INFINITY);
+    refused(|campaigns| campaigns.responses[0].arms[1].error = f32::INFINITY);
+    refused(|campaigns| campaigns.responses[0].arms[1].error = -0.5);
+    refused(|campaigns| campaigns.responses[1].arms.truncate(1));
+    refused(|campaigns| campaigns.responses[0].arms = vec![campaigns.responses[0].arms[0]; terms::MAX_OFFERS + 2]);
+    // A response that is there, but of another number of arms.
+    refused(|campaigns| campaigns.campaigns[0].response = 1);
+    refused(|campaigns| campaigns.campaigns[0].response = 2);
+    refused(|campaigns| campaigns.campaigns[0].arms.truncate(2));
+}
+
+#[test]
+fn a_campaign_is_declared_once() {
+    let place = campaigns_refusal(|campaigns| campaigns.campaigns[1].key = campaigns.campaigns[0].key);
+    assert_eq!(place.map(|error| error.place()), Some("campaign declared twice"));
+}
+
+#[test]
+fn every_number_of_a_campaign_is_checked() {
+    type Change = fn(&mut CampaignV1);
+    let changes: [(&str, Change); 38] = [
+        ("campaign window", |campaign| campaign.key = 0),
+        ("campaign window", |campaign| campaign.from_ms = -1),
+        ("campaign window", |campaign| campaign.until_ms = campaign.from_ms),
+        ("campaign hours", |campaign| campaign.hours = hours(|hours| hours.weekdays = 0)),
+        ("campaign hours", |campaign| campaign.hours = hours(|hours| hours.weekdays = 1 << 7)),
+        ("campaign hours", |campaign| campaign.hours = hours(|hours| hours.from_min = DAY_MIN)),
+        ("campaign hours", |campaign| campaign.hours = hours(|hours| hours.until_min = DAY_MIN + 1)),
+        ("campaign caps", |campaign| campaign.caps[0].count = 0),
+        ("campaign caps", |campaign| campaign.caps = vec![campaign.caps[0]; campaign::MAX_CAPS + 1]),
+        ("campaign control", |campaign| campaign.holdout = SHARE + 1),
+        ("campaign control", |campaign| campaign.explore = SHARE + 1),
+        ("campaign control", |campaign| campaign.epoch_s = MIN_EPOCH_S - 1),
+        ("campaign value", |campaign| campaign.margin = MarginV1::Constant(f32::INFINITY)),
+        ("campaign value", |campaign| campaign.margin = MarginV1::Feature(0)),
+        ("campaign value", |campaign| campaign.margin = MarginV1::Feature(u16::MAX)),
+        ("campaign value", |campaign| campaign.margin_floor = f32::NAN),
+        ("campaign value", |campaign| campaign.caution = f32::NAN),
+        ("campaign value", |campaign| campaign.caution = -0.5),
+        ("campaign funders", |campaign| campaign.funders.clear()),
+        ("campaign funders", |campaign| campaign.funders.reverse()),
+        ("campaign funders", |campaign| campaign.funders[1].0 = 0),
+        ("campaign funders", |campaign| campaign.funders[1].0 = 2),
+        ("campaign funders", |campaign| campaign.funders = vec![(0, SHARE), (1, 0)]),
+        ("campaign funders", |campaign| campaign.funders[0].1 -= 1),
+        // Shares that sum to the whole only in 16 bits.
+        ("campaign funders", |campaign| campaign.funders = vec![(0, u16::MAX), (1, SHARE + 1)]),
+        ("campaign arms", |campaign| campaign.arms[0].discount = -0.5),
+        ("campaign arms", |campaign| campaign.arms[0].discount = f32::NAN),
+        ("campaign arms", |campaign| campaign.arms[0].discount = f32::INFINITY),
+        ("campaign arms", |campaign| campaign.arms[0].sending = -0.5),
+        ("campaign arms", |campaign| campaign.arms[0].sending = f32::NAN),
+        ("campaign arms", |campaign| campaign.arms[0].face = 0),
+        ("campaign arms", |campaign| campaign.arms[2].face = MAX_MINOR + 1),
+        ("campaign arms", |campaign| campaign.arms[0].life_s = 0),
+        ("campaign arms", |campaign| campaign.arms[0].life_s = MAX_LIFE_S + 1),
+        // Along a ladder faces rise, and the arms of a ladder stand together.
+        ("campaign arms", |campaign| campaign.arms[1].face = campaign.arms[0].face),
+        ("campaign arms", |campaign| campaign.arms[2].ladder = 2),
+        ("campaign arms", |campaign| campaign.arms[0].ladder = 1),
+        ("campaign eligibility", |campaign| campaign.eligible.truncate(2)),
+    ];
+    assert_eq!(campaign_refusal(|_| ()), None);
+    for (at, (place, change)) in changes.into_iter().enumerate() {
+        assert_eq!(campaign_refusal(change), Some(place), "change {at}");
+    }
+    assert_eq!(campaign_refusal(|campaign| campaign.arms[0] = ArmV1 { face: 1, ..campaign.arms[0] }), None);
+    let weekly = |count| CapV1 { count, ..sample::campaigns().campaigns[0].caps[0] };
+    assert_eq!(campaign_refusal(|campaign| campaign.caps = vec![weekly(u32::MAX); campaign::MAX_CAPS]), None);
+    let many = (0..=MAX_FUNDERS as u16).map(|budget| (budget, 1)).collect();
+    assert_eq!(campaign_refusal(|campaign| campaign.funders = many), Some("campaign funders"));
+}
+
+fn hours(change: fn(&mut HoursV1)) -> Option<HoursV1> {
+    let mut hours = HoursV1 { weekdays: 1, from_min: 0, until_min: DAY_MIN };
+    change(&mut hours);
+    Some(hours)
+}
+
+#[test]
+fn a_rule_reads_only_what_is_the_same_for_all_candidates() {
+    let compare = |feature, than| TestOpV1::Compare { feature, how: Comparison::Less, than };
+    let is = |field| TestOpV1::Is { field, value: 7 };
+    let refusal = |rule: &[TestOpV1]| campaign_refusal(|campaign| campaign.eligible = rule.to_vec());
+    let refused = Some("campaign eligibility");
+    assert_eq!(refusal(&[compare(sample::HOUR, 1.0)]), None);
+    assert_eq!(refusal(&[compare(sample::HOUR, f32::NAN)]), refused);
+    for (feature, feature_of) in sample::program().features.iter().enumerate() {
+        let same = matches!(feature_of.op, OpV1::LocalTime { .. });
+        for op in [compare(feature as u16, 1.0), TestOpV1::Missing { feature: feature as u16 }] {
+            assert_eq!(refusal(&[op]), if same { None } else { refused }, "{op:?} of {:?}", feature_of.op);
+        }
+    }
+    assert_eq!(refusal(&[TestOpV1::Missing { feature: u16::MAX }]), refused);
+    // The fields are, in order, four of items, the user's store, and the words of the query.
+    for (field, expected) in [(1, refused), (3, refused), (4, None), (5, refused), (6, refused)] {
+        assert_eq!(refusal(&[is(field)]), expected, "field {field}");
+    }
+}
+
+#[test]
+fn a_rule_leaves_one_value_and_never_takes_one_that_is_not_there() {
+    let is = TestOpV1::Is { field: 4, value: 7 };
+    let refusal = |rule: &[TestOpV1]| campaign_refusal(|campaign| campaign.eligible = rule.to_vec());
+    let refused = Some("campaign eligibility");
+    assert_eq!(refusal(&[]), None);
+    assert_eq!(refusal(&[is, is]), refused);
+    for op in [TestOpV1::Not, TestOpV1::And, TestOpV1::Or] {
+        assert_eq!(refusal(&[op]), refused, "{op:?}");
+    }
+    assert_eq!(refusal(&[is, TestOpV1::And]), refused);
+    let deep = |depth: usize| [vec![is; depth], vec![TestOpV1::And; depth - 1]].concat();
+    assert_eq!(refusal(&deep(campaign::MAX_DEPTH)), None);
+    assert_eq!(refusal(&deep(campaign::MAX_DEPTH + 1)), refused);
+    let long = |ops: usize| [vec![is], vec![TestOpV1::Not; ops - 1]].concat();
+    assert_eq!(refusal(&long(campaign::MAX_OPS)), None);
+    assert_eq!(refusal(&long(campaign::MAX_OPS + 1)), refused);
+}
+
+#[test]
+fn campaigns_over_another_program_are_refused() {
+    let mut bundle = sample::bundle_with_offers();
+    bundle.program.features.truncate(usize::from(sample::HOUR));
+    for weights in &mut bundle.weights {
+        *weights = Weights::Trees(vec![]);
+    }
+    for model in &mut bundle.models.models {
+        model.kind = ModelKindV1::Trees { base: 0.0 };
+    }
+    assert_eq!(Bundle::decode(&bundle.encode()).err().map(|error| error.place()), Some("campaign eligibility"));
+}
+
+/// A message with the bytes of its last block, the offer's, changed.
+fn with_offer(golden: &[u8], kind: MessageKind, block: &[u8]) -> Vec<u8> {
+    let view = MessageView::parse(golden, kind, |_| true).unwrap();
+    let mut out = Vec::new();
+    let mut writer = MessageWriter::new(&mut out, kind, view.blocks().count(), |out| out.extend_from_slice(view.fixed));
+    for (header, bytes) in view.blocks() {
+        let bytes = if header.tag == request::OFFER { block } else { bytes };
+        writer.block(header, |out| out.extend_from_slice(bytes));
+    }
+    out
+}
+
+fn offer_block(golden: &[u8], kind: MessageKind) -> Vec<u8> {
+    let view = MessageView::parse(golden, kind, |_| true).unwrap();
+    view.blocks().find(|(header, _)| header.tag == request::OFFER).unwrap().1.to_vec()
+}
+
+#[test]
+fn a_question_for_an_offer_has_no_second_form() {
+    let golden = added::<Request>();
+    let block = offer_block(&golden, request::KIND);
+    let refusal = |change: &dyn Fn(&mut Vec<u8>)| {
+        let mut block = block.clone();
+        change(&mut block);
+        code(Request::decode(&with_offer(&golden, request::KIND, &block)))
+    };
+    let (invalid, truncated) = (Some(ErrorCode::Invalid), Some(ErrorCode::Truncated));
+    let word =
+        |at: usize, value: u32| move |block: &mut Vec<u8>| block[at..at + 4].copy_from_slice(&value.to_le_bytes());
+    assert_eq!(refusal(&|_| ()), None);
+    assert_eq!(refusal(&|block| block.truncate(request::OFFER_LEN - 1)), truncated);
+    assert_eq!(refusal(&|block| block.push(0)), invalid, "bytes behind the counts");
+    assert_eq!(refusal(&word(24, 2)), invalid, "an unknown flag");
+    assert_eq!(refusal(&word(24, 3)), invalid, "an unknown flag beside the known one");
+    assert_eq!(refusal(&word(24, 0)), invalid, "a draw that is said not to be given");
+    assert_eq!(refusal(&word(36, 1)), invalid, "the reserved field");
+    assert_eq!(refusal(&word(28, 1)), invalid, "fewer budgets than are sent");
+    assert_eq!(refusal(&word(28, 5)), truncated, "more budgets than are sent");
+    assert_eq!(refusal(&word(32, u32::MAX)), Some(ErrorCode::TooLarge), "more counts than there can be");
+    assert_eq!(refusal(&word(28, u32::MAX)), Some(ErrorCode::TooLarge), "more budgets than there can be");
+    let at = request::OFFER_LEN;
+    assert_eq!(refusal(&|block| block.copy_within(at + 24..at + 32, at)), invalid, "one budget twice");
+    assert_eq!(refusal(&|block| block[at..at + 8].fill(0xff)), invalid, "budgets that descend");
+}
+
+#[test]
+fn a_question_for_an_offer_names_no_more_than_there_can_be() {
+    let mut request = sample::request_for_an_offer();
+    let refusal = |request: &Request| code(Request::decode(&request.encode()));
+    let asked = request.offer.as_mut().unwrap();
+    let budget = asked.budgets[0];
+    asked.budgets = (0..request::MAX_BUDGETS as u64).map(|key| request::BudgetNow { key, ..budget }).collect();
+    asked.counts = vec![asked.counts[0]; request::MAX_COUNTS];
+    assert_eq!(refusal(&request), None);
+    let mut counts = request.clone();
+    let asked = counts.offer.as_mut().unwrap();
+    asked.counts.push(asked.counts[0]);
+    assert_eq!(refusal(&counts), Some(ErrorCode::TooLarge));
+    let asked = request.offer.as_mut().unwrap();
+    asked.budgets.push(request::BudgetNow { key: u64::MAX, ..budget });
+    assert_eq!(refusal(&request), Some(ErrorCode::TooLarge));
+}
+
+#[test]
+fn an_answer_to_a_question_for_an_offer_does_not_contradict_itself() {
+    let golden = added::<Decision>();
+    let block = offer_block(&golden, decision::KIND);
+    let refusal = |change: &dyn Fn(&mut Vec<u8>)| {
+        let mut block = block.clone();
+        change(&mut block);
+        code(Decision::decode(&with_offer(&golden, decision::KIND, &block)))
+    };
+    let (invalid, truncated) = (Some(ErrorCode::Invalid), Some(ErrorCode::Truncated));
+    let status = |status: u16, reason: u16, arm: u8| {
+        move |block: &mut Vec<u8>| {
+            block[16..18].copy_from_slice(&status.to_le_bytes());
+            block[18..20].copy_from_slice(&reason.to_le_bytes());
+            block[20] = arm;
+        }
+    };
+    let byte = |at: usize, value: u8| move |block: &mut Vec<u8>| block[at] = value;
+    assert_eq!(refusal(&|_| ()), None);
+    assert_eq!(refusal(&|block| block.truncate(decision::OFFER_LEN - 1)), truncated);
+    assert_eq!(refusal(&|block| block.push(0)), invalid, "bytes behind the arms");
+    assert_eq!(refusal(&byte(36, 3)), invalid, "fewer arms than are there");
+    assert_eq!(refusal(&byte(36, 5)), truncated, "more arms than are there");
+    assert_eq!(refusal(&|block| block[36..40].fill(0xff)), truncated, "arms without end");
+    assert_eq!(refusal(&byte(20, 4)), invalid, "an arm that is not there");
+    assert_eq!(refusal(&byte(24, 4)), invalid, "a best arm that is not there");
+    assert_eq!(refusal(&byte(28, 2)), invalid, "an unknown flag");
+    assert_eq!(refusal(&status(0, 0, 0)), invalid, "no offer is offered");
+    assert_eq!(refusal(&status(1, 0, 1)), invalid, "who is held out is offered an arm");
+    assert_eq!(refusal(&status(2, 7, 1)), invalid, "an arm that is not worth it is offered");
+    for (one, other) in [(0, 1), (1, 1), (2, 0), (2, 10), (3, 0)] {
+        assert_eq!(refusal(&status(one, other, 0)), invalid, "status {one}, reason {other}");
+    }
+    assert_eq!(refusal(&status(2, 9, 0)), None);
+}
+
+#[test]
+fn an_offer_is_asked_for_and_answered_once_in_a_plain_block() {
+    for (golden, kind) in [(added::<Request>(), request::KIND), (added::<Decision>(), decision::KIND)] {
+        let view = MessageView::parse(&golden, kind, |_| true).unwrap();
+        let block = offer_block(&golden, kind);
+        let with = |headers: &[BlockHeader]| {
+            let others: Vec<_> = view.blocks().filter(|(header, _)| header.tag != request::OFFER).collect();
+            let mut out = Vec::new();
+            let blocks = others.len() + headers.len();
+            let mut writer = MessageWriter::new(&mut out, kind, blocks, |out| out.extend_from_slice(view.fixed));
+            for (header, bytes) in others.into_iter().chain(headers.iter().map(|header| (*header, block.as_slice()))) {
+                writer.block(header, |out| out.extend_from_slice(bytes));
+            }
+            if kind.magic == request::KIND.magic { code(Request::decode(&out)) } else { code(Decision::decode(&out)) }
+        };
+        let plain = BlockHeader { tag: request::OFFER, ..BlockHeader::default() };
+        assert_eq!(with(&[plain]), None);
+        assert_eq!(with(&[]), None, "no offer was asked for");
+        assert_eq!(with(&[plain, plain]), Some(ErrorCode::Invalid), "sent twice");
+        for header in
+            [BlockHeader { scope: 1, ..plain }, BlockHeader { ty: 1, ..plain }, BlockHeader { field: 1, ..plain }]
+        {
+            assert_eq!(with(&[header]), Some(ErrorCode::Invalid), "{header:?}");
+        }
+    }
 }

@@ -6,7 +6,7 @@ use proptest::sample::Index;
 
 use crate::content::{
     Bundle, Content, Decision, Delta, Head, Log, Request, Shared, State, accepted_bytes_have_a_canonical_form,
-    every_parser_survives, every_section_survives,
+    campaigns_survive, every_parser_survives, every_section_survives,
 };
 use crate::{sample, strategy};
 
@@ -92,6 +92,11 @@ proptest! {
         for mut section in sections.into_iter().chain(names).chain(terms).chain(weights) {
             mutations.iter().for_each(|mutation| mutation.apply(&mut section));
             every_section_survives(&section);
+        }
+        if let Some(campaigns) = &content.campaigns {
+            let mut section = campaigns.encode();
+            mutations.iter().for_each(|mutation| mutation.apply(&mut section));
+            campaigns_survive(&section, &content.program, &content.models);
         }
     }
 

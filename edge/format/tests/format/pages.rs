@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 
 use selvedge_format::decision::{ControlReason, DecisionStatus, FallbackReason};
 use selvedge_format::{
-    ErrorCode, container, decision, delta, explore, head, message, meta, model, policy, program, record, request,
-    shared, state, terms,
+    ErrorCode, campaign, container, decision, delta, explore, head, message, meta, model, policy, program, record,
+    request, shared, state, terms,
 };
+
+use crate::strategy::OFFER_STATUSES;
 
 /// Names as the pages write them, and values in force.
 macro_rules! constants {
@@ -42,6 +44,13 @@ fn constants() -> BTreeMap<&'static str, u64> {
         model::MAX_DEPTH,
         model::LEAF,
         model::MISSING_LEFT,
+        campaign::TAG,
+        campaign::MAX_BUDGETS,
+        campaign::MAX_OPS,
+        campaign::MAX_DEPTH,
+        campaign::MAX_CAPS,
+        campaign::MIN_EPOCH_S,
+        campaign::DAY_MIN,
         explore::TAG,
         explore::LEN,
         policy::TAG,
@@ -85,6 +94,12 @@ fn constants() -> BTreeMap<&'static str, u64> {
         request::PINS,
         request::EXCLUDE,
         request::COLUMN,
+        request::OFFER,
+        request::OFFER_LEN,
+        request::OFFER_DRAWN,
+        request::NO_PRICE,
+        request::MAX_BUDGETS,
+        request::MAX_COUNTS,
         decision::KIND.version,
         decision::KIND.fixed_len,
         decision::NO_FEATURE,
@@ -93,6 +108,11 @@ fn constants() -> BTreeMap<&'static str, u64> {
         decision::rule::DIVERSITY,
         decision::rule::AT_MOST,
         decision::rule::EXPLORED,
+        decision::OFFER,
+        decision::OFFER_LEN,
+        decision::ARM_LEN,
+        decision::arm::NO_BUDGET,
+        decision::arm::MARGIN_FLOOR,
         delta::VERSION,
         delta::HEADER_LEN,
         delta::COPY,
@@ -179,13 +199,6 @@ fn the_table_of_error_codes_is_complete_and_in_order() {
 
 #[test]
 fn the_table_of_decision_statuses_is_complete_and_in_order() {
-    let pages = pages();
-    let table: Vec<_> = rows(&pages["decision.md"])
-        .filter_map(|row| {
-            let names = row.get(2).filter(|names| names.starts_with('`') && row.len() >= 4)?;
-            Some((number(row[0])?, number(row[1])?, names.replace('`', "")))
-        })
-        .collect();
     let expected = [
         DecisionStatus::Personalized,
         DecisionStatus::Control(ControlReason::Holdout),
@@ -196,12 +209,38 @@ fn the_table_of_decision_statuses_is_complete_and_in_order() {
         DecisionStatus::Fallback(FallbackReason::NoCandidates),
         DecisionStatus::Fallback(FallbackReason::NotLoaded),
     ]
-    .map(|status| {
-        let ((status_code, reason_code), (status, reason)) = (status.codes(), status.names());
-        let names = reason.map_or(status.to_owned(), |reason| format!("{status} {reason}"));
-        (u64::from(status_code), u64::from(reason_code), names)
-    });
-    assert_eq!(table, expected);
+    .map(|status| line(status.codes(), status.names()));
+    let pages = pages();
+    let (decisions, _) = pages["decision.md"].split_once(ANSWER).unwrap();
+    assert_eq!(statuses(decisions), expected);
+}
+
+#[test]
+fn the_table_of_offer_statuses_is_complete_and_in_order() {
+    let expected = OFFER_STATUSES.map(|status| line(status.codes(), status.names()));
+    let pages = pages();
+    let (_, offers) = pages["decision.md"].split_once(ANSWER).unwrap();
+    assert_eq!(statuses(offers), expected);
+}
+
+/// Heading of the page's part on offers.
+const ANSWER: &str = "## The answer to a question for an offer";
+
+/// Codes and names of one status, as a table has them.
+type Line = (u64, u64, String);
+
+fn line(codes: (u16, u16), (status, reason): (&str, Option<&str>)) -> Line {
+    let names = reason.map_or(status.to_owned(), |reason| format!("{status} {reason}"));
+    (codes.0.into(), codes.1.into(), names)
+}
+
+/// The rows of status, reason and names.
+fn statuses(page: &str) -> Vec<Line> {
+    let line = |row: Vec<&str>| {
+        let names = row.get(2).filter(|names| names.starts_with('`') && row.len() >= 4)?;
+        Some((number(row[0])?, number(row[1])?, names.replace('`', "")))
+    };
+    rows(page).filter_map(line).collect()
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::content::{Bundle, Decision, Log, Request, Shared, State, every_parser_survives};
-use crate::golden::current;
+use crate::golden::{added, current};
 
 #[test]
 fn no_known_crash_comes_back() {
@@ -24,6 +24,9 @@ fn every_parser_survives_the_other_formats() {
         current::<Request>(),
         current::<Decision>(),
         current::<Log>(),
+        added::<Bundle>(),
+        added::<Request>(),
+        added::<Decision>(),
     ];
     golden.iter().for_each(|bytes| every_parser_survives(bytes));
 }

@@ -1,6 +1,10 @@
 //! One fixed content per format that uses everything the format has. The golden files hold its bytes.
 
-use selvedge_format::decision::{DecisionStatus, rule};
+use selvedge_format::campaign::{
+    ArmResponseV1, ArmV1, BudgetV1, CampaignV1, CampaignsV1, CapBy, CapV1, Comparison, Goal, HoursV1, MarginV1,
+    ResponseV1, TestOpV1,
+};
+use selvedge_format::decision::{ArmParts, DecisionStatus, OfferStatus, arm, rule};
 use selvedge_format::head::{BlobV1, GuardV1, HeadV1, PriceV1, RolloutV1};
 use selvedge_format::meta::{FeatureName, MetaV1};
 use selvedge_format::model::{LEAF, Link, MISSING_LEFT, ModelKindV1, ModelV1, ModelsV1, StageV1, TreeNode};
@@ -10,13 +14,17 @@ use selvedge_format::program::{
     Scope, TableRef, TableV1, TimePart, TokensOf, TransformV1, column_id, field_id, table_id,
 };
 use selvedge_format::record::Outcome;
+use selvedge_format::request::{BudgetNow, CapCount, NO_PRICE};
 use selvedge_format::shared::{FieldValues, SharedParts, TableParts};
 use selvedge_format::state::{HistoryEntry, ProfileEntry, ProfileValue};
+use selvedge_format::terms::{
+    BenefitV1, CampaignTermsV1, FunderV1, OfferV1, PriceOf, SHARE, ScopeV1, StackingV1, TermsV1, TestV1, TierV1,
+};
 use selvedge_format::{delta, key};
 
 use crate::content::{
-    Bundle, Content, Decision, Delta, Head, Log, Part, Record, Request, RequestColumn, Section, Shared, Slot, State,
-    Values, Weights,
+    Answer, Asked, Bundle, Content, Decision, Delta, Head, Log, Part, Record, Request, RequestColumn, Section, Shared,
+    Slot, State, Values, Weights,
 };
 
 /// 2017-12-03T10:15:00Z.
@@ -127,6 +135,16 @@ pub(crate) fn program() -> ProgramV1 {
     }
 }
 
+pub(crate) fn models() -> ModelsV1 {
+    ModelsV1 {
+        models: vec![
+            ModelV1 { kind: ModelKindV1::Linear { bias: -0.5 }, link: Link::Logistic },
+            ModelV1 { kind: ModelKindV1::Trees { base: 0.5 }, link: Link::Identity },
+        ],
+        stages: vec![StageV1 { model: 1, keep: 0 }],
+    }
+}
+
 pub(crate) fn bundle() -> Bundle {
     let program = program();
     let features = program.features.len();
@@ -158,13 +176,7 @@ pub(crate) fn bundle() -> Bundle {
             events: vec!["purchase".into()],
             shared_refresh_s: DAY_S,
         }),
-        models: ModelsV1 {
-            models: vec![
-                ModelV1 { kind: ModelKindV1::Linear { bias: -0.5 }, link: Link::Logistic },
-                ModelV1 { kind: ModelKindV1::Trees { base: 0.5 }, link: Link::Identity },
-            ],
-            stages: vec![StageV1 { model: 1, keep: 0 }],
-        },
+        models: models(),
         weights: vec![
             Weights::Linear {
                 weight: (0..features).map(|feature| feature as f32 * 0.125 - 1.0).collect(),
@@ -178,10 +190,151 @@ pub(crate) fn bundle() -> Bundle {
             at_most: vec![AtMostV1 { field: DEPARTMENT, count: 3, window: 5 }],
             diversity: Some(DiversityV1 { lambda: 0.875, fields: vec![(DEPARTMENT, 1.0)] }),
         },
+        campaigns: None,
         explore: None,
         terms: None,
         program,
     }
+}
+
+/// Feature of the sample program that is the same for all candidates: the hour.
+pub(crate) const HOUR: u16 = 15;
+/// Another one: the weekday.
+const WEEKDAY: u16 = 16;
+
+/// Budgets of the sample campaigns, ascending by key.
+fn budgets() -> [u64; 2] {
+    let mut keys = ["shop", "brand"].map(word);
+    keys.sort_unstable();
+    keys
+}
+
+/// Two campaigns: one that uses everything, one that uses as little as can be.
+pub(crate) fn campaigns() -> CampaignsV1 {
+    let [first, second] = budgets();
+    let arm = |ladder, face: u16| ArmV1 {
+        ladder,
+        discount: f32::from(face) * 0.75,
+        sending: 2.5,
+        face: face.into(),
+        life_s: 14 * DAY_S,
+    };
+    let response = |model, shift| ArmResponseV1 { model, scale: 1.25, shift, error: 0.0625 };
+    let hour = |how, than| TestOpV1::Compare { feature: HOUR, how, than };
+    CampaignsV1 {
+        budgets: vec![
+            BudgetV1 { key: first, highest_price_micros: 2_500_000 },
+            BudgetV1 { key: second, highest_price_micros: 0 },
+        ],
+        responses: vec![
+            ResponseV1 { arms: vec![response(0, -1.0), response(0, -0.75), response(1, -0.5), response(1, -0.25)] },
+            ResponseV1 { arms: vec![response(1, 0.0), response(0, 0.5)] },
+        ],
+        campaigns: vec![
+            CampaignV1 {
+                key: word("spring"),
+                from_ms: NOW_MS - 86_400_000,
+                until_ms: NOW_MS + 30 * 86_400_000,
+                hours: Some(HoursV1 { weekdays: 0b110_0000, from_min: 17 * 60, until_min: 2 * 60 }),
+                eligible: vec![
+                    hour(Comparison::AtLeast, 6.0),
+                    hour(Comparison::AtMost, 22.0),
+                    TestOpV1::And,
+                    hour(Comparison::Less, 12.0),
+                    hour(Comparison::More, 13.0),
+                    TestOpV1::Or,
+                    TestOpV1::And,
+                    TestOpV1::Compare { feature: WEEKDAY, how: Comparison::Equal, than: 6.0 },
+                    TestOpV1::Missing { feature: WEEKDAY },
+                    TestOpV1::Or,
+                    TestOpV1::Not,
+                    TestOpV1::Is { field: STORE, value: word("367") },
+                    TestOpV1::And,
+                    TestOpV1::Or,
+                ],
+                caps: vec![
+                    CapV1 { by: CapBy::User, period_s: 7 * DAY_S, count: 1 },
+                    CapV1 { by: CapBy::Device, period_s: 0, count: 3 },
+                ],
+                holdout: 1_000,
+                explore: 500,
+                epoch_s: DAY_S,
+                goal: Goal::Profit,
+                caution: 0.5,
+                margin: MarginV1::Feature(HOUR),
+                margin_floor: 100.0,
+                response: 0,
+                funders: vec![(0, 6_000), (1, 4_000)],
+                arms: vec![arm(0, 300), arm(0, 500), arm(1, 200)],
+            },
+            CampaignV1 {
+                key: word("always"),
+                from_ms: 0,
+                until_ms: i64::MAX,
+                hours: None,
+                eligible: vec![],
+                caps: vec![],
+                holdout: 0,
+                explore: 0,
+                epoch_s: 60,
+                goal: Goal::Revenue,
+                caution: 0.0,
+                margin: MarginV1::Constant(450.0),
+                margin_floor: 0.0,
+                response: 1,
+                funders: vec![(1, SHARE)],
+                arms: vec![arm(0, 1)],
+            },
+        ],
+    }
+}
+
+/// What the sample campaigns promise.
+fn terms() -> TermsV1 {
+    let offer = |offer: &str, benefit, cap| OfferV1 {
+        offer: offer.into(),
+        benefit,
+        cap,
+        min_spend: 1_000,
+        scope: ScopeV1 {
+            only: vec![TestV1 { attribute: "department".into(), values: vec!["MEAT".into(), "PRODUCE".into()] }],
+            except: vec![TestV1 { attribute: "id".into(), values: vec!["995242".into()] }],
+        },
+        stacking: StackingV1 { group: "week".into(), exclusive: true, priority: -3, on: PriceOf::Discounted },
+        life_s: 14 * DAY_S,
+    };
+    let funder = |budget: &str, share| FunderV1 { budget: budget.into(), share };
+    let steps = vec![TierV1 { spend: 2_000, save: 200 }, TierV1 { spend: 4_000, save: 500 }];
+    TermsV1 {
+        currency: "EUR".into(),
+        campaigns: vec![
+            CampaignTermsV1 {
+                campaign: "spring".into(),
+                funders: vec![funder("shop", 6_000), funder("brand", 4_000)],
+                margin_floor: 500,
+                disclosed: true,
+                excluded: vec!["age".into()],
+                offers: vec![
+                    offer("tenth", BenefitV1::Percent { share: 1_000 }, 300),
+                    offer("steps", BenefitV1::Tiers { steps }, 500),
+                    offer("shipping", BenefitV1::FreeShipping, 200),
+                ],
+            },
+            CampaignTermsV1 {
+                campaign: "always".into(),
+                funders: vec![funder("shop", SHARE)],
+                margin_floor: 0,
+                disclosed: false,
+                excluded: vec![],
+                offers: vec![offer("cent", BenefitV1::Amount { minor: 1 }, 1)],
+            },
+        ],
+    }
+}
+
+/// The sample bundle with campaigns and their terms.
+pub(crate) fn bundle_with_offers() -> Bundle {
+    Bundle { campaigns: Some(campaigns()), terms: Some(terms()), ..bundle() }
 }
 
 pub(crate) fn shared() -> Shared {
@@ -293,7 +446,26 @@ pub(crate) fn request() -> Request {
             column(Scope::User, "home_store", Values::String(words("367"))),
             column(Scope::Context, "query", Values::Tokens(vec![words("fresh milk")])),
         ],
+        offer: None,
     }
+}
+
+/// The sample request, and an offer is asked for as well.
+pub(crate) fn request_for_an_offer() -> Request {
+    let [first, second] = budgets();
+    let offer = Asked {
+        campaign: word("spring"),
+        draw: Some(std::array::from_fn(|byte| byte as u8 * 16)),
+        budgets: vec![
+            BudgetNow { key: first, price_micros: 1_250_000, left: 90_000 },
+            BudgetNow { key: second, price_micros: NO_PRICE, left: 0 },
+        ],
+        counts: vec![
+            CapCount { campaign: word("spring"), cap: 0, count: 1 },
+            CapCount { campaign: word("spring"), cap: 1, count: 2 },
+        ],
+    };
+    Request { offer: Some(offer), ..request() }
 }
 
 pub(crate) fn decision() -> Decision {
@@ -317,7 +489,30 @@ pub(crate) fn decision() -> Decision {
                 reasons: vec![(8, 0.5), (0, -0.125)],
             },
         ],
+        offer: None,
     }
+}
+
+/// The sample decision with an answer to the question for an offer.
+pub(crate) fn decision_with_an_offer() -> Decision {
+    let masked = arm::NO_BUDGET | arm::MARGIN_FLOOR;
+    let arm = |masked, response, value| ArmParts { masked, response, value, cost: 12.5, score: value - 12.5 };
+    let offer = Answer {
+        campaign: word("spring"),
+        epoch: NOW_MS / 86_400_000,
+        status: OfferStatus::Offered,
+        arm: 1,
+        best: 2,
+        drawn: true,
+        propensity: 0.03125,
+        arms: vec![
+            ArmParts { response: 0.25, ..ArmParts::default() },
+            arm(0, 0.375, 20.0),
+            arm(0, 0.5, 40.0),
+            arm(masked, 0.5, f32::NAN),
+        ],
+    };
+    Decision { offer: Some(offer), ..decision() }
 }
 
 pub(crate) fn log() -> Log {

@@ -3,7 +3,11 @@
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::prelude::*;
 use proptest::sample::select;
-use selvedge_format::decision::{ControlReason, DecisionStatus, FallbackReason};
+use selvedge_format::campaign::{
+    ArmResponseV1, ArmV1, BudgetV1, CampaignV1, CampaignsV1, CapBy, CapV1, Comparison, DAY_MIN, Goal, HoursV1,
+    MIN_EPOCH_S, MarginV1, ResponseV1, TestOpV1, same_for_all,
+};
+use selvedge_format::decision::{ArmParts, ControlReason, DecisionStatus, FallbackReason, NoOffer, OfferStatus};
 use selvedge_format::explore::{ExploreKindV1, ExploreV1};
 use selvedge_format::head::{BlobV1, GuardV1, HeadV1, PriceV1, RolloutV1, SHARE};
 use selvedge_format::meta::{FeatureName, MetaV1};
@@ -14,7 +18,7 @@ use selvedge_format::program::{
     OpV1, Overlap, ProgramV1, Scope, TableRef, TableV1, TimePart, TokensOf, TransformV1,
 };
 use selvedge_format::record::Outcome;
-use selvedge_format::request::MAX_TIME_MS;
+use selvedge_format::request::{BudgetNow, CapCount, MAX_TIME_MS};
 use selvedge_format::shared::{FieldValues, SharedParts, TableParts};
 use selvedge_format::state::{FIRST_OPAQUE, HistoryEntry, ProfileEntry, ProfileValue};
 use selvedge_format::terms::{
@@ -23,7 +27,8 @@ use selvedge_format::terms::{
 };
 
 use crate::content::{
-    Bundle, Decision, Head, Log, Part, Record, Request, RequestColumn, Section, Shared, Slot, State, Values, Weights,
+    Answer, Asked, Bundle, Decision, Head, Log, Part, Record, Request, RequestColumn, Section, Shared, Slot, State,
+    Values, Weights,
 };
 
 /// Fields of every program: one for each kind of operand, at known positions.
@@ -302,11 +307,146 @@ fn terms() -> impl Strategy<Value = TermsV1> {
     })
 }
 
+/// The user's string in [`FIELDS`]: what a rule may compare.
+const USER_STRING: u16 = 5;
+
+/// A rule over these features; at least one test.
+fn rule(same: &[u16]) -> impl Strategy<Value = Vec<TestOpV1>> + use<> {
+    let is = any::<u64>().prop_map(|value| TestOpV1::Is { field: USER_STRING, value }).boxed();
+    let test = if same.is_empty() {
+        is
+    } else {
+        let how =
+            select(&[Comparison::Less, Comparison::AtMost, Comparison::More, Comparison::AtLeast, Comparison::Equal]);
+        let than = any::<f32>().prop_filter("a number", |than| !than.is_nan());
+        let compare = (select(same.to_vec()), how, than).prop_map(|(feature, how, than)| TestOpV1::Compare {
+            feature,
+            how,
+            than,
+        });
+        let missing = select(same.to_vec()).prop_map(|feature| TestOpV1::Missing { feature });
+        prop_oneof![is, compare, missing].boxed()
+    };
+    let not = proptest::option::of(Just(TestOpV1::Not));
+    let both = select(&[TestOpV1::And, TestOpV1::Or]);
+    let left = (test.clone(), vec((test.clone(), both.clone(), not), 0..6)).prop_map(|(first, more)| {
+        let more = more.into_iter().flat_map(|(test, both, not)| [test, both].into_iter().chain(not));
+        std::iter::once(first).chain(more).collect::<Vec<_>>()
+    });
+    // All tests first: as many values wait as there are tests.
+    let right = (test.clone(), vec((test, both), 0..6)).prop_map(|(first, more)| {
+        let (tests, ops): (Vec<_>, Vec<_>) = more.into_iter().unzip();
+        std::iter::once(first).chain(tests).chain(ops).collect()
+    });
+    prop_oneof![left, right]
+}
+
+fn hours() -> impl Strategy<Value = HoursV1> {
+    (1..1_u8 << 7, 0..DAY_MIN, 0..=DAY_MIN).prop_map(|(weekdays, from_min, until_min)| HoursV1 {
+        weekdays,
+        from_min,
+        until_min,
+    })
+}
+
+/// `count` arms in ladders, faces rising along each.
+fn arms(count: usize) -> impl Strategy<Value = Vec<ArmV1>> {
+    let numbers = (0.0..1e6_f32, 0.0..1e3_f32, 1..=MAX_LIFE_S);
+    (0..3_u8, vec((any::<bool>(), 1..100_000_u64, numbers), count)).prop_map(|(first, arms)| {
+        let place = |(ladder, face): &mut (u8, u64),
+                     (up, more, (discount, sending, life_s)): (bool, u64, (f32, f32, u32))| {
+            (*ladder, *face) = if up { (*ladder + 1, more) } else { (*ladder, *face + more) };
+            Some(ArmV1 { ladder: *ladder, discount, sending, face: *face, life_s })
+        };
+        arms.into_iter().scan((first, 0), place).collect()
+    })
+}
+
+fn funders(budgets: usize) -> impl Strategy<Value = Vec<(u16, u16)>> {
+    let one = (0..budgets as u16).prop_map(|budget| vec![(budget, terms::SHARE)]);
+    let two = (1..terms::SHARE).prop_map(move |share| {
+        if budgets == 1 {
+            vec![(0, terms::SHARE)]
+        } else {
+            vec![(0, share), (budgets as u16 - 1, terms::SHARE - share)]
+        }
+    });
+    prop_oneof![one, two]
+}
+
+/// A campaign without its key, for one of these responses, each of so many arms.
+fn campaign(same: &[u16], budgets: usize, responses: &[usize]) -> impl Strategy<Value = CampaignV1> + use<> {
+    let margin = if same.is_empty() {
+        finite().prop_map(MarginV1::Constant).boxed()
+    } else {
+        prop_oneof![finite().prop_map(MarginV1::Constant), select(same.to_vec()).prop_map(MarginV1::Feature)].boxed()
+    };
+    let eligible = prop_oneof![Just(Vec::new()), rule(same)];
+    let cap = (select(&[CapBy::User, CapBy::Device]), any::<u32>(), 1..=u32::MAX)
+        .prop_map(|(by, period_s, count)| CapV1 { by, period_s, count });
+    let when =
+        (0..i64::MAX - 1, any::<u32>()).prop_map(|(from, more)| (from, from.saturating_add(1 + i64::from(more))));
+    let control = (0..=terms::SHARE, 0..=terms::SHARE, MIN_EPOCH_S..=u32::MAX);
+    let value = (select(&[Goal::Revenue, Goal::Profit]), 0.0..10.0_f32, margin, finite());
+    let declared = responses.to_vec();
+    let chosen = (0..declared.len()).prop_flat_map(move |at| (Just(at as u16), arms(declared[at] - 1)));
+    (when, proptest::option::of(hours()), eligible, vec(cap, 0..4), control, value, chosen, funders(budgets)).prop_map(
+        |(when, hours, eligible, caps, (holdout, explore, epoch_s), value, (response, arms), funders)| CampaignV1 {
+            key: 0,
+            from_ms: when.0,
+            until_ms: when.1,
+            hours,
+            eligible,
+            caps,
+            holdout,
+            explore,
+            epoch_s,
+            goal: value.0,
+            caution: value.1,
+            margin: value.2,
+            margin_floor: value.3,
+            response,
+            funders,
+            arms,
+        },
+    )
+}
+
+/// Campaigns over the features of the program that are the same for all candidates.
+fn campaigns(program: &ProgramV1, models: usize) -> impl Strategy<Value = CampaignsV1> + use<> {
+    let same = same_for_all(program).into_iter().enumerate().filter(|(_, same)| *same);
+    let same: Vec<u16> = same.map(|(at, _)| at as u16).collect();
+    let arm = (0..models as u16, finite(), finite(), 0.0..1.0_f32)
+        .prop_map(|(model, scale, shift, error)| ArmResponseV1 { model, scale, shift, error });
+    let responses = vec(vec(arm, 2..6).prop_map(|arms| ResponseV1 { arms }), 1..3);
+    let budgets = btree_map(1..=u64::MAX, any::<u64>(), 1..4).prop_map(|budgets| {
+        let budget = |(key, highest_price_micros)| BudgetV1 { key, highest_price_micros };
+        budgets.into_iter().map(budget).collect::<Vec<_>>()
+    });
+    (budgets, responses).prop_flat_map(move |(budgets, responses)| {
+        let arms: Vec<usize> = responses.iter().map(|response| response.arms.len()).collect();
+        let campaigns = btree_map(1..=u64::MAX, campaign(&same, budgets.len(), &arms), 0..3);
+        campaigns.prop_map(move |campaigns| CampaignsV1 {
+            budgets: budgets.clone(),
+            responses: responses.clone(),
+            campaigns: campaigns.into_iter().map(|(key, campaign)| CampaignV1 { key, ..campaign }).collect(),
+        })
+    })
+}
+
 pub(crate) fn bundle() -> impl Strategy<Value = Bundle> {
     let optional = (proptest::option::of(explore()), proptest::option::of(meta()), proptest::option::of(terms()));
     (program(), policy(), optional).prop_flat_map(|(program, policy, (explore, meta, terms))| {
         let link = select(&[Link::Identity, Link::Logistic]);
-        vec((weights(program.features.len()), link), 1..3).prop_map(move |models| {
+        let models = vec((weights(program.features.len()), link), 1..3);
+        let with_campaigns = models.prop_flat_map({
+            let program = program.clone();
+            move |models| {
+                let campaigns = proptest::option::of(campaigns(&program, models.len()));
+                (Just(models), campaigns)
+            }
+        });
+        with_campaigns.prop_map(move |(models, campaigns)| {
             let (models, weights): (Vec<_>, Vec<_>) =
                 models.into_iter().map(|((kind, weights), link)| (ModelV1 { kind, link }, weights)).unzip();
             let stage = StageV1 { model: models.len() as u16 - 1, keep: 0 };
@@ -316,6 +456,7 @@ pub(crate) fn bundle() -> impl Strategy<Value = Bundle> {
                 models: ModelsV1 { models, stages: vec![stage] },
                 weights,
                 policy: policy.clone(),
+                campaigns,
                 explore,
                 terms: terms.clone(),
             }
@@ -431,6 +572,16 @@ fn columns(candidates: usize) -> impl Strategy<Value = Vec<RequestColumn>> {
     })
 }
 
+fn asked() -> impl Strategy<Value = Asked> {
+    let budgets = btree_map(any::<u64>(), any::<[u64; 2]>(), 0..4).prop_map(|budgets| {
+        let now = |(key, [price_micros, left]): (u64, [u64; 2])| BudgetNow { key, price_micros, left };
+        budgets.into_iter().map(now).collect()
+    });
+    let count = any::<(u64, u32, u32)>().prop_map(|(campaign, cap, count)| CapCount { campaign, cap, count });
+    (any::<u64>(), any::<Option<[u8; 16]>>(), budgets, vec(count, 0..4))
+        .prop_map(|(campaign, draw, budgets, counts)| Asked { campaign, draw, budgets, counts })
+}
+
 pub(crate) fn request() -> impl Strategy<Value = Request> {
     let state = prop_oneof![Just(Vec::new()), state().prop_map(|state| crate::content::Content::encode(&state))];
     vec(word(), 0..6).prop_flat_map(move |ids| {
@@ -438,8 +589,16 @@ pub(crate) fn request() -> impl Strategy<Value = Request> {
         let most = if count == 0 { 0 } else { 3 };
         let fixed = (any::<[u8; 16]>(), 0..=MAX_TIME_MS, -1440..=1440_i32, any::<u32>(), any::<u32>());
         let pins = vec((0..count.max(1), any::<u32>()).prop_map(|(candidate, slot)| [candidate, slot]), 0..=most);
-        (fixed, state.clone(), pins, vec(0..count.max(1), 0..=most), columns(ids.len())).prop_map(
-            move |((request_id, time_ms, utc_offset_min, slate_size, reasons), state, pins, exclude, columns)| {
+        let exclude = vec(0..count.max(1), 0..=most);
+        (fixed, state.clone(), pins, exclude, columns(ids.len()), proptest::option::of(asked())).prop_map(
+            move |(
+                (request_id, time_ms, utc_offset_min, slate_size, reasons),
+                state,
+                pins,
+                exclude,
+                columns,
+                offer,
+            )| {
                 Request {
                     request_id,
                     time_ms,
@@ -451,10 +610,42 @@ pub(crate) fn request() -> impl Strategy<Value = Request> {
                     pins: pins.concat(),
                     exclude,
                     columns,
+                    offer,
                 }
             },
         )
     })
+}
+
+/// Every status and reason.
+pub(crate) const OFFER_STATUSES: [OfferStatus; 11] = [
+    OfferStatus::Offered,
+    OfferStatus::HeldOut,
+    OfferStatus::None(NoOffer::NoCampaign),
+    OfferStatus::None(NoOffer::OutsideWindow),
+    OfferStatus::None(NoOffer::NotEligible),
+    OfferStatus::None(NoOffer::Capped),
+    OfferStatus::None(NoOffer::NoBudget),
+    OfferStatus::None(NoOffer::MarginFloor),
+    OfferStatus::None(NoOffer::NotWorthIt),
+    OfferStatus::None(NoOffer::Fallback),
+    OfferStatus::None(NoOffer::Drawn),
+];
+
+fn answer() -> impl Strategy<Value = Answer> {
+    let arm = (any::<u32>(), number(), number(), number(), number())
+        .prop_map(|(masked, response, value, cost, score)| ArmParts { masked, response, value, cost, score });
+    let fixed = (any::<u64>(), any::<i64>(), select(&OFFER_STATUSES), any::<bool>(), number());
+    (fixed, vec(arm, 0..5), any::<u32>(), any::<u32>()).prop_map(
+        |((campaign, epoch, status, drawn, propensity), arms, arm, best)| {
+            let count = arms.len() as u32;
+            // Something other than nothing is offered only if there is such an arm.
+            let status = if count < 2 && status == OfferStatus::Offered { OfferStatus::HeldOut } else { status };
+            let arm = if status == OfferStatus::Offered { 1 + arm % (count - 1) } else { 0 };
+            let best = best % count.max(1);
+            Answer { campaign, epoch, status, arm, best, drawn, propensity, arms }
+        },
+    )
 }
 
 pub(crate) fn decision() -> impl Strategy<Value = Decision> {
@@ -475,7 +666,7 @@ pub(crate) fn decision() -> impl Strategy<Value = Decision> {
             let slot = (0..candidates, number(), number(), any::<u32>(), reasons).prop_map(
                 |(candidate, score, propensity, rules, reasons)| Slot { candidate, score, propensity, rules, reasons },
             );
-            vec(slot, 0..6).prop_map(move |slots| Decision {
+            (vec(slot, 0..6), proptest::option::of(answer())).prop_map(move |(slots, offer)| Decision {
                 request_id,
                 bundle_id,
                 shared_id,
@@ -486,6 +677,7 @@ pub(crate) fn decision() -> impl Strategy<Value = Decision> {
                 error,
                 base,
                 slots,
+                offer,
             })
         },
     )
