@@ -272,10 +272,25 @@ struct Host {
     secrets: Rc<Secrets>,
 }
 
-/// What the host says no with.
+/// What the host says no with: of a refusal, the holder acts by the budget that it names and by nothing else, so the rest
+/// is not read. (All of [`Refusal`] is 32 KB of a reader.)
 #[derive(Deserialize)]
 struct Refusing {
-    refusal: Refusal,
+    error: Told,
+    refusal: serde_json::Value,
+}
+
+#[derive(Deserialize)]
+struct Told {
+    message: String,
+}
+
+impl Refusing {
+    fn refusal(self) -> Refusal {
+        worker::console_warn!("selvedge: the host refuses: {}", self.error.message);
+        let named = self.refusal.as_object().and_then(|kinds| kinds.values().next()?.get("budget")?.as_str());
+        named.map_or(Refusal::NothingWanted, |budget| Refusal::UnknownBudget { budget: budget.to_owned() })
+    }
 }
 
 impl Host {
@@ -295,10 +310,7 @@ impl Host {
         match self.post::<Lease>("/v1/leases", &request).await {
             None => Ok(()),
             Some(Ok(lease)) => change(kept, |holder| holder.accept(now_ms(), lease)),
-            Some(Err(refusal)) => {
-                worker::console_warn!("selvedge: no lease: {refusal}");
-                change(kept, |holder| holder.refused(now_ms(), request.id, &refusal))
-            }
+            Some(Err(refusal)) => change(kept, |holder| holder.refused(now_ms(), request.id, &refusal)),
         }
     }
 
@@ -334,7 +346,7 @@ impl Host {
         let body = answer.bytes().await?;
         match answer.status_code() {
             200 => Ok(Ok(serde_json::from_slice(&body)?)),
-            409 => Ok(Err(serde_json::from_slice::<Refusing>(&body)?.refusal)),
+            409 => Ok(Err(serde_json::from_slice::<Refusing>(&body)?.refusal())),
             status => Err(worker::Error::RustError(format!("status {status}: {}", String::from_utf8_lossy(&body)))),
         }
     }
