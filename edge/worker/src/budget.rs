@@ -17,7 +17,6 @@ use std::rc::Rc;
 use selvedge_budget::holder::{Habits, Holder};
 use selvedge_budget::ledger::Refusal;
 use selvedge_budget::{Lease, Minor, Reported};
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use wasm_bindgen::prelude::*;
 use worker::js_sys::{Promise, Uint8Array};
@@ -70,8 +69,7 @@ pub(crate) async fn ask(env: &Env, message: &Message) -> std::result::Result<Res
     })?;
     let stub = objects.get_by_name(&format!("budget-{}", message.shard))?;
     let mut init = RequestInit::new();
-    let text = serde_json::to_string(message).map_err(|error| refused(503, "internal", error.to_string()))?;
-    init.with_method(Method::Post).with_body(Some(text.into()));
+    init.with_method(Method::Post).with_body(Some(json(message)?.into()));
     Ok(stub.fetch_with_request(Request::new_with_init("https://budget/", &init)?).await?)
 }
 
@@ -272,6 +270,16 @@ struct Host {
     secrets: Rc<Secrets>,
 }
 
+/// What the host says.
+enum Said {
+    /// The document.
+    Yes(Vec<u8>),
+    /// What it refuses with.
+    No(Refusal),
+    /// Nothing that can be used; it will be asked again.
+    Nothing,
+}
+
 /// What the host says no with: of a refusal, the holder acts by the budget that it names and by nothing else, so the rest
 /// is not read. (All of [`Refusal`] is 32 KB of a reader.)
 #[derive(Deserialize)]
@@ -303,38 +311,40 @@ impl Host {
         }
         kept.put_holder(&holder)?;
         for report in reports {
-            let Some(answer) = self.post::<Reported>("/v1/leases/reports", &report).await else { continue };
+            let answer = match self.post("/v1/leases/reports", json(&report)?).await {
+                Said::Yes(body) => match serde_json::from_slice::<Reported>(&body) {
+                    Ok(reported) => Ok(reported),
+                    Err(_) => continue,
+                },
+                Said::No(refusal) => Err(refusal),
+                Said::Nothing => continue,
+            };
             change(kept, |holder| holder.reported(report.lease, report.sequence, &answer))?;
         }
         let Some(request) = wanted else { return Ok(()) };
-        match self.post::<Lease>("/v1/leases", &request).await {
-            None => Ok(()),
-            Some(Ok(lease)) => change(kept, |holder| holder.accept(now_ms(), lease)),
-            Some(Err(refusal)) => change(kept, |holder| holder.refused(now_ms(), request.id, &refusal)),
+        match self.post("/v1/leases", json(&request)?).await {
+            Said::Yes(body) => {
+                let lease: Lease = serde_json::from_slice(&body).map_err(|error| internal(&error))?;
+                change(kept, |holder| holder.accept(now_ms(), lease))
+            }
+            Said::No(refusal) => change(kept, |holder| holder.refused(now_ms(), request.id, &refusal)),
+            Said::Nothing => Ok(()),
         }
     }
 
-    /// The host's answer, or what it refused with; nothing if it gave none.
-    async fn post<T: DeserializeOwned>(
-        &self,
-        path: &str,
-        document: &impl Serialize,
-    ) -> Option<std::result::Result<T, Refusal>> {
+    /// What the host says, in time.
+    async fn post(&self, path: &str, document: String) -> Said {
         match origin::within(self.offers.host_ms, self.try_post(path, document)).await {
-            Some(Ok(answer)) => return Some(answer),
+            Some(Ok(said)) => return said,
             Some(Err(error)) => worker::console_error!("selvedge: {path} of the host: {error}"),
             None => worker::console_error!("selvedge: {path} of the host: no answer in {} ms", self.offers.host_ms),
         }
-        None
+        Said::Nothing
     }
 
-    async fn try_post<T: DeserializeOwned>(
-        &self,
-        path: &str,
-        document: &impl Serialize,
-    ) -> Result<std::result::Result<T, Refusal>> {
+    async fn try_post(&self, path: &str, document: String) -> Result<Said> {
         let mut init = RequestInit::new();
-        init.with_method(Method::Post).with_body(Some(serde_json::to_string(document)?.into()));
+        init.with_method(Method::Post).with_body(Some(document.into()));
         // The token goes to this address and to no other.
         init.with_redirect(RequestRedirect::Manual);
         let address = format!("{}{path}", self.offers.host.trim_end_matches('/'));
@@ -345,11 +355,19 @@ impl Host {
         let mut answer = Fetch::Request(request).send().await?;
         let body = answer.bytes().await?;
         match answer.status_code() {
-            200 => Ok(Ok(serde_json::from_slice(&body)?)),
-            409 => Ok(Err(serde_json::from_slice::<Refusing>(&body)?.refusal())),
+            200 => Ok(Said::Yes(body)),
+            409 => Ok(Said::No(serde_json::from_slice::<Refusing>(&body)?.refusal())),
             status => Err(worker::Error::RustError(format!("status {status}: {}", String::from_utf8_lossy(&body)))),
         }
     }
+}
+
+fn json(document: &impl Serialize) -> std::result::Result<String, Refused> {
+    serde_json::to_string(document).map_err(|error| internal(&error))
+}
+
+fn internal(error: &serde_json::Error) -> Refused {
+    refused(503, "internal", error.to_string())
 }
 
 /// Changes the holder as it is now.

@@ -9,6 +9,8 @@
 //! again. When the host has no more to give, or does not answer, the engine decides with what is held: then it knows what is
 //! short, and the decision says so of each arm.
 
+use std::collections::BTreeMap;
+
 use selvedge_budget::holder::{Holder, Shortage};
 use selvedge_budget::{Amounts, Minor};
 use selvedge_engine::{Engine, Snapshot};
@@ -205,17 +207,21 @@ fn tell(
     price: u64,
 ) {
     let (status, reason) = status.names();
-    worker::console_log!(
-        "selvedge: offer campaign={} subject={} epoch={} arm={} best={} propensity={} status={status} reason={} \
-         censored={is_censored} price={price}",
-        campaign.campaign,
-        hexadecimal(subject),
-        said.epoch,
-        said.arm,
-        said.best,
-        said.propensity,
-        reason.unwrap_or_default(),
-    );
+    // As JSON, whose writer of fractions is there anyway.
+    let line = serde_json::json!({
+        "selvedge": "offer",
+        "campaign": campaign.campaign,
+        "subject": hexadecimal(subject),
+        "epoch": said.epoch,
+        "arm": said.arm,
+        "best": said.best,
+        "propensity": said.propensity,
+        "status": status,
+        "reason": reason,
+        "censored": is_censored,
+        "price": price,
+    });
+    worker::console_log!("{line}");
 }
 
 fn nothing(campaign: String, reason: NoOffer) -> Answer {
@@ -274,17 +280,14 @@ fn budgets_now(isolate: &Isolate, terms: &TermsV1, desk: &Desk<'_>) -> Vec<Budge
         declared.map_or(NO_PRICE, |declared| declared.highest_price_micros)
     };
     let funders = terms.campaigns.iter().flat_map(|campaign| &campaign.funders);
-    let mut budgets: Vec<BudgetNow> = funders
-        .map(|funder| {
-            let key = key(funder.budget.as_bytes());
-            let price = prices.iter().find(|price| price.budget == funder.budget).map(|price| price.price_micros);
-            let left = if desk.left == Left::Held { held.get(&funder.budget).0 } else { MAX_MINOR };
-            BudgetNow { key, price_micros: price.unwrap_or_else(|| highest(key)), left }
-        })
-        .collect();
-    budgets.sort_unstable_by_key(|budget| budget.key);
-    budgets.dedup_by_key(|budget| budget.key);
-    budgets
+    let mut budgets: BTreeMap<u64, BudgetNow> = BTreeMap::new();
+    for funder in funders {
+        let key = key(funder.budget.as_bytes());
+        let price = prices.iter().find(|price| price.budget == funder.budget).map(|price| price.price_micros);
+        let left = if desk.left == Left::Held { held.get(&funder.budget).0 } else { MAX_MINOR };
+        budgets.insert(key, BudgetNow { key, price_micros: price.unwrap_or_else(|| highest(key)), left });
+    }
+    budgets.into_values().collect()
 }
 
 enum NotMinted {

@@ -4,7 +4,7 @@ import { after, before, test } from 'node:test';
 
 import { AUDIENCE, bindingsOf, makeCampaigns, offersOf, pem, startHost } from './host.mjs';
 import { keyOf } from '../../../www/sdk/test/head.mjs';
-import { bundleId, startOrigin, startWorker, statusOf, token } from './shop.mjs';
+import { bundleId, inspect, sleep, startOrigin, startWorker, statusOf, token } from './shop.mjs';
 
 const BUDGET = 20_000;
 let origin;
@@ -84,14 +84,27 @@ test('twenty requests of one user at once make one offer', async () => {
 });
 
 test('a preview draws nothing, keeps nothing, and cannot be redeemed', async () => {
-  const before = await host.budget('shop');
-  for (let time = 0; time < 3; time++) {
-    const { status, repeated, offer } = await offered('u4', { preview: true });
-    assert.deepEqual([status, repeated, offer.offer, offer.token], ['offered', false, 'ten_off', null]);
-  }
-  const { settled, held } = await host.budget('shop');
-  assert.deepEqual([settled, held], [before.settled, before.held]);
-  assert.equal((await offered('u4')).repeated, false);
+  await withBoth({}, async (its, theirs) => {
+    for (let time = 0; time < 3; time++) {
+      const { status, repeated, offer } = await offered('u4', { preview: true }, its);
+      assert.deepEqual([status, repeated, offer.offer, offer.token], ['offered', false, 'ten_off', null]);
+    }
+    assert.equal((await theirs.budget('shop')).held, 0);
+    assert.equal((await offered('u4', {}, its)).repeated, false);
+    assert.equal((await offered('u4', { preview: true }, its)).offer.token, null, 'nor does it tell the token that there is');
+  });
+});
+
+test('a decision about an offer is logged as it was made, and a preview is not', async () => {
+  await withBoth({ change: { log: { share: 1, delay_ms: 10 } } }, async (its) => {
+    await offered('l1', { preview: true }, its);
+    await offered('l1', {}, its);
+    await offered('l1', {}, its);
+    const log = await its.log(1);
+    await sleep(200);
+    assert.equal((await its.log(1)).length, log.length);
+    assert.deepEqual(inspect(log).by_kind, { full: 1 });
+  });
 });
 
 test('only a signed user is answered, and only about himself', async () => {
@@ -152,15 +165,33 @@ test('a hundred users at once never promise more than there is', async () => {
 
 test('without a host what is leased is offered, then nothing, and ranking goes on', async () => {
   await withBoth({ budget: 20_000 }, async (its, theirs) => {
-    assert.equal((await offered('d0', {}, its)).status, 'offered');
+    // So many at once that more is leased than they get.
+    const before = await Promise.all(Array.from({ length: 8 }, (_, at) => offered(`d${at}`, {}, its)));
+    await sleep(500);
+    const promised = before.map(faceOf).reduce((sum, face) => sum + face, 0);
+    const { held } = await theirs.budget('shop');
+    assert.ok(held > promised, `${held} of which ${promised} is promised`);
     await theirs.close();
-    const answers = [];
-    for (let at = 1; at <= 12; at++) answers.push(await offered(`d${at}`, {}, its));
-    const last = answers.at(-1);
+    const later = [];
+    for (let at = 8; at < 40; at++) later.push(await offered(`d${at}`, {}, its));
+    const sum = later.map(faceOf).reduce((sum, face) => sum + face, 0);
+    assert.ok(sum > 0 && promised + sum <= held, `${promised} and ${sum} of ${held}`);
+    const last = later.at(-1);
     assert.deepEqual([last.status, last.reason], ['none', 'no-budget'], 'leases end');
     assert.equal((await offered('d0', {}, its)).repeated, true, 'what was promised is told again');
-    const feed = await its.fetch('/feed/good');
-    assert.equal(statusOf(feed), 'personalized');
+    const started = Date.now();
+    const ranked = await its.post('/v1/rank', { time: 0, candidates: [{ id: 'a', price: 1 }, { id: 'b', price: 2 }] });
+    assert.deepEqual((await ranked.json()).slots.map(({ id }) => id), ['b', 'a']);
+    assert.ok(Date.now() - started < 1_000, 'nobody waits for a host who asks for nothing of it');
+    assert.equal(statusOf(await its.fetch('/feed/good')), 'personalized');
+  });
+});
+
+test('a decision for which there was no money is not kept', async () => {
+  await withBoth({ budget: 20_000, offers: { host: 'http://127.0.0.1:1' } }, async (its) => {
+    const first = await offered('w1', {}, its);
+    assert.deepEqual([first.status, first.reason], ['none', 'no-budget']);
+    assert.equal((await offered('w1', {}, its)).repeated, false, 'that there was no money is no decision');
   });
 });
 
