@@ -36,8 +36,9 @@ use crate::{bundle, isolate, journal, origin, record};
 pub(crate) const BINDING: &str = "BUDGETS";
 /// Where the holder is stored. Notes begin with another letter.
 const HOLDER: &str = "holder";
-/// Turns of a question that finds no money: the last one makes do with what is held.
-const TURNS: usize = 4;
+/// Turns of a question that finds no money: the last one makes do with what is held. Of a small budget a lease is an offer or
+/// two, and those who ask at once wait for one another's.
+const TURNS: usize = 8;
 /// Least time between alarms, milliseconds.
 const LEAST_ALARM_MS: i64 = 500;
 /// A lease lasts a minute or so at the present use, and goes back as soon when nobody comes.

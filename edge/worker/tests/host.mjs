@@ -105,9 +105,11 @@ life = "1d"
 export const offersOf = (host, more = {}) => ({ host: host.address, issuer: ISSUER, audience: AUDIENCE, ...more });
 export const bindingsOf = (more = {}) => ({ OFFER_KEY: pem(WORKER_KEY), OFFER_SECRET, LEASE_TOKEN, ...more });
 
-/** Starts a host on a port of its own, with these budgets and the blob of a bundle, so that it knows the terms. */
-export async function startHost({ budgets = {}, bundle, share = 0.2 }) {
-  const directory = mkdtempSync(join(tmpdir(), 'selvedge-host-'));
+/**
+ * Starts a host on a port of its own, with these budgets and the blob of a bundle, so that it knows the terms; in the
+ * directory of one that was stopped it is that one again.
+ */
+export async function startHost({ budgets = {}, bundle, directory = mkdtempSync(join(tmpdir(), 'selvedge-host-')) }) {
   const sha256 = (text) => createHash('sha256').update(text).digest('hex');
   const token = (name, text, scopes) =>
     `[[token]]\nname = "${name}"\nsha256 = "${sha256(text)}"\nscopes = ${JSON.stringify(scopes)}\nrate = 100000\n`;
@@ -129,7 +131,7 @@ secret = "offers.secret"
 issuer = "${ISSUER}"
 audience = "${AUDIENCE}"
 previous = ["${publicKey(WORKER_KEY)}"]
-largest_share = ${share}
+largest_share = 0.2
 `,
   );
   const child = spawn(selvedge, ['serve', '--config', config], { stdio: ['ignore', 'pipe', 'pipe'] });
@@ -159,6 +161,8 @@ largest_share = ${share}
   };
   return {
     address,
+    directory,
+    stop,
     /** A budget as it is now. */
     budget: async (name) => (await (await ok(await ask('GET', '/v1/budgets'))).json()).find(({ budget }) => budget === name),
     /** Redeems tokens on a cart of 50 EUR; the status and the answer. */
