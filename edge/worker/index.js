@@ -123,17 +123,32 @@ export default {
   },
 };
 
-/** A user's state. The object outlives an instance of the module, so it makes its other half anew when that is gone. */
-export class User extends DurableObject {
-  #half;
-  #generation = -1;
+/** A class whose objects outlive an instance of the module: each makes its other half anew when that is gone. */
+const lasting = (name) =>
+  class extends DurableObject {
+    #half;
+    #generation = -1;
 
-  async fetch(request) {
-    revive();
-    if (this.#generation !== generation) {
-      this.#half = new bound.User(this.ctx, this.env);
-      this.#generation = generation;
+    #call(into) {
+      revive();
+      if (this.#generation !== generation) {
+        this.#half = new bound[name](this.ctx, this.env);
+        this.#generation = generation;
+      }
+      return call(() => into(this.#half));
     }
-    return call(() => this.#half.fetch(request));
-  }
-}
+
+    fetch(request) {
+      return this.#call((half) => half.fetch(request));
+    }
+
+    alarm() {
+      return this.#call((half) => half.alarm());
+    }
+  };
+
+/** A user's state. It sets no alarm. */
+export class User extends lasting('User') {}
+
+/** Money for offers, and what was decided about the users of a shard. */
+export class Budget extends lasting('Budget') {}

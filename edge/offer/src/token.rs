@@ -356,10 +356,6 @@ impl Claims {
     /// # Errors
     /// The first claim, in the order in which they are written, with a value that the page forbids.
     pub fn validate(&self) -> Result<(), TokenRefusal> {
-        let is_party = |text: &str| {
-            let allowed = |byte: u8| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\';
-            (1..=MAX_PARTY).contains(&text.len()) && text.bytes().all(allowed)
-        };
         let name = |text: &str| is_name(text, MAX_NAME);
         let checks = [
             ("iss", is_party(&self.iss)),
@@ -389,6 +385,14 @@ impl Claims {
                 && budgets.windows(2).all(|pair| pair[0].budget < pair[1].budget)
                 && budgets.iter().map(|part| part.face).sum::<u64>() == self.face)
     }
+}
+
+/// Whether a text can be an issuer or an audience: 1 to [`MAX_PARTY`] printable ASCII characters, without `"`, `\` and
+/// space.
+#[must_use]
+pub fn is_party(text: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\';
+    (1..=MAX_PARTY).contains(&text.len()) && text.bytes().all(allowed)
 }
 
 /// The header's one form.

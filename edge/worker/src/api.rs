@@ -9,9 +9,10 @@ use worker::{Context, Env, Method, Request, Response, Result};
 use crate::bundle::Failure;
 use crate::config::Config;
 use crate::isolate::Isolate;
+use crate::offer::{Message, Question, Secrets};
 use crate::rank::Ranked;
 use crate::user::Events;
-use crate::{Asked, bundle, isolate, journal, openapi, origin, record, user};
+use crate::{Asked, budget, bundle, isolate, journal, openapi, origin, record, user};
 
 /// Media types of requests and decisions as bytes.
 pub(crate) const REQUEST_TYPE: &str = "application/vnd.selvedge.request";
@@ -25,7 +26,7 @@ pub(crate) struct Refused {
 }
 
 #[inline(never)]
-fn refused(status: u16, code: &'static str, message: impl Into<String>) -> Refused {
+pub(crate) fn refused(status: u16, code: &'static str, message: impl Into<String>) -> Refused {
     Refused { status, code, message: message.into() }
 }
 
@@ -44,6 +45,7 @@ pub(crate) async fn answer(request: Request, env: &Env, context: &Context, confi
     let answer = match (request.method(), path) {
         (Method::Post, "/v1/rank") => rank(request, env, context, config).await,
         (Method::Post, "/v1/events") => events(request, env, context, config).await,
+        (Method::Post, "/v1/offer") => offer(request, env, config).await,
         (Method::Get, "/v1/status") => status(env, context, config).await,
         (Method::Get, "/v1/openapi.json") => openapi_document(),
         (Method::Get, path) if path.starts_with("/v1/bundles/") => {
@@ -54,10 +56,21 @@ pub(crate) async fn answer(request: Request, env: &Env, context: &Context, confi
         }
         _ => Err(refused(404, "not-found", "there is nothing here; see /v1/openapi.json")),
     };
-    answer.or_else(|Refused { status, code, message }| {
+    answer.or_else(|refused| refused.answer())
+}
+
+impl Refused {
+    /// In words.
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// As it is told.
+    pub(crate) fn answer(self) -> Result<Response> {
+        let Self { status, code, message } = self;
         let response = Response::from_json(&json!({ "error": { "code": code, "message": message } }))?;
         Ok(response.with_status(status))
-    })
+    }
 }
 
 /// Reads a body within the limit, of one of these media types.
@@ -128,7 +141,8 @@ static NO_PROGRAM: ProgramV1 = ProgramV1 {
 };
 
 fn log(env: &Env, context: &Context, config: &Config, ranked: &Ranked) {
-    journal::append(env, context, config.log, |share| record::decision(ranked, share));
+    let wait_until = |write| context.wait_until(write);
+    journal::append(env, wait_until, config.log, |share| record::decision(ranked, share));
 }
 
 async fn events(mut request: Request, env: &Env, context: &Context, config: &Config) -> Answer {
@@ -145,12 +159,45 @@ async fn events(mut request: Request, env: &Env, context: &Context, config: &Con
     let mut applied = user::apply(env, &user, &events).await?;
     match applied.status_code() {
         200 => {
-            journal::append(env, context, config.log, |_| record::outcomes(&events.events, asked.time_ms));
+            let wait_until = |write| context.wait_until(write);
+            journal::append(env, wait_until, config.log, |_| record::outcomes(&events.events, asked.time_ms));
             Ok(applied)
         }
         409 => Err(refused(409, "not-applied", applied.text().await?)),
         _ => Err(refused(400, "invalid-events", applied.text().await?)),
     }
+}
+
+async fn offer(mut request: Request, env: &Env, config: &Config) -> Answer {
+    let Some(offers) = &config.offers else {
+        let message =
+            "this Worker makes no offers: the setting `offers` of the variable SELVEDGE says who pays for them";
+        return Err(refused(404, "no-offers", message));
+    };
+    let asked = Asked::of(&request, env, config);
+    let (_, body) = body(&mut request, config, &["application/json"]).await?;
+    let question = Question::parse(&body).map_err(|message| refused(400, "invalid-offer", message))?;
+    let Some(user) = &asked.user else {
+        let message = "an offer needs a user id that is covered by the configured signature";
+        return Err(refused(401, "untrusted-user", message));
+    };
+    if question.user.as_ref().is_some_and(|named| named != user) {
+        return Err(refused(403, "other-user", "the question names another user than the one whose id is signed"));
+    }
+    let state = match asked.state(env, config).await {
+        Ok(state) => state,
+        // A decision stays for its epoch: none is made about a user of whom nothing is known by accident.
+        Err(reason) => {
+            let response = Response::from_json(&json!({ "status": "none", "reason": "fallback", "repeated": false }))?;
+            response.headers().set(origin::STATUS, &format!("without-state; reason=\"{reason}\""))?;
+            return Ok(response);
+        }
+    };
+    let mut answer = budget::ask(env, &Message::new(offers, user.clone(), question, &state)).await?;
+    let response = Response::from_bytes(answer.bytes().await?)?.with_status(answer.status_code());
+    response.headers().set("content-type", "application/json")?;
+    response.headers().set("cache-control", "private, no-store")?;
+    Ok(response)
 }
 
 async fn status(env: &Env, context: &Context, config: &Config) -> Answer {
@@ -175,14 +222,33 @@ async fn status(env: &Env, context: &Context, config: &Config) -> Answer {
 
 /// Bindings that the configuration needs and that are not there. The shop goes on without them.
 fn problems(env: &Env, config: &Config) -> Vec<String> {
-    let Some(trust) = config.user.as_ref().and_then(|user| user.trust.as_ref()) else { return Vec::new() };
+    let mut problems = problems_of_offers(env, config);
+    let Some(trust) = config.user.as_ref().and_then(|user| user.trust.as_ref()) else { return problems };
     let secret = trust.secret();
     let bindings = [
         (env.secret(secret).is_ok(), secret, "`wrangler secret put` sets it"),
         (env.durable_object("USERS").is_ok(), "USERS", "it is the class User in `durable_objects`"),
     ];
     let missing = bindings.iter().filter(|(is_there, ..)| !is_there);
-    missing.map(|(_, name, hint)| format!("the binding {name} is missing, so every user is unknown: {hint}")).collect()
+    problems.extend(
+        missing.map(|(_, name, hint)| format!("the binding {name} is missing, so every user is unknown: {hint}")),
+    );
+    problems
+}
+
+fn problems_of_offers(env: &Env, config: &Config) -> Vec<String> {
+    let Some(offers) = &config.offers else { return Vec::new() };
+    let mut problems: Vec<String> = Secrets::of(env, offers).err().into_iter().collect();
+    if env.durable_object(budget::BINDING).is_err() {
+        let binding = budget::BINDING;
+        problems.push(format!(
+            "the binding {binding} is missing, so no offer is made: it is the class Budget in `durable_objects`"
+        ));
+    }
+    if config.user.as_ref().is_none_or(|user| user.trust.is_none()) {
+        problems.push("offers are made to users whose ids are signed: the setting user.trust is missing".to_owned());
+    }
+    problems
 }
 
 async fn published(env: &Env, context: &Context, config: &Config, id: &str) -> Answer {

@@ -3,9 +3,11 @@
 //! The key `channels/<name>/head` holds the channel's signed head, and `blobs/<id>` the bytes that it names, as
 //! `selvedge publish --to` lays them out. Blobs never change, so a look at the head tells whether there is anything to fetch.
 
+use std::rc::Rc;
+
 use selvedge_format::head::{BlobV1, HeadV1};
 use worker::kv::KvStore;
-use worker::{Bucket, Date, Env};
+use worker::{Bucket, Date, Env, State};
 
 use crate::config::Config;
 use crate::head::{self, Held};
@@ -15,6 +17,9 @@ use crate::rank::Reason;
 
 /// Age at which the head is looked at again, milliseconds.
 const STALE_MS: u64 = 5_000;
+
+/// How long the first request of an object waits for the bundle, milliseconds.
+const LOAD_MS: u64 = 5_000;
 
 enum Blobs {
     R2(Bucket),
@@ -99,6 +104,19 @@ pub(crate) async fn refresh_within(env: &Env, config: &Config, ms: u64) {
     }
 }
 
+/// Has the bundle looked after for a Durable Object. Who cannot do without news waits for them a while; the others have
+/// them next time.
+pub(crate) async fn look_after(object: &State, env: &Env, config: &Rc<Config>, is_waiting: bool) {
+    let is_missing = isolate::with(|isolate| isolate.engine.snapshot().is_none());
+    let is_stale = is_stale();
+    if is_missing || is_waiting && is_stale {
+        refresh_within(env, config, LOAD_MS).await;
+    } else if is_stale {
+        let (env, config) = (env.clone(), Rc::clone(config));
+        object.wait_until(async move { refresh(&env, &config).await });
+    }
+}
+
 #[inline(never)]
 async fn try_refresh(env: &Env, config: &Config) -> Result<(), Failure> {
     let channel = config.channel.as_ref().ok_or_else(|| "the variable SELVEDGE has no `channel`".to_owned())?;
@@ -107,6 +125,9 @@ async fn try_refresh(env: &Env, config: &Config) -> Result<(), Failure> {
     let bytes = blobs.get(&key).await?.ok_or_else(|| format!("BUNDLES has no `{key}`"))?;
     let held = isolate::with(|isolate| isolate.held.clone());
     let judged = head::judge(channel, held.as_ref(), &bytes, Date::now().as_millis() as i64).await;
+    if judged.is_ok() {
+        isolate::with(|isolate| isolate.heard_ms = Date::now().as_millis());
+    }
     let head = match judged {
         Ok(Some(head)) => head,
         // What is in place was placed whole.
@@ -121,8 +142,8 @@ async fn try_refresh(env: &Env, config: &Config) -> Result<(), Failure> {
     if !head.killed {
         placed?;
     }
-    let HeadV1 { sequence, not_after_ms, killed, guard, .. } = head;
-    isolate::with(|isolate| isolate.hold(Held { bytes, sequence, not_after_ms, killed, guard }));
+    let HeadV1 { sequence, not_after_ms, killed, guard, prices, .. } = head;
+    isolate::with(|isolate| isolate.hold(Held { bytes, sequence, not_after_ms, killed, guard, prices }));
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use selvedge_offer::token;
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -32,6 +33,8 @@ pub(crate) struct Config {
     /// The decision log.
     #[serde(default)]
     pub(crate) log: Log,
+    /// Offers; without it none is made.
+    pub(crate) offers: Option<Offers>,
     /// `Cache-Control` of answers that were reordered.
     #[serde(default = "private")]
     pub(crate) cache_control: String,
@@ -165,6 +168,75 @@ impl Default for Log {
     }
 }
 
+/// Who makes offers, for whom, and who pays.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Offers {
+    /// Address of the host whose ledger grants leases, and that redeems.
+    pub(crate) host: String,
+    /// What stands in a token's `iss`: the host's own.
+    pub(crate) issuer: String,
+    /// What stands in its `aud`: the host's own.
+    pub(crate) audience: String,
+    /// Objects that share the users. Who moves to another object has no decision there: change it between epochs.
+    #[serde(default = "one")]
+    pub(crate) shards: u16,
+    /// Milliseconds that the host may take to answer.
+    #[serde(default = "host_ms")]
+    pub(crate) host_ms: u64,
+    /// The secret binding with a token of the scope `lease`.
+    #[serde(default = "lease_token")]
+    pub(crate) token: String,
+    /// The secret binding with the key that signs: PKCS#8 PEM, as `selvedge keygen` writes it.
+    #[serde(default = "offer_key")]
+    pub(crate) key: String,
+    /// The secret binding with the secret of draws and subjects, the host's own.
+    #[serde(default = "offer_secret")]
+    pub(crate) secret: String,
+}
+
+const fn one() -> u16 {
+    1
+}
+
+const fn host_ms() -> u64 {
+    1_000
+}
+
+fn lease_token() -> String {
+    "LEASE_TOKEN".to_owned()
+}
+
+fn offer_key() -> String {
+    "OFFER_KEY".to_owned()
+}
+
+fn offer_secret() -> String {
+    "OFFER_SECRET".to_owned()
+}
+
+/// Most objects that share the users.
+const MAX_SHARDS: u16 = 1024;
+
+impl Offers {
+    /// What types cannot say.
+    fn mistake(&self) -> Option<String> {
+        let is_loopback = |rest: &str| matches!(rest.split([':', '/']).next(), Some("127.0.0.1" | "localhost"));
+        if !self.host.starts_with("https://") && !self.host.strip_prefix("http://").is_some_and(is_loopback) {
+            let mistake = "it begins with https://, since a token goes there; http:// is for 127.0.0.1 alone";
+            return Some(format!("offers.host: `{}` cannot be used; {mistake}", self.host));
+        }
+        if !(1..=MAX_SHARDS).contains(&self.shards) {
+            return Some(format!("offers.shards: {} cannot be; it is from 1 to {MAX_SHARDS}", self.shards));
+        }
+        let parties = [("issuer", &self.issuer), ("audience", &self.audience)];
+        parties.into_iter().find(|(_, party)| !token::is_party(party)).map(|(setting, party)| {
+            let most = token::MAX_PARTY;
+            format!("offers.{setting}: {party:?} has not 1 to {most} printable characters without spaces and quotes")
+        })
+    }
+}
+
 impl Config {
     /// Reads a configuration.
     ///
@@ -197,6 +269,9 @@ impl Config {
         if self.cache_control.contains(|character: char| !(' '..='~').contains(&character)) {
             return Some(format!("cache_control: {:?} is no value of a header", self.cache_control));
         }
+        if let Some(mistake) = self.offers.as_ref().and_then(Offers::mistake) {
+            return Some(mistake);
+        }
         let feeds = self.feeds.iter().map(|feed| ("feeds[].path", &feed.path));
         let pages = self.pages.iter().map(|page| ("pages", page));
         let users = self.user.iter().flat_map(|user| &user.from).filter_map(|place| match place {
@@ -227,6 +302,19 @@ mod tests {
             (r#"{"pages": ["/{name}"]}"#, "pages: `/{name}`: braces"),
             (r#"{"origin": "shop.example"}"#, "origin: `shop.example` is no address"),
             (r#"{"log": {"share": 2}}"#, "log.share: 2 is no share"),
+            (r#"{"offers": {"host": "https://h", "issuer": "i", "audience": "a", "seed": 1}}"#, "unknown field `seed`"),
+            (r#"{"offers": {"host": "https://h", "issuer": "i"}}"#, "missing field `audience`"),
+            (r#"{"offers": {"host": "http://h", "issuer": "i", "audience": "a"}}"#, "offers.host: `http://h` cannot"),
+            (
+                r#"{"offers": {"host": "http://127.0.0.1.h", "issuer": "i", "audience": "a"}}"#,
+                "offers.host: `http://127.0.0.1.h` cannot",
+            ),
+            (
+                r#"{"offers": {"host": "http://127.0.0.1:7070", "issuer": "i", "audience": "a b"}}"#,
+                "offers.audience: \"a b\" has not",
+            ),
+            (r#"{"offers": {"host": "https://h", "issuer": "", "audience": "a"}}"#, "offers.issuer: \"\" has not"),
+            (r#"{"offers": {"host": "https://h", "issuer": "i", "audience": "a", "shards": 0}}"#, "offers.shards: 0 "),
             (r#"{"cache_control": "a\nb"}"#, "cache_control: \"a\\nb\" is no value"),
         ] {
             let error = Config::parse(json).unwrap_err();

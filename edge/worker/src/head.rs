@@ -4,7 +4,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use selvedge_format::head::{GuardV1, HeadV1, HeadView, KeyId, SHARE};
+use selvedge_format::head::{GuardV1, HeadV1, HeadView, KeyId, PriceV1, SHARE};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use wasm_bindgen::prelude::*;
@@ -56,6 +56,7 @@ pub(crate) struct Held {
     pub(crate) not_after_ms: i64,
     pub(crate) killed: bool,
     pub(crate) guard: Option<GuardV1>,
+    pub(crate) prices: Vec<PriceV1>,
 }
 
 /// Decisions since a bundle went live, and how many of them fell back.

@@ -10,6 +10,7 @@ use selvedge_format::container::{Container, Kind, verify_id};
 use selvedge_format::decision::DecisionView;
 use selvedge_format::head::RolloutV1;
 use selvedge_format::meta::{self, MetaV1};
+use selvedge_format::terms::{self, TermsV1};
 use selvedge_format::{AlignedBytes, DecodeError};
 use serde::Serialize;
 use worker::Env;
@@ -19,6 +20,9 @@ use crate::bundle::Failure;
 use crate::config::Config;
 use crate::head::{Held, Tally, in_rollout};
 use crate::journal::Journal;
+
+/// How long prices are good without a word from where the head is: ten looks, the `stale_after` of `docs/follow.md`.
+const FRESH_MS: u64 = 50_000;
 
 thread_local! {
     static ISOLATE: RefCell<Isolate> = RefCell::new(Isolate::new());
@@ -34,6 +38,8 @@ pub(crate) struct Isolate {
     pub(crate) engine: Engine,
     /// Names of the bundle in place.
     pub(crate) names: Rc<MetaV1>,
+    /// Terms of its campaigns; none has none.
+    pub(crate) terms: Rc<TermsV1>,
     /// The head in force.
     pub(crate) held: Option<Held>,
     /// What decides for the users of a rollout.
@@ -43,6 +49,8 @@ pub(crate) struct Isolate {
     tally: Tally,
     is_given_up: bool,
     is_rolled_back: bool,
+    /// When a head was last read and believed, milliseconds.
+    pub(crate) heard_ms: u64,
     /// When the bundle was last looked after, milliseconds.
     pub(crate) checked_ms: u64,
     /// Why the last look at the head did not bring what it names.
@@ -70,12 +78,14 @@ impl Isolate {
             config: None,
             engine: Engine::new(Limits::default()),
             names: Rc::new(MetaV1::default()),
+            terms: Rc::default(),
             held: None,
             rollout: None,
             previous: None,
             tally: Tally::default(),
             is_given_up: false,
             is_rolled_back: false,
+            heard_ms: 0,
             checked_ms: 0,
             failure: None,
             counters: Counters::default(),
@@ -86,8 +96,11 @@ impl Isolate {
     /// Puts what decides in place. What decided before is kept, for a guard that gives this one up.
     pub(crate) fn place(&mut self, placed: Placed) {
         let before = self.engine.snapshot().is_some();
-        let old =
-            Placed { engine: replace(&mut self.engine, placed.engine), names: replace(&mut self.names, placed.names) };
+        let old = Placed {
+            engine: replace(&mut self.engine, placed.engine),
+            names: replace(&mut self.names, placed.names),
+            terms: replace(&mut self.terms, placed.terms),
+        };
         self.previous = before.then_some(old);
         self.tally = Tally::default();
     }
@@ -114,7 +127,8 @@ impl Isolate {
             && !self.is_rolled_back
             && let Some(previous) = self.previous.take()
         {
-            (self.engine, self.names, self.is_rolled_back) = (previous.engine, previous.names, true);
+            (self.engine, self.names, self.terms) = (previous.engine, previous.names, previous.terms);
+            self.is_rolled_back = true;
         }
         result
     }
@@ -123,6 +137,7 @@ impl Isolate {
         if let Some((_, theirs)) = &mut self.rollout {
             swap(&mut self.engine, &mut theirs.engine);
             swap(&mut self.names, &mut theirs.names);
+            swap(&mut self.terms, &mut theirs.terms);
         }
     }
 
@@ -150,6 +165,11 @@ impl Isolate {
         self.held.as_ref().is_some_and(|held| held.killed)
     }
 
+    /// Whether prices are as good as new: the head in force was heard of lately.
+    pub(crate) fn is_fresh(&self, now_ms: u64) -> bool {
+        now_ms.saturating_sub(self.heard_ms) < FRESH_MS
+    }
+
     /// How the channel is followed: the names of `docs/follow.md`.
     pub(crate) fn following(&self, now_ms: i64) -> &'static str {
         match &self.held {
@@ -172,6 +192,7 @@ impl Isolate {
 pub(crate) struct Placed {
     engine: Engine,
     names: Rc<MetaV1>,
+    terms: Rc<TermsV1>,
 }
 
 impl Placed {
@@ -180,13 +201,15 @@ impl Placed {
     pub(crate) fn load(parts: &[(String, Vec<u8>)]) -> Result<Self, String> {
         let mut engine = Engine::new(Limits::default());
         let mut names = MetaV1::default();
+        let mut terms = TermsV1::default();
         for (id, bytes) in parts {
             let loaded = load(&mut engine, id, bytes).map_err(|error| format!("{id}: {error}"))?;
             if let Loaded::Bundle(_) = loaded {
                 names = self::names(bytes).unwrap_or(names);
+                terms = self::terms(bytes).map_err(|error| format!("{id}: {error}"))?.unwrap_or_default();
             }
         }
-        Ok(Self { engine, names: Rc::new(names) })
+        Ok(Self { engine, names: Rc::new(names), terms: Rc::new(terms) })
     }
 
     /// Hexadecimal ids of bundle and shared state.
@@ -229,6 +252,13 @@ fn names(bundle: &[u8]) -> Result<MetaV1, DecodeError> {
     let container = Container::parse(bundle, Kind::Bundle)?;
     let section = container.require(meta::TAG, meta::VERSION, "names")?;
     MetaV1::decode(&bundle[section.range.clone()])
+}
+
+/// The terms of a bundle's campaigns, if it has any.
+#[inline(never)]
+fn terms(bundle: &[u8]) -> Result<Option<TermsV1>, DecodeError> {
+    let container = Container::parse(bundle, Kind::Bundle)?;
+    container.find(terms::TAG).map(|section| TermsV1::decode(&bundle[section.range.clone()])).transpose()
 }
 
 pub(crate) fn hexadecimal(bytes: &[u8]) -> String {

@@ -6,7 +6,9 @@
 
 use std::time::Duration;
 
-use worker::{Bucket, Context, Date, Delay, Env};
+use futures_util::FutureExt as _;
+use futures_util::future::LocalBoxFuture;
+use worker::{Bucket, Date, Delay, Env};
 
 use crate::config::Log;
 use crate::record::Records;
@@ -61,8 +63,11 @@ impl Journal {
     }
 }
 
+/// What goes on after a response.
+type Later = LocalBoxFuture<'static, ()>;
+
 /// Takes records in, and has them written after the response.
-pub(crate) fn append(env: &Env, context: &Context, log: Log, records: impl FnOnce(f64) -> Records) {
+pub(crate) fn append(env: &Env, wait_until: impl FnOnce(Later), log: Log, records: impl FnOnce(f64) -> Records) {
     if isolate::with(|isolate| isolate.journal.is_off) {
         return;
     }
@@ -82,7 +87,7 @@ pub(crate) fn append(env: &Env, context: &Context, log: Log, records: impl FnOnc
     }
     match env.bucket("LOG") {
         Ok(bucket) => {
-            context.wait_until(async move { write(&bucket, Duration::from_millis(log.delay_ms)).await });
+            wait_until(async move { write(&bucket, Duration::from_millis(log.delay_ms)).await }.boxed_local());
         }
         Err(_) => isolate::with(|isolate| {
             isolate.journal = Journal { is_off: true, ..Journal::default() };

@@ -4,13 +4,16 @@
 //! header `Selvedge-Status`. What is here waits and fetches; the decision itself is `selvedge-engine`.
 
 mod api;
+mod budget;
 mod bundle;
 mod config;
+mod decide;
 mod head;
 mod identity;
 mod isolate;
 mod journal;
 mod member;
+mod offer;
 mod openapi;
 mod origin;
 mod page;

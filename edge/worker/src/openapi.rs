@@ -4,9 +4,10 @@
 pub(crate) const DOCUMENT: &str = include_str!("../openapi.json");
 
 /// Paths with one method each: path, method, summary.
-pub(crate) const PATHS: [(&str, &str, &str); 5] = [
+pub(crate) const PATHS: [(&str, &str, &str); 6] = [
     ("/v1/rank", "post", "Rank candidates"),
     ("/v1/events", "post", "Count what a user did"),
+    ("/v1/offer", "post", "Ask whether the user is made an offer"),
     ("/v1/status", "get", "What is loaded, and what was counted"),
     ("/v1/bundles/{id}", "get", "The bytes of the bundle or shared state in use"),
     ("/v1/openapi.json", "get", "This document"),
@@ -42,6 +43,10 @@ mod tests {
             "/v1/events" => (
                 Some(json!({ "application/json": reference("Events") })),
                 json!({ "application/json": reference("Applied") }),
+            ),
+            "/v1/offer" => (
+                Some(json!({ "application/json": reference("OfferQuestion") })),
+                json!({ "application/json": reference("OfferAnswer") }),
             ),
             "/v1/status" => (None, json!({ "application/json": reference("Status") })),
             "/v1/bundles/{id}" => (None, json!({ "application/octet-stream": bytes() })),
@@ -116,6 +121,19 @@ mod tests {
                         "request_id": { "type": ["string", "null"], "pattern": "^[0-9a-fA-F]{32}$" },
                     }))) } }))),
                 "Applied": object(&["applied"], json!({ "applied": integer })),
+                "OfferQuestion": closed(object(&[], json!({
+                    "user": nullable_text, "device": nullable_text, "campaign": nullable_text,
+                    "utc_offset_min": { "type": "integer", "minimum": -1440, "maximum": 1440 },
+                    "fields": { "type": "object" }, "context": { "type": "object" }, "preview": { "type": "boolean" },
+                }))),
+                "OfferAnswer": object(&["status", "repeated"], json!({
+                    "campaign": text, "status": { "enum": ["offered", "held-out", "none"] }, "reason": text,
+                    "repeated": { "type": "boolean" },
+                    "offer": object(&["offer", "terms", "currency", "disclosed", "token", "expires_ms"], json!({
+                        "offer": text, "terms": { "type": "object" }, "currency": text,
+                        "disclosed": { "type": "boolean" }, "token": nullable_text, "expires_ms": integer,
+                    })),
+                })),
                 "Status": object(&["version", "bundle_id", "shared_state_id", "channel", "refusal", "problems", "counters"], json!({
                     "version": text, "bundle_id": nullable_text, "shared_state_id": nullable_text,
                     "channel": object(&["state", "sequence"], json!({ "state": text, "sequence": integer })),

@@ -49,7 +49,8 @@ pub(crate) async fn answer(
             let response = origin::replace(&untouched, body, &config.cache_control)?;
             response.headers().set(origin::STATUS, "personalized")?;
             response.headers().set(origin::REQUEST_ID, &isolate::hexadecimal(&asked.request_id))?;
-            journal::append(env, context, config.log, |share| record::decision(&ranked, share));
+            let wait_until = |write| context.wait_until(write);
+            journal::append(env, wait_until, config.log, |share| record::decision(&ranked, share));
             Ok(response)
         }
         Err(reason) => origin::fall_back(untouched, reason),

@@ -19,8 +19,6 @@ const DEVICE: u64 = 0;
 /// A stored value may have 128 KiB.
 const MAX_STORED: usize = 120 << 10;
 const KEY: &str = "user";
-/// How long the first events of an isolate wait for the bundle, milliseconds.
-const BUNDLE_MS: u64 = 5_000;
 
 /// What `POST /v1/events` takes.
 #[derive(Debug, Deserialize, Serialize)]
@@ -130,7 +128,10 @@ impl DurableObject for User {
             Ok(events) => events,
             Err(error) => return Response::error(error, 400),
         };
-        self.look_after_the_bundle().await;
+        // Without a configuration there is no channel, and the Worker says so elsewhere.
+        if let Ok(config) = isolate::config(&self.env) {
+            bundle::look_after(&self.object, &self.env, &config, false).await;
+        }
         // Whoever waits for anything but the storage lets the next request in: from here to the write nothing else waits.
         let mut kept = self.kept().await?;
         match kept.apply(&events) {
@@ -144,19 +145,6 @@ impl DurableObject for User {
 }
 
 impl User {
-    async fn look_after_the_bundle(&self) {
-        let is_missing = isolate::with(|isolate| isolate.engine.snapshot().is_none());
-        let is_stale = bundle::is_stale();
-        // Without a configuration there is no channel, and the Worker says so elsewhere.
-        let Ok(config) = isolate::config(&self.env) else { return };
-        if is_missing {
-            bundle::refresh_within(&self.env, &config, BUNDLE_MS).await;
-        } else if is_stale {
-            let env = self.env.clone();
-            self.object.wait_until(async move { bundle::refresh(&env, &config).await });
-        }
-    }
-
     async fn kept(&self) -> Result<Kept> {
         if let Some(kept) = self.kept.borrow().clone() {
             return Ok(kept);

@@ -129,9 +129,9 @@ export const FEED_CONFIG = { path: '/feed/*', items: ['data', 'items'], context:
 
 /**
  * Starts the Worker; `change` bends its configuration, `store` chooses KV or R2. `entry` is a module that stands before it
- * and imports `./index.js`; `bend` rewrites that; `quiet` keeps what it says to itself.
+ * and imports `./index.js`; `bend` rewrites that; `bindings` are more of them; `quiet` keeps what it says to itself.
  */
-export async function startWorker(origin, change = {}, { store = 'r2', entry, bend = (source) => source, secret = SECRET, quiet = false } = {}) {
+export async function startWorker(origin, change = {}, { store = 'r2', entry, bend = (source) => source, secret = SECRET, bindings = {}, quiet = false } = {}) {
   const config = {
     origin: origin.address,
     channel: { name: CHANNEL, keys: [PUBLIC_KEY] },
@@ -152,9 +152,9 @@ export async function startWorker(origin, change = {}, { store = 'r2', entry, be
       { type: 'ESModule', path: '/index.js', contents: bend(readFileSync(`${built}index.js`, 'utf8')) },
       { type: 'CompiledWasm', path: '/selvedge_worker_bg.wasm', contents: readFileSync(`${built}selvedge_worker_bg.wasm`) },
     ],
-    bindings: { SELVEDGE: config, ...(secret && { USER_SECRET: secret }) },
+    bindings: { SELVEDGE: config, ...(secret && { USER_SECRET: secret }), ...bindings },
     ...(store === 'r2' ? { r2Buckets: ['BUNDLES', 'LOG'] } : { r2Buckets: ['LOG'], kvNamespaces: ['BUNDLES'] }),
-    durableObjects: { USERS: { className: 'User', useSQLite: true } },
+    durableObjects: { USERS: { className: 'User', useSQLite: true }, BUDGETS: { className: 'Budget', useSQLite: true } },
     // Past the part of Miniflare that stands before Workers and is no part of production.
     unsafeDirectSockets: [{ host: '127.0.0.1', port: 0 }],
     ...(quiet && { handleRuntimeStdio: (out, err) => (out.resume(), err.resume()) }),
