@@ -368,7 +368,10 @@ impl Contest {
         let mut order: Vec<usize> = (0..table.len()).collect();
         // Stable: of equals the first, which is the simplest, wins.
         order.sort_by(|a, b| table[*b].gain.mean.total_cmp(&table[*a].gain.mean));
-        let (best, runner_up) = (order[0], order[1]);
+        let best = order[0];
+        // A policy that does the same is no rival.
+        let differs = |policy: &&usize| table[**policy].gain != table[best].gain;
+        let runner_up = order[1..].iter().find(differs).copied().unwrap_or(order[1]);
         let lead = self.difference(best, runner_up, budget);
         let (winner, finding) = match (table[best].gain.low > 0.0, lead.low > 0.0) {
             (false, _) => (0, Finding::NotFromNothing),

@@ -404,24 +404,32 @@ impl Outcome {
             table.row(row);
         }
         printer.data(table);
+        printer.data(format_args!("\n{}", self.conclusion()));
+    }
+
+    /// Whether targeting was worth it, in words.
+    fn conclusion(&self) -> String {
         let Interval { mean, low, high } = self.responses(&self.lead);
-        printer.data(format_args!(
-            "\nFor ${:.0}, targeting brings {mean:+.0} ({low:+.0} to {high:+.0}) people more than the same money by lot.",
+        let said = format!(
+            "For ${:.0}, targeting brings {mean:+.0} ({low:+.0} to {high:+.0}) people compared with one offer by lot",
             self.budget / MINOR
-        ));
+        );
+        match (low > 0.0, high < 0.0) {
+            (true, _) => format!("{said}: it pays."),
+            (_, true) => format!("{said}: it does not pay."),
+            _ => format!("{said}: this trial cannot tell which is better."),
+        }
     }
 
     /// What the page shows before the comparison.
     fn sections(&self) -> Markup {
-        let Interval { mean, low, high } = self.responses(&self.lead);
         let offers: Vec<&str> = self.shipped.offers.iter().map(String::as_str).collect();
         html! {
             section {
                 h2 { "Decided by the guest" }
                 p {
                     (self.source) ". A module that runs at the edge decided for everybody, each by a model and at a price that were made \
-                    without them. For a budget of $" (format!("{:.0}", self.budget / MINOR)) ", targeting brings "
-                    (format!("{mean:+.0} ({low:+.0} to {high:+.0})")) " people more than the same money by lot; estimates are doubly \
+                    without them. " (self.conclusion()) " Estimates are doubly \
                     robust, intervals 95 % by bootstrap."
                 }
                 div.scroll {

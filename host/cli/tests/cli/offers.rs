@@ -121,11 +121,10 @@ fn a_trial_becomes_offers_within_a_budget() {
     assert!(String::from_utf8(shop.read("plan.html")).expect("a page").matches("<svg").count() == 2);
 
     assert_eq!(shop.run(COMPILE).code, Some(0));
-    let price = &planned["planned"]["price"];
     let asked = |visits: u8| {
         format!(
             r#"{{"time": "2026-11-23T12:00:00Z", "candidates": [{{"id": "a"}}], "user": {{"fields": {{"visits": {visits}, "basket": 30}}}},
-                "offer": {{"campaign": "spring", "budgets": {{"spring": {{"price": {price}, "left": 30000}}}}}}}}"#
+                "offer": {{"campaign": "spring", "budgets": {{"spring": {{"price": 1.0, "left": 30000}}}}}}}}"#
         )
     };
     shop.write("seldom.json", asked(1));
