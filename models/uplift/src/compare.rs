@@ -157,7 +157,7 @@ pub struct Value {
     /// Earned per row above treating nobody, doubly robust.
     pub gain: Interval,
     /// Spent per row, as estimated.
-    pub cost: Interval,
+    pub cost: f64,
     /// Response per row, self-normalised.
     pub response: Option<Interval>,
     /// Share of rows that are given anything.
@@ -313,7 +313,7 @@ impl Contest {
     fn worth(&self, policy: usize, budget: f64) -> Worth {
         let rows = self.trial.rows();
         let Value { gain, cost, response, treated } = self.value_of(&self.policies[policy].at(budget, rows));
-        Worth { policy, gain, cost: cost.mean, response, treated }
+        Worth { policy, gain, cost, response, treated }
     }
 
     /// What choices for the trial's rows, however they were made, are worth by the trial: gain, cost per row, and share of
@@ -324,7 +324,7 @@ impl Contest {
         let treated: Vec<f64> = choices.iter().map(|choice| 1.0 - choice.probability(0)).collect();
         Value {
             gain: self.interval(&self.gains(choices)),
-            cost: self.interval(&self.responses.costs(choices, &self.settings.economics)),
+            cost: mean(&self.responses.costs(choices, &self.settings.economics)),
             response: self_normalised(&self.trial, choices, &self.settings.bootstrap),
             treated: mean(&treated),
         }

@@ -17,7 +17,9 @@ use crate::table::{Side, Table};
 use crate::trial::{arms, model_of, only_arm, read_table, settings};
 
 /// Budgets at which the report shows value, as shares of the one that is asked about.
-const SHOWN: [f64; 9] = [0.1, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0];
+const SHOWN: [f64; 5] = [0.25, 0.5, 1.0, 1.5, 2.0];
+/// Resamples of an interval: there are dozens of them, and a trial may have 100,000 rows.
+const RESAMPLES: usize = 1_000;
 
 /// Learn from a trial who responds to which offer, compare policies at equal budget, and write the winner's response model.
 ///
@@ -125,7 +127,7 @@ pub(crate) fn run(args: &UpliftArgs, printer: &Printer) -> Result<(), CliError> 
     let budget = args.budget.unwrap_or_else(|| declared.budget(campaign)) / trial.rows() as f64;
 
     printer.progress("learning from the trial", 0, 0);
-    let settings = settings(campaign, &trial, Bootstrap::default())?;
+    let settings = settings(campaign, &trial, Bootstrap { resamples: RESAMPLES, ..Bootstrap::default() })?;
     let contest = Contest::new(trial, settings)?;
     let verdict = contest.verdict(budget)?;
     printer.end_progress();

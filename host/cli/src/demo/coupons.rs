@@ -366,7 +366,7 @@ impl Outcome {
     fn compared(&self) -> [[String; 4]; 2] {
         let row = |name: String, value: &Value| {
             let Interval { mean, low, high } = self.responses(&value.gain);
-            let spent = format!("{:.0}", value.cost.mean * self.rows() / MINOR);
+            let spent = format!("{:.0}", value.cost * self.rows() / MINOR);
             [name, format!("{:.0}", value.treated * self.rows()), spent, format!("{mean:.0} ({low:.0} to {high:.0})")]
         };
         let targeted = format!("decided by the guest ({})", self.shipped.policy);
@@ -459,7 +459,7 @@ impl Outcome {
         let list = [
             ("coupons.people", self.rows(), "people"),
             ("coupons.budget", self.budget, "minor units"),
-            ("coupons.spent", self.decided.value.cost.mean * self.rows(), "minor units"),
+            ("coupons.spent", self.decided.value.cost * self.rows(), "minor units"),
             ("coupons.price", price, "value per cost"),
             ("coupons.price_gap", self.shipped.priced.gap, "minor units"),
             ("coupons.offered", self.decided.value.treated * self.rows(), "people"),
