@@ -29,7 +29,7 @@ pub use offers::{ArmInspection, BudgetInspection, CampaignInspection};
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Inspection {
     /// A bundle.
-    Bundle(BundleInspection),
+    Bundle(Box<BundleInspection>),
     /// A shared state.
     SharedState(SharedInspection),
 }
@@ -221,7 +221,7 @@ pub fn inspect(bytes: &[u8]) -> Result<Inspection, CompileError> {
     let inspection = if bytes[10..12] == (Kind::SharedState as u16).to_le_bytes() {
         shared(bytes).map(Inspection::SharedState)
     } else {
-        bundle(bytes).map(Inspection::Bundle)
+        bundle(bytes).map(|bundle| Inspection::Bundle(Box::new(bundle)))
     };
     inspection.map_err(|error| {
         let help = "the file is damaged or of another version: fetch or compile it again";

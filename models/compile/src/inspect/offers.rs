@@ -49,7 +49,7 @@ pub struct ArmInspection {
     pub terms: Vec<String>,
 }
 
-fn of<'t>(terms: Option<&'t TermsV1>, campaign: u64) -> Option<&'t CampaignTermsV1> {
+fn of(terms: Option<&TermsV1>, campaign: u64) -> Option<&CampaignTermsV1> {
     terms?.campaigns.iter().find(|terms| key(terms.campaign.as_bytes()) == campaign)
 }
 
