@@ -28,7 +28,7 @@ const ARROWS: [(&str, &[&str]); 21] = [
     ("selvedge-spec", &[]),
     ("selvedge-compile", &["selvedge-spec", "selvedge-engine"]),
     ("selvedge-train", &["selvedge-spec", "selvedge-wire"]),
-    ("selvedge-uplift", &["selvedge-train"]),
+    ("selvedge-uplift", &["selvedge-train", "selvedge-budget"]),
     ("selvedge-runner", &["selvedge-format"]), // the guest module reaches it as bytes
     ("selvedge-follow", &["selvedge-format"]),
     ("selvedge-sync", &["selvedge-follow", "selvedge-wire", "selvedge-offer", "selvedge-budget"]),

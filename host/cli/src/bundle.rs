@@ -7,6 +7,7 @@ use selvedge_format::DecodeError;
 use selvedge_format::container::{Container, Kind, verify_id};
 use selvedge_format::meta::{self, MetaV1};
 use selvedge_format::program::{self, ProgramV1};
+use selvedge_format::terms::{self, TermsV1};
 
 use crate::error::{CliError, Exit};
 use crate::file;
@@ -22,6 +23,8 @@ pub(crate) struct BundleFile {
     pub(crate) program: ProgramV1,
     /// Its names; empty if it has none.
     pub(crate) names: MetaV1,
+    /// What its offers promise; empty if it has none.
+    pub(crate) terms: TermsV1,
 }
 
 impl BundleFile {
@@ -41,7 +44,11 @@ impl BundleFile {
             Some(section) => MetaV1::decode(&bytes[section.range.clone()])?,
             None => MetaV1::default(),
         };
-        Ok(Self { id, program, names, bytes })
+        let terms = match container.find(terms::TAG) {
+            Some(section) => TermsV1::decode(&bytes[section.range.clone()])?,
+            None => TermsV1 { currency: String::new(), campaigns: Vec::new() },
+        };
+        Ok(Self { id, program, names, terms, bytes })
     }
 }
 

@@ -12,6 +12,8 @@
 compile_error!("enable one of the features compile, train, run, host, demo: without them there is no command");
 
 mod bundle;
+#[cfg(feature = "compile")]
+mod campaigns;
 mod command;
 #[cfg(feature = "compile")]
 mod declared;
@@ -38,6 +40,8 @@ mod registry;
 mod request;
 mod show;
 mod table;
+#[cfg(feature = "train")]
+mod trial;
 
 use std::process::ExitCode;
 

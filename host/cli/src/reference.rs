@@ -21,6 +21,7 @@ const FILES: &str = "
 | file | written by | format |
 |---|---|---|
 | `model.json` | `train`, or XGBoost | XGBoost's JSON, or a linear model's |
+| `response.json` | `uplift` | `{\"kind\": \"response\", \"arms\": [...]}`: per offer a model, its calibration and its error |
 | `shared-state.bin` | `train` | [shared state](../format/shared-state.md) |
 | `user-state.bin` | `train`, as an example | [user state](../format/user-state.md) |
 | `request.json` | you, or `train` as an example | the document that `selvedge rank --help` shows |

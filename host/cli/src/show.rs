@@ -298,6 +298,18 @@ pub(crate) fn decision(bytes: &[u8], bundle: Option<&BundleFile>) -> Shown {
     shown(&decision, text)
 }
 
+fn offer_text(offer: &json::Offer) -> String {
+    let why = offer.reason.map_or_else(String::new, |reason| format!(" ({reason})"));
+    let preview = if offer.preview { ", a preview" } else { "" };
+    match (offer.arm, offer.arms.get(offer.arm as usize)) {
+        (1.., Some(arm)) => {
+            let name = offer.offer.clone().unwrap_or_else(|| format!("#{}", offer.arm));
+            format!("{name} of {}: brings {:.1}, costs {:.1} minor units{preview}", offer.campaign, arm.value, arm.cost)
+        }
+        _ => format!("{}{why}{preview}", offer.status),
+    }
+}
+
 /// A decision as a heading and a table of slots.
 pub(crate) fn decision_text(decision: &json::Decision) -> String {
     let why = decision.reason.map_or_else(String::new, |reason| format!(" ({reason})"));
@@ -310,6 +322,9 @@ pub(crate) fn decision_text(decision: &json::Decision) -> String {
     text.push_str(&format!("  cost        {} units\n", decision.cost));
     if let Some(base) = decision.base {
         text.push_str(&format!("  base score  {base:.4}\n"));
+    }
+    if let Some(offer) = &decision.offer {
+        text.push_str(&format!("  offer       {}\n", offer_text(offer)));
     }
     if decision.slots.is_empty() {
         return text;

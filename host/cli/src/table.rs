@@ -7,7 +7,7 @@ use crate::printer::DIM;
 /// Rows of text under a head; numbers stand to the right.
 #[derive(Debug)]
 pub(crate) struct Table {
-    head: Vec<(&'static str, Side)>,
+    head: Vec<(String, Side)>,
     rows: Vec<Vec<String>>,
 }
 
@@ -20,8 +20,9 @@ pub(crate) enum Side {
 
 impl Table {
     /// An empty table with these columns.
-    pub(crate) fn new(head: impl IntoIterator<Item = (&'static str, Side)>) -> Self {
-        Self { head: head.into_iter().collect(), rows: Vec::new() }
+    pub(crate) fn new<'h>(head: impl IntoIterator<Item = (&'h str, Side)>) -> Self {
+        let head = head.into_iter().map(|(name, side)| (name.to_owned(), side));
+        Self { head: head.collect(), rows: Vec::new() }
     }
 
     /// Adds a row, with one text per column.
@@ -42,7 +43,7 @@ impl Table {
 
 impl Display for Table {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let head: Vec<&str> = self.head.iter().map(|(name, _)| *name).collect();
+        let head: Vec<&str> = self.head.iter().map(|(name, _)| name.as_str()).collect();
         let rows: Vec<Vec<&str>> = self.rows.iter().map(|row| row.iter().map(String::as_str).collect()).collect();
         let width = |column: usize| {
             let cells = rows.iter().chain([&head]).filter_map(|row| row.get(column));

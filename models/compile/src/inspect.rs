@@ -3,8 +3,10 @@
 //! Everything is validated on the way, the SHA-256 included, so what is shown is what an engine would load. Names come
 //! from the optional section of names; without it, identities are shown as hexadecimal numbers.
 
+mod offers;
 mod text;
 
+use selvedge_format::campaign::CampaignsV1;
 use selvedge_format::container::{Container, HEADER_LEN, Kind, MAGIC, verify_id};
 use selvedge_format::explore::{ExploreKindV1, ExploreV1};
 use selvedge_format::meta::MetaV1;
@@ -12,19 +14,22 @@ use selvedge_format::model::{LEAF, LinearWeights, Link, ModelKindV1, ModelV1, Mo
 use selvedge_format::policy::PolicyV1;
 use selvedge_format::program::{By, ColumnV1, Decay, FieldType, Measure, ProgramV1, Scope, TableV1, TransformV1};
 use selvedge_format::shared::SharedState;
-use selvedge_format::{AlignedBytes, DecodeError, explore, key, meta, model, policy, program};
+use selvedge_format::terms::TermsV1;
+use selvedge_format::{AlignedBytes, DecodeError, campaign, explore, key, meta, model, policy, program, terms};
 use serde::Serialize;
 
 use crate::bundle::{self, SectionSize};
 use crate::error::{CompileError, CompileErrorKind};
 use crate::lower::kind_name;
 
+pub use offers::{ArmInspection, BudgetInspection, CampaignInspection};
+
 /// Contents of a container. [`Display`](std::fmt::Display) shows it to people, serde to scripts.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Inspection {
     /// A bundle.
-    Bundle(BundleInspection),
+    Bundle(Box<BundleInspection>),
     /// A shared state.
     SharedState(SharedInspection),
 }
@@ -58,6 +63,10 @@ pub struct BundleInspection {
     pub models: Vec<ModelInspection>,
     /// From scores to slate.
     pub policy: PolicyInspection,
+    /// What campaigns spend from; none without campaigns.
+    pub budgets: Vec<BudgetInspection>,
+    /// Campaigns, in the order in which they are tried.
+    pub campaigns: Vec<CampaignInspection>,
 }
 
 /// A field.
@@ -212,7 +221,7 @@ pub fn inspect(bytes: &[u8]) -> Result<Inspection, CompileError> {
     let inspection = if bytes[10..12] == (Kind::SharedState as u16).to_le_bytes() {
         shared(bytes).map(Inspection::SharedState)
     } else {
-        bundle(bytes).map(Inspection::Bundle)
+        bundle(bytes).map(|bundle| Inspection::Bundle(Box::new(bundle)))
     };
     inspection.map_err(|error| {
         let help = "the file is damaged or of another version: fetch or compile it again";
@@ -231,17 +240,29 @@ fn bundle(bytes: &[u8]) -> Result<BundleInspection, DecodeError> {
         Some(_) => Some(ExploreV1::decode(section(explore::TAG, explore::VERSION, "exploration")?)?),
         None => None,
     };
-    let models = ModelsV1::decode(section(model::TAG, model::VERSION, "model directory")?)?;
+    let declared = ModelsV1::decode(section(model::TAG, model::VERSION, "model directory")?)?;
     let names = match container.find(meta::TAG) {
         Some(_) => Some(MetaV1::decode(section(meta::TAG, meta::VERSION, "names")?)?),
         None => None,
     };
     let names = Names { program: &program, meta: names.as_ref() };
     let tables = |tables: &[TableV1], is_user: bool| tables.iter().map(|table| names.table(table, is_user)).collect();
-    let models = models.models.iter().zip(0..).map(|(declared, index)| {
+    let models = declared.models.iter().zip(0..).map(|(declared, index)| {
         let weights = section(WEIGHTS_TAG + index, model::WEIGHTS_VERSION, "model weights")?;
         names.model(declared, weights)
     });
+    let terms = match container.find(terms::TAG) {
+        Some(_) => Some(TermsV1::decode(section(terms::TAG, terms::VERSION, "terms")?)?),
+        None => None,
+    };
+    let (budgets, campaigns) = match container.find(campaign::TAG) {
+        Some(_) => {
+            let section = section(campaign::TAG, campaign::VERSION, "campaigns")?;
+            let campaigns = CampaignsV1::decode(section, &program, &declared)?;
+            (offers::budgets(&campaigns, terms.as_ref()), offers::campaigns(&names, &campaigns, terms.as_ref()))
+        }
+        None => (Vec::new(), Vec::new()),
+    };
     Ok(BundleInspection {
         id,
         bytes: bytes.len(),
@@ -256,6 +277,8 @@ fn bundle(bytes: &[u8]) -> Result<BundleInspection, DecodeError> {
         features: (0..program.features.len()).map(|at| names.feature_inspection(at)).collect(),
         models: models.collect::<Result<_, DecodeError>>()?,
         policy: names.policy(&policy, explore),
+        budgets,
+        campaigns,
     })
 }
 

@@ -1,5 +1,6 @@
 //! Trained response models: the chance of a response under each offer of a campaign, and without any.
 
+use selvedge_engine::math::sigmoid;
 use selvedge_format::model::LEAF;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -7,7 +8,7 @@ use serde_json::value::RawValue;
 use crate::bind::Bound;
 use crate::error::{CompileError, CompileErrorKind};
 use crate::import::{import, parse};
-use crate::model::TrainedModel;
+use crate::model::{TrainedModel, TreeEnsemble};
 
 /// How the arm without an offer is called in a response model.
 pub const NO_OFFER: &str = "none";
@@ -88,9 +89,109 @@ impl TrainedResponse {
         Ok(Self { arms })
     }
 
+    /// Names of the features that any arm's model has a weight or a split for, ascending.
+    ///
+    /// # Errors
+    /// Trees whose inputs have no names.
+    pub fn features(&self) -> Result<Vec<String>, CompileError> {
+        let mut names = Vec::new();
+        for arm in &self.arms {
+            match &arm.model {
+                TrainedModel::Linear(model) => {
+                    names.extend(
+                        model.weights.iter().filter(|(_, weight)| **weight != 0.0).map(|(name, _)| name.clone()),
+                    );
+                }
+                TrainedModel::Trees(trees) => {
+                    let inputs = trees.names().ok_or_else(|| nameless(&arm.offer))?;
+                    names.extend(trees.splits().filter_map(|node| inputs.get(usize::from(node.feature)).cloned()));
+                }
+            }
+        }
+        names.sort_unstable();
+        names.dedup();
+        Ok(names)
+    }
+
+    /// The chance of a response under each of `offers`, [`NO_OFFER`] among them, for rows of the features `names`:
+    /// `[row][offer]`. A missing value is NaN. Ladders are the campaign's and not applied.
+    ///
+    /// # Errors
+    /// The model has no arm for an offer, a model reads another feature, or trees whose inputs have no names.
+    pub fn chances(&self, offers: &[&str], names: &[String], rows: &[f32]) -> Result<Vec<f32>, CompileError> {
+        let arms = offers.iter().map(|offer| {
+            let arm = self.arm(offer).ok_or_else(|| no_arm(offer))?;
+            Ok((arm, Reader::new(arm, names)?))
+        });
+        let arms = arms.collect::<Result<Vec<_>, CompileError>>()?;
+        let rows = rows.chunks_exact(names.len().max(1));
+        Ok(rows
+            .flat_map(|row| arms.iter().map(|(arm, reader)| sigmoid(arm.scale * reader.raw(row) + arm.shift)))
+            .collect())
+    }
+
     /// The arm of this name.
     pub(crate) fn arm(&self, offer: &str) -> Option<&TrainedArm> {
         self.arms.iter().find(|arm| arm.offer == offer)
+    }
+}
+
+fn no_arm(offer: &str) -> CompileError {
+    let message = format!("the response model has no arm for the offer `{offer}`");
+    CompileError::new(CompileErrorKind::Response, "arms", message, "train it on a trial with this offer")
+}
+
+fn nameless(offer: &str) -> CompileError {
+    let message = format!("the trees of `{offer}` have no names for their inputs");
+    CompileError::new(CompileErrorKind::Response, "arms", message, "save the model with `feature_names`")
+}
+
+/// A model over rows whose columns stand in another order.
+enum Reader<'m> {
+    /// Bias; position, weight and centre of each feature.
+    Linear(f32, Vec<(usize, f32, f32)>),
+    /// The trees, and for each input its position if it is there.
+    Trees(&'m TreeEnsemble, Vec<Option<usize>>),
+}
+
+impl<'m> Reader<'m> {
+    fn new(arm: &'m TrainedArm, names: &[String]) -> Result<Self, CompileError> {
+        let find = |name: &str| names.iter().position(|other| other == name);
+        let missing = |name: &str| {
+            let message = format!("the model of `{}` reads `{name}`, which is not there", arm.offer);
+            CompileError::new(CompileErrorKind::UnknownFeature, "arms", message, "give a column of this name")
+        };
+        match &arm.model {
+            TrainedModel::Linear(model) => {
+                let terms = model.weights.iter().filter(|(_, weight)| **weight != 0.0).map(|(name, weight)| {
+                    let centre = model.centres.get(name).copied().unwrap_or(0.0);
+                    Ok((find(name).ok_or_else(|| missing(name))?, *weight, centre))
+                });
+                Ok(Self::Linear(model.bias, terms.collect::<Result<_, CompileError>>()?))
+            }
+            TrainedModel::Trees(trees) => {
+                let inputs = trees.names().ok_or_else(|| nameless(&arm.offer))?;
+                let unread = |name: &String| find(name).is_none();
+                let split = trees.splits().filter_map(|node| inputs.get(usize::from(node.feature)));
+                if let Some(name) = split.into_iter().find(|name| unread(name)) {
+                    return Err(missing(name));
+                }
+                Ok(Self::Trees(trees, inputs.iter().map(|name| find(name)).collect()))
+            }
+        }
+    }
+
+    fn raw(&self, row: &[f32]) -> f32 {
+        match self {
+            Self::Linear(bias, terms) => terms.iter().fold(*bias, |sum, (at, weight, centre)| {
+                let x = row[*at];
+                sum + weight * if x.is_nan() { *centre } else { x }
+            }),
+            Self::Trees(trees, inputs) => {
+                let inputs: Vec<f32> = inputs.iter().map(|at| at.map_or(f32::NAN, |at| row[at])).collect();
+                trees.raw_score(&inputs)
+            }
+        }
     }
 }
 

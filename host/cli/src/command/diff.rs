@@ -157,7 +157,7 @@ fn deployed(registry: &Registry, channel: &str, sequence: Option<&str>) -> Resul
 
 fn inspected(bundle: &BundleFile, name: &str) -> Result<BundleInspection, CliError> {
     match inspect(&bundle.bytes).map_err(|error| CliError::from(error).in_file(Path::new(name)))? {
-        Inspection::Bundle(bundle) => Ok(bundle),
+        Inspection::Bundle(bundle) => Ok(*bundle),
         Inspection::SharedState(_) => Err(CliError::new(Exit::Refused, format_args!("{name} is no bundle"))),
     }
 }

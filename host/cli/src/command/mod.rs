@@ -18,6 +18,8 @@ mod follow;
 mod inspect;
 #[cfg(feature = "host")]
 mod keygen;
+#[cfg(feature = "train")]
+pub(crate) mod plan;
 #[cfg(feature = "host")]
 mod promote;
 #[cfg(feature = "host")]
@@ -32,6 +34,8 @@ mod rollback;
 mod serve;
 #[cfg(feature = "train")]
 mod train;
+#[cfg(feature = "train")]
+pub(crate) mod uplift;
 
 use clap::Subcommand;
 
@@ -58,6 +62,10 @@ commands! {
     Demo(crate::demo::DemoArgs) = crate::demo::run,
     #[cfg(feature = "train")]
     Train(train::TrainArgs) = train::run,
+    #[cfg(feature = "train")]
+    Uplift(uplift::UpliftArgs) = uplift::run,
+    #[cfg(feature = "train")]
+    Plan(plan::PlanArgs) = plan::run,
     #[cfg(feature = "compile")]
     Compile(compile::CompileArgs) = compile::run,
     #[cfg(feature = "compile")]

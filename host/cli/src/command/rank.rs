@@ -86,7 +86,8 @@ pub(crate) fn run(args: &RankArgs, printer: &Printer) -> Result<(), CliError> {
     }
 
     let view = DecisionView::parse(decided.decision).map_err(|error| malformed(&error))?;
-    let decision = json::decision(&view, &request.ids, &bundle.names);
+    let mut decision = json::decision(&view, &request.ids, &bundle.names);
+    decision.name_offer(&view, &bundle.terms);
     if args.json {
         printer.json(&Output { decision: &decision, fuel: decided.fuel });
     } else {

@@ -4,7 +4,11 @@
 //! four fifths of the households and each becomes a bundle; the guest module decides the flyers of the other fifth,
 //! five times over so that every household is unseen once. What is printed, written to the page and to the file of
 //! figures is the same [`Outcome`].
+//!
+//! `selvedge demo coupons` is the other half of the product in the same manner: [`coupons`] goes from a real trial of
+//! incentives to offers within a budget.
 
+mod coupons;
 mod experiment;
 mod latency;
 mod page;
@@ -14,7 +18,7 @@ mod storefront;
 
 use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use selvedge_runner::RunError;
 
@@ -24,19 +28,31 @@ use crate::printer::Printer;
 
 use experiment::{Experiment, Outcome};
 
-/// Run the whole chain on a year of real shopping: replay, train, compile, and decide flyers under wasmtime.
+/// What is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Job {
+    /// A year of shopping becomes a flyer for each household.
+    Flyer,
+    /// A trial of incentives becomes offers within a budget.
+    Coupons,
+}
+
+/// Run the whole chain on real data, up to decisions under wasmtime: a year of shopping, or a trial of incentives.
 #[derive(Debug, Args)]
 pub(crate) struct DemoArgs {
+    /// What is shown.
+    #[arg(default_value = "flyer")]
+    job: Job,
     /// Write the figures as JSON: a list of {name, value, unit, command}.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// Where the page goes.
     #[arg(long, value_name = "FILE", default_value = "target/demo/report.html")]
     report: PathBuf,
-    /// Use made-up households instead of fetching the Complete Journey.
+    /// Use made-up households or people instead of fetching the data.
     #[arg(long)]
     offline: bool,
-    /// Use a few made-up households and small models: seconds instead of minutes, and the same figures every time.
+    /// Use a few made-up households or people, and small models: seconds instead of minutes, and the same figures every time.
     #[arg(long)]
     quick: bool,
     /// Also write the feature rows, and how each test flyer was ranked, for other trainers to be compared on.
@@ -52,16 +68,32 @@ pub(crate) struct DemoArgs {
 impl DemoArgs {
     /// The command that makes the same figures again: made-up data are asked for, even if they were not this time.
     fn command(&self, is_made_up: bool) -> &'static str {
-        match (self.quick, is_made_up) {
-            (true, _) => "cargo xtask demo --quick",
-            (false, true) => "cargo xtask demo --offline",
-            (false, false) => "cargo xtask demo",
+        match (self.job, self.quick, is_made_up) {
+            (Job::Flyer, true, _) => "cargo xtask demo --quick",
+            (Job::Flyer, false, true) => "cargo xtask demo --offline",
+            (Job::Flyer, false, false) => "cargo xtask demo",
+            (Job::Coupons, true, _) => "cargo xtask demo coupons --quick",
+            (Job::Coupons, false, true) => "cargo xtask demo coupons --offline",
+            (Job::Coupons, false, false) => "cargo xtask demo coupons",
         }
+    }
+
+    fn write_figures(&self, figures: &[Figure], printer: &Printer) -> Result<(), CliError> {
+        printer.say(format_args!("report: {}", self.report.display()));
+        if let Some(path) = &self.json {
+            let json = serde_json::to_vec_pretty(figures).map_err(|error| CliError::new(Exit::Io, error))?;
+            write(path, &json)?;
+            printer.say(format_args!("figures: {}", path.display()));
+        }
+        Ok(())
     }
 }
 
 /// Runs the demo.
 pub(crate) fn run(args: &DemoArgs, printer: &Printer) -> Result<(), CliError> {
+    if args.job == Job::Coupons {
+        return coupons::run(args, printer);
+    }
     if let Some(directory) = &args.storefront {
         return storefront::export(directory, &Experiment::prepare(args.offline, args.quick, printer)?, printer);
     }
@@ -74,13 +106,7 @@ pub(crate) fn run(args: &DemoArgs, printer: &Printer) -> Result<(), CliError> {
     print::print(&outcome, printer);
     let html = page::report(&outcome, &figures).to_html();
     write(&args.report, html.as_bytes())?;
-    printer.say(format_args!("report: {}", args.report.display()));
-    if let Some(path) = &args.json {
-        let json = serde_json::to_vec_pretty(&figures).map_err(|error| CliError::new(Exit::Io, error))?;
-        write(path, &json)?;
-        printer.say(format_args!("figures: {}", path.display()));
-    }
-    Ok(())
+    args.write_figures(&figures, printer)
 }
 
 /// The name and the text of a file of a recipe.

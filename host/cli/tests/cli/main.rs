@@ -9,6 +9,7 @@ mod declare;
 mod learn;
 mod look;
 mod manners;
+mod offers;
 mod shop;
 mod storefront;
 mod value;

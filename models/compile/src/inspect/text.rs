@@ -2,7 +2,10 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use super::{BundleInspection, Inspection, ModelInspection, SharedInspection, TableInspection, span};
+use super::{
+    ArmInspection, BundleInspection, CampaignInspection, Inspection, ModelInspection, SharedInspection,
+    TableInspection, span,
+};
 
 impl Display for Inspection {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -36,7 +39,33 @@ impl Display for BundleInspection {
             write!(f, "\n{model}")?;
         }
         writeln!(f, "\nslate of {}", self.policy.slate_size)?;
-        self.policy.rules.iter().try_for_each(|rule| writeln!(f, "  {rule}"))
+        self.policy.rules.iter().try_for_each(|rule| writeln!(f, "  {rule}"))?;
+        for campaign in &self.campaigns {
+            write!(f, "\n{campaign}")?;
+        }
+        if !self.budgets.is_empty() {
+            writeln!(f, "\nbudgets")?;
+        }
+        let names = self::width(self.budgets.iter().map(|budget| budget.name.as_str()));
+        self.budgets.iter().try_for_each(|budget| {
+            writeln!(f, "  {:names$}  price at most {} where nobody says another", budget.name, budget.highest_price)
+        })
+    }
+}
+
+impl Display for CampaignInspection {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        writeln!(f, "campaign {}", self.name)?;
+        self.rules.iter().try_for_each(|rule| writeln!(f, "  {rule}"))?;
+        let names = width(self.arms.iter().map(|arm| arm.name.as_str()));
+        self.arms.iter().try_for_each(|arm| {
+            let ArmInspection { name, model, scale, shift, error, .. } = arm;
+            write!(f, "  {name:names$}  model {model}, scale {scale}, shift {shift}, error {error}")?;
+            match arm.terms.is_empty() {
+                true => writeln!(f),
+                false => writeln!(f, ": {}", arm.terms.join(", ")),
+            }
+        })
     }
 }
 
