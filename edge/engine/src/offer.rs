@@ -22,7 +22,7 @@ use selvedge_format::terms::SHARE;
 
 use crate::feature::{Columns, LANES};
 use crate::math;
-use crate::model::{Model, ModelScratch};
+use crate::model::Model;
 
 /// Prices are in millionths.
 const MICROS: f64 = 1e6;
@@ -58,7 +58,7 @@ impl Campaigns {
         }
         let model_cost = |at: u16| loaded[usize::from(at)].as_ref().map_or(0, Model::cost);
         let arms_cost = |response: &ResponseV1| response.arms.iter().map(|arm| model_cost(arm.model) + 8).sum::<u64>();
-        // A model works on a whole vector whether it holds one user or sixteen.
+        // A linear model works on a whole vector whether it holds one user or sixteen; trees that are walked cost less.
         let dearest = declared.responses.iter().map(arms_cost).max().unwrap_or(0) * LANES as u64;
         let tests = declared.campaigns.iter().map(|campaign| campaign.eligible.len() as u64 + 4).sum::<u64>();
         let cost = dearest + tests + program.features.len() as u64;
@@ -89,9 +89,7 @@ impl Campaigns {
 pub(crate) struct OfferScratch {
     /// The user's features, `[feature][LANES]`; NaN where they differ between candidates.
     row: Vec<f32>,
-    scores: Vec<f32>,
     arms: Vec<ArmParts>,
-    model: ModelScratch,
 }
 
 /// What a request's features and fields say about its user.
@@ -186,18 +184,14 @@ impl OfferScratch {
             self.row[start] = value;
         }
         self.arms.clear();
-        let mut scored = None;
+        let mut scored = (None, 0.0);
         for arm in &response.arms {
             // Arms of one model (an S-learner without interactions, say) share its score.
-            if scored != Some(arm.model) {
-                self.scores.clear();
-                self.scores.resize(LANES, 0.0);
-                if let Some(model) = &campaigns.models[usize::from(arm.model)] {
-                    model.raw_scores(&self.row, LANES, &mut self.model, &mut self.scores);
-                }
-                scored = Some(arm.model);
+            if scored.0 != Some(arm.model) {
+                let model = campaigns.models[usize::from(arm.model)].as_ref();
+                scored = (Some(arm.model), model.map_or(0.0, |model| model.raw_score(&self.row)));
             }
-            let response = math::sigmoid(arm.scale * self.scores[0] + arm.shift);
+            let response = math::sigmoid(arm.scale * scored.1 + arm.shift);
             self.arms.push(ArmParts { response, ..ArmParts::default() });
         }
     }

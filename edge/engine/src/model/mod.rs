@@ -8,6 +8,7 @@ use alloc::vec::Vec;
 use selvedge_format::DecodeError;
 use selvedge_format::model::{LinearWeights, Link, ModelKindV1, ModelV1, TreeNodes};
 
+use crate::feature::LANES;
 use crate::math;
 
 pub use linear::Linear;
@@ -52,6 +53,19 @@ impl Model {
         match &self.form {
             Form::Linear(linear) => linear.scores(matrix, stride, scores),
             Form::Trees(trees) => trees.scores(matrix, stride, &mut scratch.bins, scores),
+        }
+    }
+
+    /// Raw score of one row alone, the first of columns of [`LANES`] values: what [`raw_scores`](Self::raw_scores) gives it.
+    #[must_use]
+    pub fn raw_score(&self, columns: &[f32]) -> f32 {
+        match &self.form {
+            Form::Linear(linear) => {
+                let mut scores = [0.0; LANES];
+                linear.scores(columns, LANES, &mut scores);
+                scores[0]
+            }
+            Form::Trees(trees) => trees.score(|feature| columns[usize::from(feature) * LANES]),
         }
     }
 
