@@ -140,9 +140,18 @@ pub fn run_until_signal(config: Config, started: impl FnOnce(SocketAddr)) -> Res
 pub async fn start(config: Config) -> Result<Running, HostError> {
     let path = config.data.join("selvedge.redb");
     let at = |path: PathBuf| move |error: std::io::Error| HostError::File { path, what: error.to_string() };
-    std::fs::create_dir_all(&config.data).map_err(at(config.data.clone()))?;
+    make_private(&config.data).map_err(at(config.data.clone()))?;
     let store: Arc<dyn Store> = Arc::new(RedbStore::open(&path)?);
     start_with(config, store).await
+}
+
+/// Makes a directory that nobody else on the machine can read, unless it is there: it holds what users did.
+fn make_private(path: &std::path::Path) -> std::io::Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(path)
 }
 
 /// Starts a host on a store.
