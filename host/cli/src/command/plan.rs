@@ -18,7 +18,7 @@ use crate::trial::{planned, read_table};
 /// Shares of the largest spend at which prices are shown.
 const SHARES: [f64; 10] = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0];
 
-/// Show what a campaign would spend, earn and offer at each price of its budget, and the price that keeps to it.
+/// Show what a campaign spends and earns at each price of its budget.
 ///
 /// The users are a CSV with a line of names, a column for each feature that the response model reads: the trial's rows, or
 /// next month's. All of them are taken for eligible. Each is given what the edge would give at the price, so what is shown

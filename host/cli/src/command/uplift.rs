@@ -21,7 +21,9 @@ const SHOWN: [f64; 5] = [0.25, 0.5, 1.0, 1.5, 2.0];
 /// Resamples of an interval: there are dozens of them, and a trial may have 100,000 rows.
 const RESAMPLES: usize = 1_000;
 
-/// Learn from a trial who responds to which offer, compare policies at equal budget, and write the winner's response model.
+/// Learn from a trial who responds to which offer, and whether it pays.
+///
+/// Policies are compared at equal budget; the winner's response model is written.
 ///
 /// The trial is a CSV with a line of names: a column with the offer that each row was given, or `none`; a column with the
 /// outcome, 0 or 1; and the features, named as features.toml names them. Offers, costs, margin and budget are the campaign's.

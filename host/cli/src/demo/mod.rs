@@ -37,7 +37,7 @@ enum Job {
     Coupons,
 }
 
-/// Run the whole chain on real data, up to decisions under wasmtime: a year of shopping, or a trial of incentives.
+/// Run the whole chain on real data, up to decisions under wasmtime.
 #[derive(Debug, Args)]
 pub(crate) struct DemoArgs {
     /// What is shown.

@@ -14,8 +14,9 @@ fn short_help_fits_a_screen() {
 #[test]
 fn every_command_has_help() {
     let shop = Shop::new();
-    let on_this_machine = ["demo", "train", "compile", "inspect", "rank", "replay", "eval", "features"];
-    let at_a_host = ["keygen", "publish", "promote", "rollback", "channels", "diff", "serve", "follow"];
+    let on_this_machine =
+        ["demo", "train", "uplift", "plan", "compile", "inspect", "rank", "replay", "eval", "features"];
+    let at_a_host = ["keygen", "publish", "promote", "rollback", "budgets", "channels", "diff", "serve", "follow"];
     for command in on_this_machine.into_iter().chain(at_a_host) {
         for flag in ["-h", "--help"] {
             let help = shop.run(&format!("{command} {flag}"));

@@ -24,6 +24,9 @@ const END: Duration = Duration::from_secs(1);
 /// Content type of a delta.
 const DELTA: &str = "application/vnd.selvedge.delta";
 
+/// What heads name, by content id.
+type Blobs = HashMap<ContentId, Arc<Vec<u8>>>;
+
 /// Makes what decides from a bundle and a shared state, or says why it does not load. What is deployed is only replaced
 /// by what loads.
 pub type Prepare<T> = Box<dyn Fn(&[u8], Option<&[u8]>) -> Result<T, String> + Send + Sync>;
@@ -162,7 +165,7 @@ struct Inner<T> {
     previous: Option<Arc<Deployment<T>>>,
     held: Option<(Vec<u8>, HeadV1)>,
     etag: Option<String>,
-    blobs: HashMap<ContentId, Arc<Vec<u8>>>,
+    blobs: Blobs,
     tally: Tally,
     rolled_back: bool,
     heard_ms: i64,
@@ -425,12 +428,11 @@ impl<T: Send + Sync + 'static> Shared<T> {
             Err(_) if head.killed => HashMap::new(),
             Err(failure) => return Err(failure),
         };
-        self.deploy(bytes, head, blobs)?;
-        self.save(bytes);
-        Ok(())
+        self.deploy(bytes, head, blobs, |blobs| self.save(bytes, blobs))
     }
 
-    fn deploy(&self, bytes: &[u8], head: HeadV1, blobs: HashMap<ContentId, Arc<Vec<u8>>>) -> Result<(), Failure> {
+    /// Puts a head in force. `keep` is given what it names before anybody can see it: what was seen outlives a restart.
+    fn deploy(&self, bytes: &[u8], head: HeadV1, blobs: Blobs, keep: impl FnOnce(&Blobs)) -> Result<(), Failure> {
         let current = self.lock().current.clone();
         let place = |bundle: BlobV1, shared: Option<BlobV1>| -> Result<Placed<T>, Failure> {
             // Another head with the same bundle: new prices, a longer validity, a rollout for all. Nothing is loaded.
@@ -454,6 +456,9 @@ impl<T: Send + Sync + 'static> Shared<T> {
         };
         let sequence = head.sequence;
         let is_killed = head.killed;
+        // Under a kill whose bundle could not be had, what was held goes on being held.
+        let blobs = if blobs.is_empty() { self.lock().blobs.clone() } else { blobs };
+        keep(&blobs);
         {
             let mut inner = self.lock();
             let is_new = inner.current.as_ref().is_none_or(|current| !Arc::ptr_eq(&current.main.made, &main.made));
@@ -468,9 +473,7 @@ impl<T: Send + Sync + 'static> Shared<T> {
             inner.current = Some(Arc::new(Deployment { head: Some(head.clone()), main, rollout, is_killed }));
             inner.held = Some((bytes.to_vec(), head));
             inner.refusal = None;
-            if !blobs.is_empty() {
-                inner.blobs = blobs;
-            }
+            inner.blobs = blobs;
         }
         self.changed.notify_all();
         self.tell(Event::Deployed { sequence });
@@ -478,7 +481,7 @@ impl<T: Send + Sync + 'static> Shared<T> {
     }
 
     /// Everything that the head names: what is held, and what must be fetched.
-    fn blobs(&self, head: &HeadV1) -> Result<HashMap<ContentId, Arc<Vec<u8>>>, Failure> {
+    fn blobs(&self, head: &HeadV1) -> Result<Blobs, Failure> {
         let held = self.lock().blobs.clone();
         let mut blobs = HashMap::new();
         for blob in head.blobs() {
@@ -492,7 +495,7 @@ impl<T: Send + Sync + 'static> Shared<T> {
     }
 
     /// Fetches a blob: as a delta from something that is held, if the source knows how, else whole.
-    fn fetch(&self, blob: BlobV1, held: &HashMap<ContentId, Arc<Vec<u8>>>) -> Result<Vec<u8>, Failure> {
+    fn fetch(&self, blob: BlobV1, held: &Blobs) -> Result<Vec<u8>, Failure> {
         if blob.size as usize > self.options.max_blob {
             return Err(Failure::Refused(Refusal::BlobTooLarge));
         }
@@ -539,9 +542,9 @@ impl<T: Send + Sync + 'static> Shared<T> {
         self.tell(Event::RolledBack { sequence: given_up });
     }
 
-    fn save(&self, head: &[u8]) {
+    fn save(&self, head: &[u8], blobs: &Blobs) {
         let Some(directory) = self.options.directory.as_ref().filter(|_| !self.is_ending()) else { return };
-        let blobs = self.lock().blobs.values().map(|blob| blob.to_vec()).collect();
+        let blobs = blobs.values().map(|blob| blob.to_vec()).collect();
         let saved = Saved { head: head.to_vec(), blobs };
         if let Err(error) = saved::write(&saved::path(directory, &self.options.channel), &saved) {
             self.tell(Event::NotSaved(error.to_string()));
@@ -558,7 +561,7 @@ impl<T: Send + Sync + 'static> Shared<T> {
             judge(None, &self.options.channel, &self.options.keys, &bytes, head.issued_ms)
                 .map_err(|refusal| refusal.to_string())?;
             let blobs = blobs.into_iter().filter_map(|blob| Some((verify_id(&blob).ok()?, Arc::new(blob))));
-            self.deploy(&bytes, head, blobs.collect()).map_err(|_| Refusal::LoadFailed.to_string())
+            self.deploy(&bytes, head, blobs.collect(), |_| {}).map_err(|_| Refusal::LoadFailed.to_string())
         });
         if let Err(error) = restored {
             self.tell(Event::NotSaved(format!("{}: {error}", path.display())));
