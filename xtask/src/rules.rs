@@ -57,16 +57,19 @@ const BESIDE: [&str; 3] = ["selvedge-browser", "selvedge-offer", "selvedge-worke
 
 /// Every outside crate that may be linked into what decides. A newcomer must be no_std, deterministic, and know no
 /// clock, random source, log or host; it is added here in the commit that needs it.
-const LINKED_IN_WASM: [&str; 12] = [
+const LINKED_IN_WASM: [&str; 15] = [
+    "allocator-api2",
     "bytemuck",
     "cfg-if",
     "cobs",
-    "dlmalloc",
     "libm",
+    "lock_api",
     "postcard",
     "safe_arch",
+    "scopeguard",
     "serde",
     "serde_core",
+    "talc",
     "thiserror",
     "wide",
     "xxhash-rust",

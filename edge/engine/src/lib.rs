@@ -27,6 +27,7 @@ mod limits;
 pub mod math;
 pub mod model;
 mod offer;
+mod order;
 pub mod rank;
 mod snapshot;
 pub mod state;

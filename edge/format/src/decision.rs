@@ -171,34 +171,57 @@ pub struct DecisionParts<'a> {
 impl DecisionParts<'_> {
     /// Writes the decision into `out`, which is cleared. Allocates only if `out` is too small.
     pub fn write(&self, out: &mut Vec<u8>) {
+        let (status, reason) = self.status.codes();
         let mut writer = MessageWriter::new(out, KIND, 6 + usize::from(self.offer.is_some()), |out| {
-            let (status, reason) = self.status.codes();
-            out.extend_from_slice(&self.request_id);
-            out.extend_from_slice(&self.bundle_id);
-            out.extend_from_slice(&self.shared_id);
-            out.extend_from_slice(&status.to_le_bytes());
-            out.extend_from_slice(&reason.to_le_bytes());
-            out.extend_from_slice(&self.candidates.to_le_bytes());
-            out.extend_from_slice(&(self.slots.len() as u32).to_le_bytes());
-            out.extend_from_slice(&self.contributions.to_le_bytes());
-            out.extend_from_slice(&self.cost.to_le_bytes());
-            out.extend_from_slice(&self.error.to_le_bytes());
-            out.extend_from_slice(&[0; 2]);
-            out.extend_from_slice(&canonical(self.base));
+            append(out, &self.request_id);
+            append(out, &self.bundle_id);
+            append(out, &self.shared_id);
+            let cost = (self.cost as u32, (self.cost >> 32) as u32);
+            let words = [
+                u32::from(status) | u32::from(reason) << 16,
+                self.candidates,
+                self.slots.len() as u32,
+                self.contributions,
+                cost.0,
+                cost.1,
+                self.error.into(),
+            ];
+            integers(out, &words);
+            floats(out, &[self.base]);
         });
-        let tag = |tag| BlockHeader { tag, ..BlockHeader::default() };
-        let integers =
-            |values: &[u32], out: &mut Vec<u8>| out.extend(values.iter().flat_map(|value| value.to_le_bytes()));
-        let floats = |values: &[f32], out: &mut Vec<u8>| out.extend(values.iter().flat_map(|value| canonical(*value)));
-        writer.block(tag(1), |out| integers(self.slots, out));
-        writer.block(tag(2), |out| floats(self.scores, out));
-        writer.block(tag(3), |out| floats(self.propensities, out));
-        writer.block(tag(4), |out| integers(self.rules, out));
-        writer.block(tag(5), |out| integers(self.reason_features, out));
-        writer.block(tag(6), |out| floats(self.reason_effects, out));
+        writer.block(tag(1), |out| integers(out, self.slots));
+        writer.block(tag(2), |out| floats(out, self.scores));
+        writer.block(tag(3), |out| floats(out, self.propensities));
+        writer.block(tag(4), |out| integers(out, self.rules));
+        writer.block(tag(5), |out| integers(out, self.reason_features));
+        writer.block(tag(6), |out| floats(out, self.reason_effects));
         if let Some(offer) = &self.offer {
             writer.block(tag(OFFER), |out| offer.write(out));
         }
+    }
+}
+
+fn tag(tag: u16) -> BlockHeader {
+    BlockHeader { tag, ..BlockHeader::default() }
+}
+
+/// Appends bytes. Not inlined, like the next two: a decision is written in pieces, and each place would have its own copy.
+#[inline(never)]
+fn append(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.extend_from_slice(bytes);
+}
+
+#[inline(never)]
+fn integers(out: &mut Vec<u8>, values: &[u32]) {
+    for value in values {
+        append(out, &value.to_le_bytes());
+    }
+}
+
+#[inline(never)]
+fn floats(out: &mut Vec<u8>, values: &[f32]) {
+    for value in values {
+        append(out, &canonical(*value));
     }
 }
 
@@ -453,18 +476,14 @@ pub struct OfferParts<'a> {
 impl OfferParts<'_> {
     fn write(&self, out: &mut Vec<u8>) {
         let (status, reason) = self.status.codes();
-        out.extend_from_slice(&self.campaign.to_le_bytes());
-        out.extend_from_slice(&self.epoch.to_le_bytes());
-        out.extend_from_slice(&status.to_le_bytes());
-        out.extend_from_slice(&reason.to_le_bytes());
-        for word in [self.arm, self.best, u32::from(self.drawn)] {
-            out.extend_from_slice(&word.to_le_bytes());
-        }
-        out.extend_from_slice(&canonical(self.propensity));
-        out.extend_from_slice(&(self.arms.len() as u32).to_le_bytes());
+        append(out, &self.campaign.to_le_bytes());
+        append(out, &self.epoch.to_le_bytes());
+        integers(out, &[u32::from(status) | u32::from(reason) << 16, self.arm, self.best, u32::from(self.drawn)]);
+        floats(out, &[self.propensity]);
+        integers(out, &[self.arms.len() as u32]);
         for arm in self.arms {
-            out.extend_from_slice(&arm.masked.to_le_bytes());
-            out.extend([arm.response, arm.value, arm.cost, arm.score].into_iter().flat_map(canonical));
+            integers(out, &[arm.masked]);
+            floats(out, &[arm.response, arm.value, arm.cost, arm.score]);
         }
     }
 }

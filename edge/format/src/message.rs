@@ -167,10 +167,21 @@ impl<'a> MessageWriter<'a> {
     }
 
     /// Writes the next block.
+    #[inline]
     pub fn block(&mut self, header: BlockHeader, content: impl FnOnce(&mut Vec<u8>)) {
-        self.out.resize(self.out.len().next_multiple_of(4), 0);
-        let offset = self.out.len();
+        let offset = self.begin();
         content(self.out);
+        self.end(header, offset);
+    }
+
+    #[inline(never)]
+    fn begin(&mut self) -> usize {
+        self.out.resize(self.out.len().next_multiple_of(4), 0);
+        self.out.len()
+    }
+
+    #[inline(never)]
+    fn end(&mut self, header: BlockHeader, offset: usize) {
         let len = (self.out.len() - offset) as u32;
         let entry = &mut self.out[self.entry..self.entry + ENTRY_LEN];
         entry[0..2].copy_from_slice(&header.tag.to_le_bytes());

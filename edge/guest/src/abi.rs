@@ -18,7 +18,7 @@ use crate::{ABI_VERSION, Guest};
 compile_error!("the guest keeps its state in one thread's memory; build it without atomics");
 
 #[global_allocator]
-static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+static ALLOCATOR: talc::wasm::WasmDynamicTalc = talc::wasm::new_wasm_dynamic_allocator();
 
 /// No words, only a trap: the host has the request and can run it again with a debugger; the module stays small.
 #[panic_handler]

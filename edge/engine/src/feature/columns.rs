@@ -229,7 +229,7 @@ impl Columns {
         for (_, row) in recent.take(usize::from(last)) {
             self.gathered.extend_from_slice(words.tokens(*row));
         }
-        self.gathered.sort_unstable();
+        crate::order::sort(&mut self.gathered);
         self.gathered.dedup();
     }
 
@@ -295,7 +295,7 @@ impl Columns {
     fn push_tokens(&mut self, keys: impl Iterator<Item = u64>) -> (u32, u32) {
         let start = self.tokens.len();
         self.tokens.extend(keys.filter(|key| *key != 0));
-        self.tokens[start..].sort_unstable();
+        crate::order::sort(&mut self.tokens[start..]);
         let mut kept = start;
         for at in start..self.tokens.len() {
             if kept == start || self.tokens[kept - 1] != self.tokens[at] {

@@ -16,7 +16,7 @@ pub(super) fn interacted_with(
     out: &mut [f32],
 ) {
     columns.gather(shared, event, by, within_s, last);
-    columns.gathered.sort_unstable();
+    crate::order::sort(&mut columns.gathered);
     let gathered = columns.gathered.as_slice();
     let keys = match by {
         By::All => None,

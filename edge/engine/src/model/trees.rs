@@ -163,7 +163,7 @@ impl Trees {
         // Sorted as integers, feature above. Thresholds are finite; -0 and 0 are one for every comparison.
         let mut thresholds: Vec<u64> =
             inner.map(|node| u64::from(node.feature) << 32 | u64::from(ascending_bits(node.value + 0.0))).collect();
-        thresholds.sort_unstable();
+        crate::order::sort(&mut thresholds);
         thresholds.dedup();
         for threshold in thresholds {
             let (feature, value) = ((threshold >> 32) as u16, from_ascending_bits(threshold as u32));

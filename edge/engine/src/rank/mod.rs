@@ -201,7 +201,7 @@ impl Slate {
         self.sort_keys.clear();
         let key = |candidate: &u32| u64::from(!score_bits(scores[*candidate as usize])) << 32 | u64::from(*candidate);
         self.sort_keys.extend(self.order.iter().map(key));
-        self.sort_keys.sort_unstable();
+        crate::order::sort(&mut self.sort_keys);
         for (candidate, key) in self.order.iter_mut().zip(&self.sort_keys) {
             *candidate = *key as u32;
         }
