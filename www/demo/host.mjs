@@ -45,15 +45,16 @@ export async function startHost({ selvedge, data, offers }) {
   const publish = (address, args) => operate(address, ['publish', CHANNEL, ...args, '--key', path('signing.pem')]);
   try {
     const address = await listening(child, ended);
-    for (const { budget, total } of offers.budgets) {
-      await put(`${address}/v1/budgets/${budget}`, operator, { total });
-    }
+    const setBudget = (budget, total) => put(`${address}/v1/budgets/${budget}`, operator, { total });
+    for (const { budget, total } of offers.budgets) await setBudget(budget, total);
     const prices = offers.budgets.flatMap(({ budget }) => ['--price', `${budget}=${OPENING_PRICE}`]);
     await publish(address, [join(data, offers.bundle), ...prices]);
     return {
       address,
       /** Opens what the page's server needs, and nothing of an operator's. */
       token: shop,
+      /** Changes what a budget has in all; never below what is spent and held. */
+      setBudget,
       /** Deploys another price of a budget. */
       setPrice: (budget, price) => publish(address, ['--price', `${budget}=${price}`]),
       close,

@@ -269,7 +269,7 @@ function asRefusal(error: unknown): Refusal {
 }
 
 function previewWords({ status, reason, arm }: OfferAnswer, { offers }: Coupons): string {
-  return status === 'offered' ? `Now it would be “${nameOfArm(offers[arm - 1])}”. The order of the feed and the basket may change that.` : `Now there would be none: ${whyNot(reason)}.`;
+  return status === 'offered' ? `Now it would be “${nameOfArm(offers[arm - 1])}”. What is in the basket and what was looked at may change that.` : `Now there would be none: ${whyNot(reason)}.`;
 }
 
 function tallyWords({ came, offered, heldOut, none, redeemed }: Tally): string {
@@ -288,7 +288,7 @@ function claimsOf(token: string, money: Money): [string, string][] {
     ['Arm', `${claims.arm}, ${nameOfArm(String(claims.offer))}`],
     ['Drawn with probability', Number(claims.propensity).toFixed(3)],
     ['Money put aside', money(Number(claims.face))],
-    ['User, hashed with a key', `${String(claims.sub).slice(0, 12)}…`],
+    ['User, as a keyed hash', `${String(claims.sub).slice(0, 12)}…`],
     ['Good once as', `${String(claims.jti).slice(0, 12)}…`],
     ['Bundle', `${String(claims.bundle).slice(0, 12)}…`],
   ];

@@ -56,17 +56,17 @@ export const refusalWords = ({ code, message }: Refusal): string => `${REFUSALS[
 /** What it gives, as a heading. */
 export function gives({ benefit, min_spend, scope }: Terms, money: Money): string {
   const from = min_spend > 0 ? ` from ${money(min_spend)}` : '';
-  if (benefit === 'FreeShipping') return `Free delivery${from}`;
   const on = scope.only.length > 0 ? ` on ${onWhat(scope.only)}` : '';
+  if (benefit === 'FreeShipping') return `Free delivery${on}${from}`;
   if ('Percent' in benefit) return `${benefit.Percent.share / PERCENT} % off${on}${from}`;
   if ('Amount' in benefit) return `${money(benefit.Amount.minor)} off${on}${from}`;
-  return benefit.Tiers.steps.map(({ spend, save }) => `${money(save)} off ${money(spend)}`).join(', ') + on;
+  return benefit.Tiers.steps.map(({ spend, save }) => `${money(save)} off from ${money(spend)}`).join(', ') + on;
 }
 
 /** Its terms, by name. */
 export function termsOf({ cap, min_spend, scope, stacking }: Terms, money: Money, expires_ms: number): [string, string][] {
   const except = scope.except.length > 0 ? `, not on ${onWhat(scope.except)}` : '';
-  const until = new Intl.DateTimeFormat('en', { dateStyle: 'medium', timeStyle: 'short' }).format(expires_ms);
+  const until = new Intl.DateTimeFormat('en', { month: 'short', day: 'numeric', hour: 'numeric', minute: '2-digit' }).format(expires_ms);
   return [
     ['Basket', min_spend > 0 ? `${money(min_spend)} at least` : 'any'],
     ['Gives at most', money(cap)],
