@@ -4,7 +4,7 @@
 //
 // A shop knows from its session who asks. This one has no sign-in: it believes the page, and says so there.
 
-/** Dearer than no basket of the page; whoever sends more is not the page. */
+/** More than a page ever sends. */
 const MOST_BYTES = 65_536;
 const MOST_LINES = 200;
 const DELIVERY_MINOR = 199;
@@ -50,8 +50,8 @@ export class Counter {
       if (site && site !== 'same-origin') throw new Refused(403, 'other-site', 'only the page itself may ask');
       return await route(this, request.method === 'POST' ? await read(request) : undefined);
     } catch (error) {
-      // What is not refused here is a host that cannot be reached, and says nothing to the page but that.
-      const { status = 502, code = 'no-host', message } = error instanceof Refused ? error : { message: 'the host does not answer' };
+      if (!(error instanceof Refused)) throw error;
+      const { status, code, message } = error;
       return [status, { error: { code, message } }];
     }
   }
@@ -62,8 +62,8 @@ export class Counter {
 
   /** Asks for an offer in the name of a shopper. */
   offer({ user, basket, looked, utc_offset_min }) {
-    const lines = this.#cart(basket).lines;
-    const minor = lines.reduce((sum, { quantity, unit_minor }) => sum + quantity * unit_minor, 0);
+    // What has no price yet is worth nothing here; at the till it is refused.
+    const minor = this.#known(basket).reduce((sum, { product, quantity }) => sum + quantity * minorOf(product), 0);
     return this.#ask('POST', '/v1/offers', {
       user: name('user', user),
       campaign: this.#campaign,
@@ -87,28 +87,39 @@ export class Counter {
   }
 
   #cart(basket) {
-    if (!Array.isArray(basket) || basket.length > MOST_LINES) {
-      throw new Refused(400, 'bad-basket', `basket: at most ${MOST_LINES} products are expected`);
-    }
-    const lines = basket.map(({ item, quantity }, at) => {
-      const product = this.#products.get(item);
-      if (!product || product.price === null) throw new Refused(422, 'bad-basket', `basket[${at}]: the shop does not sell it`);
-      return {
-        item,
-        attributes: { brand: product.own_brand ? 'own' : 'national', category: product.category },
-        quantity: whole(`basket[${at}].quantity`, quantity, 1, 1000),
-        unit_minor: Math.round(product.price * MINOR),
-      };
+    const lines = this.#known(basket).map(({ product, quantity }, at) => {
+      if (product.price === null) throw new Refused(422, 'bad-basket', `basket[${at}]: the shop has no price for it`);
+      const attributes = { brand: product.own_brand ? 'own' : 'national', category: product.category };
+      return { item: product.id, attributes, quantity, unit_minor: minorOf(product) };
     });
     return { currency: this.#currency, lines, shipping_minor: lines.length > 0 ? DELIVERY_MINOR : 0 };
   }
 
+  /** The products of a basket. */
+  #known(basket) {
+    if (!Array.isArray(basket) || basket.length > MOST_LINES) {
+      throw new Refused(400, 'bad-basket', `basket: at most ${MOST_LINES} products are expected`);
+    }
+    return basket.map((line, at) => {
+      const product = this.#products.get(line?.item);
+      if (!product) throw new Refused(422, 'bad-basket', `basket[${at}]: the shop does not sell it`);
+      return { product, quantity: whole(`basket[${at}].quantity`, line.quantity, 1, 1000) };
+    });
+  }
+
   async #ask(method, path, document) {
     const headers = { authorization: `Bearer ${this.#host.token}`, 'content-type': 'application/json' };
-    const response = await fetch(`${this.#host.address}${path}`, { method, headers, body: document && JSON.stringify(document) });
-    return [response.status, await response.json()];
+    try {
+      const response = await fetch(`${this.#host.address}${path}`, { method, headers, body: document && JSON.stringify(document) });
+      return [response.status, await response.json()];
+    } catch {
+      // Why is for the shop to find out, not for the page to be told.
+      throw new Refused(502, 'no-host', 'the host does not answer');
+    }
   }
 }
+
+const minorOf = ({ price }) => Math.round((price ?? 0) * MINOR);
 
 /** The document that was sent. */
 async function read(request) {

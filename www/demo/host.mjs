@@ -51,6 +51,7 @@ export async function startHost({ selvedge, data, offers }) {
     await publish(address, [join(data, offers.bundle), ...prices]);
     return {
       address,
+      budgets: offers.budgets.map(({ budget }) => budget),
       /** Opens what the page's server needs, and nothing of an operator's. */
       token: shop,
       /** Changes what a budget has in all; never below what is spent and held. */

@@ -4,6 +4,7 @@
 import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import { extname, join, normalize, sep } from 'node:path';
+import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 
 import { Counter } from './counter.mjs';
@@ -94,13 +95,31 @@ function closeAtEnd(host) {
   }
 }
 
+/** Whoever sits at the terminal is the host's operator: a number that they type is the price of the budgets from then on. */
+function takePrices({ budgets, setPrice }) {
+  if (!process.stdin.isTTY) return;
+  console.log('type a number and Enter to publish another price of the budget');
+  createInterface({ input: process.stdin }).on('line', async (line) => {
+    const price = Number(line);
+    if (line.trim() === '' || !(price >= 0 && price < 1e6)) return console.log('a price is a number from 0 on, such as 0.8');
+    try {
+      for (const budget of budgets) await setPrice(budget, price);
+      console.log(`published: a unit of cost must bring ${price} besides itself`);
+    } catch (error) {
+      console.log(`not published: ${error.message}`);
+    }
+  });
+}
+
 async function main(site, port, selvedge) {
   const { host, counter } = selvedge ? await openCounter(site, selvedge) : { host: null, counter: null };
   if (host) closeAtEnd(host);
   try {
     const { address } = await serve(site, port, () => {}, counter);
     console.log(`the page: ${address}   (Ctrl-C ends it)`);
-    if (host) console.log(`its host: ${host.address}   (coupons; it ends with the page)`);
+    if (!host) return;
+    console.log(`its host: ${host.address}   (coupons; it ends with the page)`);
+    takePrices(host);
   } catch (error) {
     await host?.close();
     throw error;

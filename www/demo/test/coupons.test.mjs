@@ -95,6 +95,7 @@ async function fill(page, cents) {
 
 test('a coupon is shown with its terms, redeemed once, and refused by name the second time', async () => {
   await onPanel(async (page) => {
+    assert.match(await text(page, '#assumed'), /^How people respond to coupons is assumed, not learned/);
     const promised = (await text(page, '#preview-said')).match(/^Now it would be “(.+?)”/)?.[1];
     assert.ok(promised, 'this tab previews a coupon for somebody of whom nothing is known');
     await askUntil(page, /^There is a coupon\.$/);

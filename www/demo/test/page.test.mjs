@@ -308,7 +308,7 @@ test('nothing about the shopper is in any request', async () => {
     assert.ok(asked.length > 0, 'the bundle with the cap was asked for');
     for (const { method, url, bodyBytes } of asked) {
       assert.deepEqual([method, bodyBytes], ['GET', 0]);
-      assert.match(url, /^\/(data\/(bundles|states)\/[\w-]+\.\w+|data\/shared\.bin|[\w-]+\.(js|css|svg|wasm|html))?(data\/shop\.json)?$/);
+      assert.match(url, /^\/(data\/(bundles|states)\/[\w-]+\.\w+|data\/(shared\.bin|offers\.svb|shop\.json)|(offers\/)?[\w-]+\.(js|css|svg|wasm|html))?$/);
       assert.ok(!ids.some((id) => id.length > 3 && url.includes(id)), url);
     }
     assert.deepEqual([await text(page, '#events-sent'), await text(page, '#bytes-sent')], ['0', '0']);

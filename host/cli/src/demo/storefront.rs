@@ -359,3 +359,41 @@ fn household(dataset: &Dataset, query: &Query, products: &mut Products<'_>) -> H
     let favourites = favourites.iter().take(3).map(|(name, _)| title(name)).collect();
     Household { state: format!("states/{id}.bin"), id, purchases, favourites, feed, bought }
 }
+
+#[cfg(test)]
+mod tests {
+    use selvedge_format::container::{Container, Kind};
+    use selvedge_format::program::{self, ProgramV1};
+
+    use super::*;
+
+    const RANKER: &[u8] = br#"{"kind": "linear", "bias": 0, "weights": {"sales_28d": 1}}"#;
+
+    #[test]
+    fn features_campaign_and_response_model_of_the_recipe_fit_together() {
+        let directory = tempfile::tempdir().unwrap();
+        let written = coupons(directory.path(), RANKER).unwrap();
+        let bytes = std::fs::read(directory.path().join(OFFERS)).unwrap();
+        assert_eq!(bytes.len(), written.size.bytes);
+        let named: Vec<&str> = written.coupons.offers.iter().map(String::as_str).collect();
+        assert_eq!(named, ["own_brand_20", "three_off", "five_off", "free_delivery"]);
+        let budgets: Vec<(&str, u64)> =
+            written.coupons.budgets.iter().map(|budget| (budget.budget.as_str(), budget.total)).collect();
+        assert_eq!(budgets, [("coupons", 12_000)]);
+    }
+
+    #[test]
+    fn a_state_of_the_ranking_bundles_is_one_of_the_bundle_with_the_campaign() {
+        let campaigns = CampaignSpec::parse(CAMPAIGN.0, CAMPAIGN.1).unwrap();
+        let ranker = import(RANKER).unwrap();
+        let features = FeatureSpec::parse(FEATURES.0, FEATURES.1).unwrap();
+        let tables = |bytes: &[u8]| {
+            let container = Container::parse(bytes, Kind::Bundle).unwrap();
+            let section = container.find(program::TAG).unwrap().range.clone();
+            let program = ProgramV1::decode(&bytes[section]).unwrap();
+            (program.user_tables, program.global_tables)
+        };
+        let plain = tables(&bundle(&features, MODEL.1, RANKER).unwrap());
+        assert_eq!(tables(&bundle_with_campaign(&campaigns, &ranker).unwrap()), plain);
+    }
+}
