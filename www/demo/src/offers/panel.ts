@@ -44,10 +44,12 @@ const MINOR = 100;
 const LOOK_MS = 5000;
 /** Shoppers of a crowd between two looks. */
 const LOOK_AT = 4;
+const LEDGER = 'In the host’s ledger. Held is what it may promise or has promised; the price is what a unit of cost must bring, besides itself, from the head that the host follows.';
 const NO_COUNTER = 'There is no coupon counter here: this site has files only. `cargo xtask page` starts the page with a host beside it. What follows is previewed in this tab, as if money cost nothing.';
 
 /** Fills `place` and keeps it up to date; the answer is to be called when the customer has changed something. */
 export async function openPanel(place: HTMLElement, surroundings: Surroundings): Promise<() => void> {
+  // The markup is the build's own; whatever else is shown goes in as text.
   place.innerHTML = markup;
   const panel = new Panel(surroundings);
   await panel.open();
@@ -74,6 +76,7 @@ class Panel {
   async open(): Promise<void> {
     const { load: loadEngine, bundle, coupons } = this.#around;
     const [budget] = coupons.budgets;
+    // A server that cannot be reached may have one: asking it will say what is wrong.
     this.#hasCounter = await isOpen().catch(() => true);
     this.#preview = await Preview.open(loadEngine, bundle, coupons.campaign, budget?.budget ?? '').catch(() => undefined);
     one('#offer-ask').addEventListener('click', () => this.#busy('#offer-ask', () => this.#ask()));
@@ -155,13 +158,17 @@ class Panel {
   async #lookAtBudget(): Promise<void> {
     if (!this.#hasCounter) return;
     const all = await budgets().catch(asRefusal);
+    const note = one('#budget-note');
+    if (all instanceof Refusal) {
+      note.textContent = refusalWords(all);
+      return;
+    }
     const named = this.#around.coupons.budgets[0]?.budget;
-    const found = all instanceof Refusal ? undefined : all.find(({ budget }) => budget === named);
+    const found = all.find(({ budget }) => budget === named);
+    note.textContent = found ? LEDGER : 'The host has no such budget.';
+    if (!found) return;
     const isNew = JSON.stringify(found) !== JSON.stringify(this.#budget);
     this.#budget = found;
-    const note = one('#budget-note');
-    note.textContent = found ? 'In the host’s ledger. Held is what it may promise or has promised; the price is what a unit of cost must bring, from the head that the host follows.' : all instanceof Refusal ? refusalWords(all) : 'The host has no such budget.';
-    if (!found) return;
     this.#writeBudget(found);
     if (isNew) await this.#writePreview();
   }
