@@ -2,7 +2,7 @@
 // that any static server can serve. `cargo xtask page` calls it after the npm package is built.
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { cp, mkdir, readFile, readdir, rm } from 'node:fs/promises';
+import { cp, mkdir, readFile, readdir, rm, writeFile } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { gzipSync } from 'node:zlib';
@@ -11,6 +11,9 @@ import { build } from 'esbuild';
 
 const at = (path) => fileURLToPath(new URL(path, import.meta.url));
 const sdk = at('../sdk/dist/');
+/** Says whether there is a coupon counter: no file to keep, since that changes with the server. */
+const COUNTER = 'counter.json';
+const PANEL = 'offers/panel.js';
 const common = { bundle: true, target: 'es2022', format: 'esm', minify: true, legalComments: 'none', logLevel: 'warning' };
 
 /** Builds into `site`, which is emptied first. */
@@ -22,9 +25,14 @@ export async function buildPage(data, site) {
   await mkdir(site, { recursive: true });
   await Promise.all([
     cp(data, join(site, 'data'), { recursive: true }),
+    // A site without a counter says so; `serve.mjs` says otherwise where it has one.
+    writeFile(join(site, COUNTER), '{"open": false}\n'),
     ...['index.html', 'icon.svg'].map((file) => cp(at(file), join(site, file))),
     ...['selvedge.wasm', 'selvedge-plain.wasm'].map((file) => cp(join(sdk, file), join(site, file))),
     build({ ...common, entryPoints: [at('styles/page.css')], outfile: join(site, 'page.css'), target: 'esnext' }),
+    build({ ...common, entryPoints: [at('styles/offers.css')], outfile: join(site, 'offers/panel.css'), target: 'esnext' }),
+    // A chunk of its own, since whoever opens no coupon counter need not load it. What it uses of the engine it is handed.
+    build({ ...common, entryPoints: [at('src/offers/panel.ts')], outfile: join(site, PANEL), loader: { '.html': 'text' } }),
   ]);
   await script(site);
   await serviceWorker(site);
@@ -34,14 +42,14 @@ export async function buildPage(data, site) {
 async function script(site) {
   const outfile = join(site, 'page.js');
   const [module, none] = [await sizeOf(join(site, 'selvedge.wasm')), { bytes: 0, gzip_bytes: 0 }];
-  const write = (page) => build({ ...common, entryPoints: [at('src/page.ts')], outfile, define: { BUILT: JSON.stringify({ module, page }) } });
+  const write = (page) => build({ ...common, entryPoints: [at('src/page.ts')], outfile, external: [`./${PANEL}`], define: { BUILT: JSON.stringify({ module, page }) } });
   await write(none);
   await write(await sizeOf(outfile));
 }
 
 /** The service worker, which knows what to keep. */
 async function serviceWorker(site) {
-  const files = await list(site);
+  const files = (await list(site)).filter((file) => file !== COUNTER);
   const hash = createHash('sha256');
   for (const file of files) hash.update(file).update(await readFile(join(site, file)));
   const define = { FILES: JSON.stringify(['./', ...files]), BUILD: JSON.stringify(hash.digest('hex').slice(0, 16)) };

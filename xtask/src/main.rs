@@ -70,7 +70,7 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
-    /// Build the storefront page and serve it on this machine
+    /// Build the storefront page and serve it on this machine, with a host for its coupons
     Page(page::Arguments),
     /// Set up, build the guest, and check everything; CI runs this
     Test,

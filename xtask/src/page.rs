@@ -1,7 +1,8 @@
 //! `cargo xtask page`: the storefront of `www/demo`, built and served on this machine.
 //!
 //! What the shop knows is written by `selvedge demo --storefront` and kept: the same command line of the same build writes
-//! the same files, so they are not written again. The page itself is built each time; that takes a second or two.
+//! the same files, so they are not written again. The page itself is built each time; that takes a second or two. The page's
+//! server starts a host for the coupons, with the same command line, and ends it.
 
 use std::ffi::OsString;
 use std::fs;
@@ -36,27 +37,31 @@ pub(crate) fn run(workspace: &Path, toolchain: &WasmToolchain, arguments: &Argum
     crate::package(workspace, toolchain, steps)?;
     let output = workspace.join("target/page");
     let (data, site) = (output.join("data"), output.join("site"));
-    steps.step("shop", || export(workspace, &data, arguments))?;
+    let selvedge = steps.step("command line", || command_line(workspace))?;
+    steps.step("shop", || export(workspace, &selvedge, &data, arguments))?;
     steps.step("page", || {
         let mut build = Command::new("node");
         build.current_dir(workspace).arg("www/demo/build.mjs").args([&data, &site]);
         process::quiet(&mut build, "building the page", "read the message of esbuild or of the TypeScript compiler")
     })?;
     let mut serve = Command::new("node");
-    serve.current_dir(workspace).arg("www/demo/serve.mjs").arg(&site).arg(arguments.port.to_string());
+    serve.current_dir(workspace).arg("www/demo/serve.mjs").arg(&site).arg(arguments.port.to_string()).arg(selvedge);
     process::run(&mut serve, "choose another port with --port")
 }
 
-/// Writes the shop's files, unless they are there already. The command line is built for tests: that takes less than a
-/// release build, and the export is a minute at most.
-fn export(workspace: &Path, data: &Path, arguments: &Arguments) -> Result<()> {
+/// Builds the command line as for tests: that takes less than a release build, and the export is a minute at most.
+fn command_line(workspace: &Path) -> Result<PathBuf> {
     let mut cargo = process::cargo();
     cargo.current_dir(workspace).args(["build", "--package", "selvedge-cli", "--bin", "selvedge"]);
     process::run(&mut cargo, "read the message above")?;
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace.join("target"), PathBuf::from);
-    let binary = target.join("debug/selvedge");
+    Ok(target.join("debug/selvedge"))
+}
+
+/// Writes the shop's files, unless they are there already.
+fn export(workspace: &Path, selvedge: &Path, data: &Path, arguments: &Arguments) -> Result<()> {
     let options = options(arguments);
-    let (stamp, stamped) = (stamp(&binary, &options)?, data.with_extension("stamp"));
+    let (stamp, stamped) = (stamp(selvedge, &options)?, data.with_extension("stamp"));
     if !arguments.refresh && fs::read_to_string(&stamped).is_ok_and(|last| last == stamp) {
         say::note("the shop's files are there; --refresh writes them again");
         return Ok(());
@@ -71,7 +76,7 @@ fn export(workspace: &Path, data: &Path, arguments: &Arguments) -> Result<()> {
         }
     }
     process::run(
-        Command::new(&binary).current_dir(workspace).args(["demo", "--storefront"]).arg(data).args(options),
+        Command::new(selvedge).current_dir(workspace).args(["demo", "--storefront"]).arg(data).args(options),
         "read the message above",
     )?;
     fs::write(&stamped, stamp).with_context(|| format!("cannot write {}", stamped.display()))

@@ -7,11 +7,12 @@ import type { Shop, Size } from './shop.js';
 declare const BUILT: { readonly module: Size; readonly page: Size };
 
 export function writeAbout(shop: Shop): void {
-  const { bundle, shared, state } = shop.sizes;
+  const { bundle, offers, shared, state } = shop.sizes;
   const parts: [string, Size][] = [
     ['Engine module', BUILT.module],
     ['This page’s script, with the package', BUILT.page],
     ['Bundle: model, features, rules', bundle],
+    ['The same with the coupons’ campaign', offers],
     ['Shared state: what everybody buys', shared],
     ['One household’s year', state],
   ];

@@ -3,10 +3,13 @@
  * Everything that changes the order runs in turn, so that an answer is never overtaken by an older one. The parts of the
  * page know nothing of each other; they meet here.
  */
+import { load } from 'selvedge';
+
 import { writeAbout } from './about.js';
 import { Basket } from './basket.js';
 import { setUpBench } from './bench.js';
 import { shopClock } from './clock.js';
+import { setUpCounter } from './coupons.js';
 import { element, one } from './dom.js';
 import { type Entry, Feed } from './feed.js';
 import { addTimes } from './latency.js';
@@ -15,10 +18,11 @@ import { Look } from './look.js';
 import { changes, movement } from './movement.js';
 import { inWords, nameOf } from './names.js';
 import { cutNetwork, onNetwork, watchNetwork } from './network.js';
+import type { Customer } from './offers/panel.js';
 import { type Deed, Ranker, type Slate } from './ranker.js';
 import { mainReasons, subjectsOf } from './reasons.js';
 import { drawWords, ruleWords } from './rules.js';
-import { type Household, type Policy, type Product, type Shop, type Term, openShop } from './shop.js';
+import { type Household, type Policy, type Product, type Shop, type Term, openShop, place as placeOf } from './shop.js';
 import { setUpTheme } from './theme.js';
 
 /** As many as the engine gives, so that effects of either sign are among them. */
@@ -46,6 +50,9 @@ class Storefront {
   #ranker: Ranker | undefined;
   #slate = NOTHING;
   #events = 0;
+  #looked: ReadonlySet<string> = new Set();
+  /** Tells the coupon panel, once it is open, that something has changed. */
+  #tellPanel = (): void => undefined;
 
   constructor(shop: Shop, first: Household) {
     this.#shop = shop;
@@ -75,6 +82,7 @@ class Storefront {
 
   #lookAt(product: Product): void {
     this.#look.open(product);
+    this.#looked = new Set(this.#looked).add(product.id);
     this.#writeLook('');
     this.#do('view', [product], `You looked at ${nameOf(product)}.`);
   }
@@ -160,6 +168,7 @@ class Storefront {
     await this.#ranker?.forget();
     this.#basket.empty();
     [this.#pinned, this.#hidden, this.#events] = [[], [], 0];
+    this.#looked = new Set();
     await this.#open('What was done in this session is forgotten.');
   }
 
@@ -177,6 +186,7 @@ class Storefront {
     this.#writeAsked();
     this.#writeHousehold();
     this.#warn(this.#ranker?.problem ?? (this.#slate.isPersonalized ? null : `The order of the flyer stands: ${this.#slate.reason}.`));
+    this.#tellPanel();
     await this.#writeStatus();
   }
 
@@ -287,7 +297,7 @@ class Storefront {
       this.#inTurn(async () => {
         this.#household = household;
         this.#basket = this.#basketOf(household);
-        [this.#pinned, this.#hidden] = [[], []];
+        [this.#pinned, this.#hidden, this.#looked] = [[], [], new Set()];
         this.#requestId = drawId();
         await this.#open(`Shopping as ${select.selectedOptions[0]?.text.toLowerCase() ?? household.id}.`);
       });
@@ -329,6 +339,9 @@ class Storefront {
 
   #setUpRest(): void {
     one('#buy').addEventListener('click', () => this.#buy());
+    setUpCounter(async (place) => {
+      this.#tellPanel = await this.#openPanel(place);
+    });
     one('#forget').addEventListener('click', () => this.#inTurn(() => this.#forget()));
     one('#time-more').addEventListener('click', () => this.#inTurn(() => this.#time()));
     const offline = one('#offline');
@@ -339,6 +352,19 @@ class Storefront {
       this.#again(isCut ? 'The network is off; the ranking goes on.' : 'The network is on.');
     });
     onNetwork(() => void this.#writeStatus());
+  }
+
+  /** Loads the coupon panel, which the first visit does not. */
+  async #openPanel(place: HTMLElement): Promise<() => void> {
+    const { openPanel } = await import('./offers/panel.js');
+    const { offers: coupons, products } = this.#shop;
+    return openPanel(place, { load, coupons, bundle: placeOf(coupons.bundle), products, customer: () => this.#customer() });
+  }
+
+  #customer(): Customer {
+    const { id, state, purchases } = this.#household;
+    const basket = this.#basket.items.flatMap((item) => this.#products.get(item) ?? []);
+    return { id, isVisitor: state === null, lines: purchases, basket, looked: this.#looked.size };
   }
 
   #nameOf(id: string): string {

@@ -39,6 +39,19 @@ export interface Size {
   readonly gzip_bytes: number;
 }
 
+/** The campaign of the bundle that decides about coupons. */
+export interface Coupons {
+  /** Where the bundle is. */
+  readonly bundle: string;
+  readonly campaign: string;
+  /** ISO 4217 code of all its amounts. */
+  readonly currency: string;
+  /** Names of its offers; arm 1 is the first. */
+  readonly offers: readonly string[];
+  /** Totals are in minor units. */
+  readonly budgets: readonly { readonly budget: string; readonly total: number }[];
+}
+
 export interface Shop {
   readonly source: string;
   readonly made_up: boolean;
@@ -47,7 +60,8 @@ export interface Shop {
   readonly week: number;
   readonly bundles: { readonly address: string };
   readonly shared: string;
-  readonly sizes: { readonly bundle: Size; readonly shared: Size; readonly state: Size };
+  readonly offers: Coupons;
+  readonly sizes: { readonly bundle: Size; readonly offers: Size; readonly shared: Size; readonly state: Size };
   readonly terms: readonly Term[];
   readonly products: readonly Product[];
   readonly households: readonly Household[];

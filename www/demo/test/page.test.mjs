@@ -1,14 +1,9 @@
 // The storefront in Chromium: what a shopper sees, hears and does, on real data where they can be had.
 import assert from 'node:assert/strict';
-import { createRequire } from 'node:module';
-import { readFileSync } from 'node:fs';
 import { after, before, test } from 'node:test';
 
-import { startBrowser, startStorefront } from './storefront.mjs';
+import { DESK, PHONE, barriers, cutOff, settled, startBrowser, startStorefront } from './storefront.mjs';
 
-const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
-const DESK = { width: 1440, height: 900 };
-const PHONE = { width: 390, height: 844 };
 /** Decisions until a draw of probability 0.2 has surely come: it fails once in 10^9. */
 const DRAWS = 95;
 
@@ -47,12 +42,6 @@ async function onPage(use, { expected = /^$/, prepare = async () => {}, ...optio
   } finally {
     await context.close();
   }
-}
-
-/** All that was asked for is decided and shown, and has come to rest. */
-async function settled(page) {
-  await page.waitForSelector('#feed[aria-busy="false"]');
-  await page.evaluate(() => Promise.allSettled(document.querySelector('#feed').getAnimations({ subtree: true }).map(({ finished }) => finished)));
 }
 
 const order = (page) => page.$$eval('.tile', (tiles) => tiles.map((tile) => tile.dataset.id));
@@ -319,7 +308,7 @@ test('nothing about the shopper is in any request', async () => {
     assert.ok(asked.length > 0, 'the bundle with the cap was asked for');
     for (const { method, url, bodyBytes } of asked) {
       assert.deepEqual([method, bodyBytes], ['GET', 0]);
-      assert.match(url, /^\/(data\/(bundles|states)\/[\w-]+\.\w+|data\/shared\.bin|[\w-]+\.(js|css|svg|wasm|html))?(data\/shop\.json)?$/);
+      assert.match(url, /^\/(data\/(bundles|states)\/[\w-]+\.\w+|data\/(shared\.bin|offers\.svb|shop\.json)|(offers\/)?[\w-]+\.(js|css|svg|wasm|html))?$/);
       assert.ok(!ids.some((id) => id.length > 3 && url.includes(id)), url);
     }
     assert.deepEqual([await text(page, '#events-sent'), await text(page, '#bytes-sent')], ['0', '0']);
@@ -339,18 +328,11 @@ test('decisions are timed, and the page says how finely', async () => {
 });
 
 test('axe finds nothing serious, light and dark, wide and narrow', async () => {
-  const check = async (page, where) => {
-    const found = await page.evaluate(async () => {
-      const { violations } = await window.axe.run({ resultTypes: ['violations'] });
-      return violations.map(({ id, impact, nodes }) => `${impact} ${id}: ${nodes.map(({ target }) => target.join(' ')).slice(0, 3).join(', ')}`);
-    });
-    assert.deepEqual(found.filter((line) => /^(serious|critical)/.test(line)), [], where);
-  };
+  const check = async (page, where) => assert.deepEqual(await barriers(page), [], where);
   for (const viewport of [DESK, PHONE]) {
     for (const colorScheme of ['light', 'dark']) {
       await onPage(
         async (page) => {
-          await page.evaluate(AXE);
           const where = `${viewport.width} ${colorScheme}`;
           await check(page, where);
           await tile(page, (await order(page))[2]).locator('.add').click();
@@ -364,10 +346,7 @@ test('axe finds nothing serious, light and dark, wide and narrow', async () => {
           await press(page, '#cap');
           for (const summary of await page.locator('summary').all()) await summary.click();
           await check(page, `${where}, the workbench in use`);
-          const wide = await page.evaluate(() => [...document.querySelectorAll('body *:not(.hidden, .backdrop, .backdrop *)')]
-            .filter((node) => node.checkVisibility() && node.getBoundingClientRect().right > innerWidth)
-            .map((node) => node.id || node.className));
-          assert.deepEqual(wide, [], `${where}: nothing is cut off`);
+          assert.deepEqual(await cutOff(page), [], `${where}: nothing is cut off`);
         },
         { viewport, colorScheme },
       );

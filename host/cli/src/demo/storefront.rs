@@ -1,17 +1,19 @@
 //! `selvedge demo --storefront`: what the page of `www/demo` shows, as files for any static server.
 //!
 //! A linear ranker learns as in the demo, from households of the other folds; the weights of what a session does are
-//! declared. Rules, diversity and exploration are the bundle's, so each combination that the page offers is one.
+//! declared. Rules, diversity and exploration are the bundle's, so each combination that the page offers is one. One more
+//! has the recipe's campaign: a host deploys it, and the page previews with it. The ranking bundles stay as small as they
+//! are, since a page that asks for no coupon need not load what decides one.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use selvedge_compile::{compile, import};
+use selvedge_compile::{TrainedModel, TrainedResponse, compile, compile_with_campaigns, import};
 use selvedge_format::request::RequestView;
 use selvedge_format::shared::SharedState;
 use selvedge_format::{AlignedBytes, key};
-use selvedge_spec::{FeatureSpec, ModelSpec};
+use selvedge_spec::{CampaignSpec, FeatureSpec, ModelSpec};
 use selvedge_train::dataset::{Dataset, Query, Source};
 use selvedge_train::replay::Case;
 use serde::Serialize;
@@ -28,6 +30,16 @@ const MODEL: (&str, &str) = recipe("model.toml", include_str!("../../../../model
 /// Weights of what a session does.
 const SESSION: &str = include_str!("../../../../models/recipes/storefront/session.json");
 
+/// Features that decisions about coupons read, as what follows the ranker's; their campaign, and the response model that it
+/// names.
+const OFFER_FEATURES: &str = include_str!("../../../../models/recipes/storefront/offers.toml");
+const CAMPAIGN: (&str, &str) =
+    recipe("campaign.toml", include_str!("../../../../models/recipes/storefront/campaign.toml"));
+const RESPONSE: (&str, &str) =
+    recipe("response.json", include_str!("../../../../models/recipes/storefront/response.json"));
+
+/// Where the bundle with the campaign goes.
+const OFFERS: &str = "offers.svb";
 /// Where the shared state goes.
 const SHARED: &str = "shared.bin";
 /// Households that one can be.
@@ -58,6 +70,7 @@ struct Shop<'a> {
     week: u32,
     bundles: Bundles,
     shared: &'static str,
+    offers: Coupons,
     sizes: BTreeMap<&'static str, Size>,
     terms: Vec<Term>,
     products: Vec<Product<'a>>,
@@ -71,6 +84,27 @@ struct Bundles {
     diversity: [&'static str; 2],
     cap: [&'static str; 2],
     explore: [&'static str; 3],
+}
+
+/// What a host and the page need to know of the campaign.
+#[derive(Serialize)]
+struct Coupons {
+    /// The bundle that has it.
+    bundle: &'static str,
+    campaign: String,
+    /// Of all amounts.
+    currency: String,
+    /// The names of its offers; arm 1 is the first.
+    offers: Vec<String>,
+    budgets: Vec<Budget>,
+}
+
+/// A budget as the host is to open it.
+#[derive(Serialize)]
+struct Budget {
+    budget: String,
+    /// In minor units.
+    total: u64,
 }
 
 /// A term of the weighted sum: with its sign, a page can say whether much or little of something raised an item.
@@ -133,6 +167,8 @@ pub(super) fn export(directory: &Path, experiment: &Experiment, printer: &Printe
     let shared = shared(&ranker.replayed.shared_states[first.shared], &products)?;
     sizes.insert("shared", Size::of(&shared));
     write(&directory.join(SHARED), &shared)?;
+    let offers = coupons(directory, &model)?;
+    sizes.insert("offers", offers.size);
     let shop = Shop {
         source: dataset.source.to_string(),
         made_up: dataset.source != Source::CompleteJourney,
@@ -145,6 +181,7 @@ pub(super) fn export(directory: &Path, experiment: &Experiment, printer: &Printe
             explore: EXPLORE.map(|(name, _)| name),
         },
         shared: SHARED,
+        offers: offers.coupons,
         sizes,
         terms,
         products: products.list,
@@ -171,6 +208,38 @@ fn bundles(directory: &Path, features: &FeatureSpec, weights: &[u8]) -> Result<S
         }
     }
     Ok(plain.unwrap_or_default())
+}
+
+/// What was written of the campaign.
+struct Written {
+    coupons: Coupons,
+    size: Size,
+}
+
+/// Writes the ranker with the campaign.
+fn coupons(directory: &Path, weights: &[u8]) -> Result<Written, CliError> {
+    let campaigns = CampaignSpec::parse(CAMPAIGN.0, CAMPAIGN.1)?;
+    let bundle = bundle_with_campaign(&campaigns, &import(weights)?)?;
+    write(&directory.join(OFFERS), &bundle)?;
+    let campaign = &campaigns.campaigns[0];
+    let budgets = campaigns.budgets.iter().map(|budget| Budget { budget: budget.name.clone(), total: budget.total });
+    let coupons = Coupons {
+        bundle: OFFERS,
+        campaign: campaign.name.clone(),
+        currency: campaigns.currency.clone(),
+        offers: campaign.offers.iter().map(|offer| offer.name.clone()).collect(),
+        budgets: budgets.collect(),
+    };
+    Ok(Written { coupons, size: Size::of(&bundle) })
+}
+
+fn bundle_with_campaign(campaigns: &CampaignSpec, ranker: &TrainedModel) -> Result<Vec<u8>, CliError> {
+    let features = FeatureSpec::parse(FEATURES.0, &format!("{}\n{OFFER_FEATURES}", FEATURES.1))?;
+    let model = ModelSpec::parse(MODEL.0, MODEL.1)?;
+    campaigns.check(&features)?;
+    let response = TrainedResponse::import(RESPONSE.1.as_bytes())?;
+    let responses = BTreeMap::from([(RESPONSE.0.to_owned(), response)]);
+    Ok(compile_with_campaigns(&features, &model, ranker, campaigns, &responses)?.bytes)
 }
 
 /// What everybody did with the products of the page; those that it does not show are left out.
@@ -289,4 +358,42 @@ fn household(dataset: &Dataset, query: &Query, products: &mut Products<'_>) -> H
     favourites.sort_by_key(|(_, lines)| Reverse(*lines));
     let favourites = favourites.iter().take(3).map(|(name, _)| title(name)).collect();
     Household { state: format!("states/{id}.bin"), id, purchases, favourites, feed, bought }
+}
+
+#[cfg(test)]
+mod tests {
+    use selvedge_format::container::{Container, Kind};
+    use selvedge_format::program::{self, ProgramV1};
+
+    use super::*;
+
+    const RANKER: &[u8] = br#"{"kind": "linear", "bias": 0, "weights": {"sales_28d": 1}}"#;
+
+    #[test]
+    fn features_campaign_and_response_model_of_the_recipe_fit_together() {
+        let directory = tempfile::tempdir().unwrap();
+        let written = coupons(directory.path(), RANKER).unwrap();
+        let bytes = std::fs::read(directory.path().join(OFFERS)).unwrap();
+        assert_eq!(bytes.len(), written.size.bytes);
+        let named: Vec<&str> = written.coupons.offers.iter().map(String::as_str).collect();
+        assert_eq!(named, ["own_brand_20", "three_off", "five_off", "free_delivery"]);
+        let budgets: Vec<(&str, u64)> =
+            written.coupons.budgets.iter().map(|budget| (budget.budget.as_str(), budget.total)).collect();
+        assert_eq!(budgets, [("coupons", 12_000)]);
+    }
+
+    #[test]
+    fn a_state_of_the_ranking_bundles_is_one_of_the_bundle_with_the_campaign() {
+        let campaigns = CampaignSpec::parse(CAMPAIGN.0, CAMPAIGN.1).unwrap();
+        let ranker = import(RANKER).unwrap();
+        let features = FeatureSpec::parse(FEATURES.0, FEATURES.1).unwrap();
+        let tables = |bytes: &[u8]| {
+            let container = Container::parse(bytes, Kind::Bundle).unwrap();
+            let section = container.find(program::TAG).unwrap().range.clone();
+            let program = ProgramV1::decode(&bytes[section]).unwrap();
+            (program.user_tables, program.global_tables)
+        };
+        let plain = tables(&bundle(&features, MODEL.1, RANKER).unwrap());
+        assert_eq!(tables(&bundle_with_campaign(&campaigns, &ranker).unwrap()), plain);
+    }
 }

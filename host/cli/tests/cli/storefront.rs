@@ -73,6 +73,14 @@ fn a_storefront_has_all_that_its_page_asks_for() {
     let shared = SharedState::load(AlignedBytes::copy_of(&shared)).unwrap();
     assert!(shared.item_keys().len() <= products.len(), "what everybody does is told of the shown products only");
 
+    let offers = &page["offers"];
+    let shown = shop.run(&format!("inspect page/{}", text(offers, "bundle")));
+    assert!(shown.stdout.contains(&format!("campaign {}\n", text(offers, "campaign"))), "{shown}");
+    for offer in list(offers, "offers") {
+        assert!(shown.stdout.contains(&format!("\n  {}  ", offer.as_str().unwrap())), "{offer}: {shown}");
+    }
+    assert!(list(offers, "budgets").iter().all(|budget| budget["total"].as_u64() > Some(0)), "there is money to open");
+
     let declared: Vec<&str> =
         list(&page, "terms").iter().filter(|term| term["declared"] == true).map(|term| text(term, "feature")).collect();
     assert!(declared.contains(&"viewed_type") && !declared.contains(&"item_purchases"), "{declared:?}");
