@@ -66,8 +66,12 @@ pub(crate) fn learners() -> Vec<(String, Learner)> {
         ("response model, linear".to_owned(), linear(Structure::Response)),
         ("S-learner, linear".to_owned(), linear(Structure::Single)),
         ("T-learner, linear".to_owned(), linear(Structure::PerArm)),
+        ("X-learner, linear".to_owned(), linear(Structure::Imputed)),
+        ("DR-learner, linear".to_owned(), linear(Structure::Robust)),
         ("S-learner, trees".to_owned(), trees(Structure::Single)),
         ("T-learner, trees".to_owned(), trees(Structure::PerArm)),
+        ("X-learner, trees".to_owned(), trees(Structure::Imputed)),
+        ("DR-learner, trees".to_owned(), trees(Structure::Robust)),
     ]
 }
 

@@ -9,7 +9,6 @@ use selvedge_train::report::chart::{self, Caption, Series};
 use selvedge_train::report::{figure, shell};
 
 use crate::compare::{CompareError, Contest, Policy, Rule, Verdict};
-use crate::fit::Structure;
 use crate::metric::{Curve, Scored, UpliftMetric, qini_curve, uplift_curve};
 use crate::plan::{Point, Priced};
 
@@ -118,7 +117,7 @@ pub fn plan_sections(prices: &[Point], offers: &[&str]) -> Markup {
 /// The policy with a model of effects that earns most, whether it ships or not.
 fn best_modelled<'c>(contest: &'c Contest, verdict: &Verdict) -> Option<&'c Policy> {
     let is_of_effects = |policy: &Policy| match &policy.rule {
-        Rule::Top { learner, .. } | Rule::Best(learner) => learner.structure != Structure::Response,
+        Rule::Top { learner, .. } | Rule::Best(learner) => !learner.structure.credits_all(),
         Rule::None | Rule::All(_) => false,
     };
     let of = verdict.table.iter().filter(|worth| is_of_effects(&contest.policies[worth.policy]));
