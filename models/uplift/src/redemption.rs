@@ -68,8 +68,8 @@ pub struct Mailed {
     pub trial: Trial,
     /// Household of each row, an index into [`Dataset::users`].
     pub users: Vec<u32>,
-    /// When the book of each row begins, and so when it is decided about.
-    pub times_ms: Vec<i64>,
+    /// Book of each row, an index into [`Mailings::books`]; rows of a book stand together.
+    pub books: Vec<usize>,
 }
 
 impl Mailed {
@@ -87,7 +87,7 @@ impl Mailed {
             outcome: vec![],
             value: vec![],
         };
-        let (mut users, mut times_ms) = (Vec::new(), Vec::new());
+        let (mut users, mut of_books) = (Vec::new(), Vec::new());
         for &at in books {
             let book = &mailings.books[at];
             let redeemed: BTreeSet<u32> =
@@ -99,13 +99,13 @@ impl Mailed {
                 data.arm.push(usize::from(book.users.binary_search(&user).is_ok()));
                 data.outcome.push(f32::from(u8::from(redeemed.contains(&user))));
                 users.push(user);
-                times_ms.push(book.start_ms);
+                of_books.push(at);
             }
         }
         // How the retailer chose is not known: the share of those who were mailed stands in, and nothing is weighted by it.
         let share = data.arm.iter().sum::<usize>() as f64 / data.arm.len().max(1) as f64;
         data.assignment = Assignment::Observational(Propensities::PerArm(vec![1.0 - share, share]));
-        Ok(Self { trial: Trial::new(data)?, users, times_ms })
+        Ok(Self { trial: Trial::new(data)?, users, books: of_books })
     }
 
     /// The rows that were mailed.

@@ -111,9 +111,9 @@ impl Mailings {
                 *bought.entry(purchase.user).or_default() += u32::from(items.binary_search(&purchase.item).is_ok());
             }
             for user in &users {
-                let share =
-                    f64::from(bought.get(user).copied().unwrap_or(0)) / bought.values().sum::<u32>().max(1) as f64;
-                let chance = 0.02 + (0.1 * share * dataset.users.len() as f64).min(0.6);
+                let all = f64::from(bought.values().sum::<u32>().max(1));
+                let of_mean = f64::from(bought.get(user).copied().unwrap_or(0)) * dataset.users.len() as f64 / all;
+                let chance = (0.02 + 0.08 * of_mean * of_mean).min(0.8);
                 if draw.random_bool(chance) {
                     let day_ms = start_ms + draw.random_range(0..WEEKS * 7) * DAY_MS;
                     redemptions.push(Redemption { day_ms, user: *user, book: books.len() });
