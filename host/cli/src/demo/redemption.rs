@@ -100,6 +100,34 @@ struct Followed {
     behind: Option<Interval>,
 }
 
+/// Mailings that are learned from, and those that are decided about.
+struct Tables {
+    mailings: Mailings,
+    seen: Mailed,
+    unseen: Mailed,
+}
+
+impl Tables {
+    fn new(dataset: &Dataset, mailings: Mailings, split: &Split) -> Result<Self, CliError> {
+        let table = |books: &[usize]| {
+            Mailed::new(dataset, &mailings, books).map_err(|error| CliError::new(Exit::Refused, error))
+        };
+        let (seen, unseen) = (table(&split.learned)?, table(&split.judged)?);
+        Ok(Self { seen, unseen, mailings })
+    }
+
+    /// Features of as many mailings as a book to come will have: those of earlier books of its kind, in turn, or of any kind if
+    /// there was none.
+    fn stand_ins(&self, book: usize, count: usize) -> Vec<f32> {
+        let kind = |book: usize| &self.mailings.books[book].kind;
+        let mailed = self.seen.mailed();
+        let alike: Vec<usize> =
+            mailed.iter().copied().filter(|row| kind(self.seen.books[*row]) == kind(book)).collect();
+        let rows = if alike.is_empty() { mailed } else { alike };
+        rows.into_iter().cycle().take(count).flat_map(|row| self.seen.trial.row(row)).copied().collect()
+    }
+}
+
 /// The mailings that are judged: what each cost, as it turned out, and whether it was redeemed.
 struct Season {
     users: Vec<u32>,
@@ -131,32 +159,31 @@ pub(super) fn outcome(args: &DemoArgs, printer: &Printer) -> Result<Outcome, Cli
     let cut = calendar::week_start_ms(if is_made_up { CUT.1 } else { CUT.0 });
     let known =
         dataset.weeks.first().map_or(0, |week| week.start_ms)..dataset.weeks.last().map_or(0, |week| week.end_ms);
-    let Split { learned, judged, left_out } = redemption::split(&mailings, &known, HISTORY_MS, cut);
+    let split = redemption::split(&mailings, &known, HISTORY_MS, cut);
     printer.progress("describing households", 0, 0);
-    let table =
-        |books: &[usize]| Mailed::new(&dataset, &mailings, books).map_err(|error| CliError::new(Exit::Refused, error));
-    let (seen, unseen) = (table(&learned)?, table(&judged)?);
+    let tables = Tables::new(&dataset, mailings, &split)?;
+    let (seen, unseen) = (&tables.seen, &tables.unseen);
     let (seen_rows, unseen_rows) = (seen.mailed(), unseen.mailed());
     // The learner is chosen where a mailing has as much money as it will have.
     let budget = declared.budget();
     let share = seen_rows.len() as f64 / unseen_rows.len().max(1) as f64;
     printer.progress("learning who redeems", 0, 0);
-    let (learner, model) = best_learner(&declared, &seen, &seen_rows, budget * share)?;
+    let (learner, model) = best_learner(&declared, seen, &seen_rows, budget * share)?;
     let (response, trained) = declared.response(&model, &seen.trial)?;
     let bundle = declared.compile(&trained)?;
     let planned = declared.planned(&trained, &seen.trial.subset(&seen_rows))?;
-    let decided = decide(args, &declared, &bundle, &trained, &seen, &unseen, &mailings, printer)?;
+    let decided = decide(args, &declared, &bundle, &trained, &tables, printer)?;
     let season = Season {
         users: unseen_rows.iter().map(|row| unseen.users[*row]).collect(),
-        costs: costs(&declared, &unseen, &unseen_rows),
+        costs: costs(&declared, unseen, &unseen_rows),
         redeemed: unseen_rows.iter().map(|row| unseen.trial.outcome(*row)).collect(),
     };
     let resamples = if args.quick { QUICK_RESAMPLES } else { Bootstrap::default().resamples };
-    let rules = rules(&model, &unseen, &unseen_rows)?;
+    let rules = rules(&model, unseen, &unseen_rows)?;
     Ok(Outcome {
         source,
         is_made_up,
-        books: [learned.len(), judged.len(), left_out],
+        books: [split.learned.len(), split.judged.len(), split.left_out],
         learner,
         learned_mailings: seen_rows.len(),
         bundle,
@@ -187,11 +214,10 @@ fn decide(
     declared: &Declared,
     bundle: &CompiledBundle,
     response: &TrainedResponse,
-    seen: &Mailed,
-    unseen: &Mailed,
-    mailings: &Mailings,
+    tables: &Tables,
     printer: &Printer,
 ) -> Result<Decided, CliError> {
+    let Tables { mailings, seen, unseen } = tables;
     let planned = |values: &[f32]| crate::trial::planned(declared.campaign(), response, seen.trial.features(), values);
     let rows = unseen.mailed();
     let lists: Vec<&[usize]> = rows.chunk_by(|a, b| unseen.books[*a] == unseen.books[*b]).collect();
@@ -201,8 +227,7 @@ fn decide(
         printer.progress("deciding about mailings unseen", decided.shares.len() as u64, rows.len() as u64);
         let left = declared.budget() - decided.planned;
         let own: Vec<f32> = list.iter().flat_map(|row| unseen.trial.row(*row)).copied().collect();
-        let to_come =
-            lists[at + 1..].iter().flat_map(|list| stand_ins(seen, mailings, unseen.books[list[0]], list.len()));
+        let to_come = lists[at + 1..].iter().flat_map(|list| tables.stand_ins(unseen.books[list[0]], list.len()));
         let all: Vec<f32> = own.iter().copied().chain(to_come).collect();
         let price = planned(&all)?.lowest_price(left).price;
         guest.reprice(price, left as u64);
@@ -214,16 +239,6 @@ fn decide(
         decided.planned += planned(&own)?.at(price).spend;
     }
     Ok(Decided { fuel: guest.fuel, ..decided })
-}
-
-/// Features of as many mailings as a book to come will have: those of earlier books of its kind, in turn, or of any kind if there was
-/// none.
-fn stand_ins(seen: &Mailed, mailings: &Mailings, book: usize, mailings_to_come: usize) -> Vec<f32> {
-    let mailed = seen.mailed();
-    let is_alike = |row: &&usize| mailings.books[seen.books[**row]].kind == mailings.books[book].kind;
-    let alike: Vec<&usize> = mailed.iter().filter(is_alike).collect();
-    let rows = if alike.is_empty() { mailed.iter().collect() } else { alike };
-    rows.into_iter().cycle().take(mailings_to_come).flat_map(|row| seen.trial.row(*row)).copied().collect()
 }
 
 /// The data, and what they are called.
