@@ -31,7 +31,7 @@ use crate::table::{Side, Table};
 use crate::trial::{only_arm, settings};
 
 /// The recipe that runs, as it stands in `models/recipes/incentives`.
-const RECIPE: Recipe = Recipe {
+pub(super) const RECIPE: Recipe = Recipe {
     features: recipe("features.toml", include_str!("../../../../models/recipes/incentives/features.toml")),
     model: recipe("model.toml", include_str!("../../../../models/recipes/incentives/model.toml")),
     campaign: recipe("campaign.toml", include_str!("../../../../models/recipes/incentives/campaign.toml")),

@@ -147,3 +147,35 @@ impl Guest {
 fn micros(price: f64) -> u64 {
     (price * 1e6).ceil() as u64
 }
+
+#[cfg(test)]
+mod tests {
+    use selvedge_uplift::fit::{self, CrossFit};
+    use selvedge_uplift::model::Ladders;
+    use selvedge_uplift::thornton;
+
+    use super::super::coupons::RECIPE;
+    use super::*;
+    use crate::trial::learners;
+
+    #[test]
+    fn what_every_learner_learns_is_compiled_and_says_the_same_chances_bit_for_bit() {
+        let declared = Declared::read(&RECIPE).expect("a recipe");
+        let trial = thornton::made_up(3, 800).expect("a trial").with_features(&["age", "distvct"]);
+        let names: Vec<&str> = declared.arms.iter().map(String::as_str).collect();
+        let learners = learners();
+        for wanted in ["S-learner", "T-learner", "X-learner", "DR-learner"] {
+            assert_eq!(learners.iter().filter(|(name, _)| name.starts_with(wanted)).count(), 2, "{wanted}");
+        }
+        for (name, learner) in learners {
+            let deal = CrossFit { folds: 2, seed: 1 };
+            let model = fit::fit(&trial, &learner, &Ladders::default(), deal).expect("enough rows").model;
+            let (_, response) = declared.response(&model, &trial).expect("a file");
+            let ours = model.probabilities(trial.values()).expect("rows that fit");
+            let theirs = response.chances(&names, trial.features(), trial.values()).expect("features that are there");
+            assert!(ours.iter().zip(&theirs).all(|(a, b)| a.to_bits() == b.to_bits()), "{name}");
+            let parity = declared.compile(&response).unwrap_or_else(|error| panic!("{name}: {error:?}")).report.parity;
+            assert!(parity.rows > 0, "{name}: nothing was compared");
+        }
+    }
+}
