@@ -1,9 +1,10 @@
 //! Learners of the response to arms, cross-fitted and calibrated.
 //!
-//! Structures over two bases. The **response model** learns `P(y | x)` of all rows and takes everybody's response to
-//! an offer for caused by it; it often wins where the effect follows the response. The **S-learner** is one model with the
-//! arm among its inputs, the **T-learner** one model per arm (Künzel et al., "Metalearners for estimating heterogeneous
-//! treatment effects", 2019); the X- and the DR-learner regress effects (`effect.rs`). What is learned leaves as one model per arm over the plain features ([`crate::model`]).
+//! Structures over two bases. The **response model** learns `P(y | x)` of all rows and takes everybody's response to an
+//! offer for caused by it; it often wins where the effect follows the response. The **S-learner** is one model with the arm
+//! among its inputs, the **T-learner** one model per arm (Künzel et al., "Metalearners for estimating heterogeneous
+//! treatment effects", 2019); the X- and the DR-learner regress effects (`effect.rs`). What is learned leaves as one model
+//! per arm over the plain features ([`crate::model`]).
 //!
 //! Every row is also scored by a model that has not seen it (cross-fitting, Chernozhukov et al. 2018); those scores
 //! calibrate the model of all rows, and policies are compared on them. The two numbers of a calibration are fitted on all

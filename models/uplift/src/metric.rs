@@ -124,13 +124,13 @@ impl Scored<'_> {
 /// Name of [`aucc`], which belongs beside every figure.
 pub const AUCC: &str = "AUCC (Du, Lee and Ghaffarizadeh: joint, of its rectangle)";
 
-/// Area under the cost curve (Du, Lee and Ghaffarizadeh, "Improve User Retention with Causal Learning", 2019): rows are taken from
-/// the highest score down, the curve runs over the cost that the arm adds among those so far and shows the responses that it
-/// adds, and its area is divided by that of the rectangle to the curve's end. A half for a random score; more than 1 is
-/// possible where the last rows harm.
+/// Area under the cost curve (Du, Lee and Ghaffarizadeh, "Improve User Retention with Causal Learning", 2019): rows are
+/// taken from the highest score down, the curve runs over the cost that the arm adds among those so far and shows the
+/// responses that it adds, and its area is divided by that of the rectangle to the curve's end. A half for a random score;
+/// more than 1 is possible where the last rows harm.
 ///
-/// `costs` is what each row cost; both differences are made as in [`uplift_curve`]. `None` if a group is empty, or if the arm adds no
-/// cost or no response in all: there is no rectangle then.
+/// `costs` is what each row cost; both differences are made as in [`uplift_curve`]. `None` if a group is empty, or if the
+/// arm adds no cost or no response in all: there is no rectangle then.
 #[must_use]
 pub fn aucc(scored: &Scored<'_>, costs: &[f64]) -> Option<f64> {
     if !scored.has_both_groups() {
@@ -141,8 +141,8 @@ pub fn aucc(scored: &Scored<'_>, costs: &[f64]) -> Option<f64> {
     (cost > 0.0 && responses > 0.0).then(|| area(&curve) / (cost * responses))
 }
 
-/// Responses gained by cost added, each the difference between the groups' means among the rows so far times their number. Starts
-/// at (0, 0).
+/// Responses gained by cost added, each the difference between the groups' means among the rows so far times their number.
+/// Starts at (0, 0).
 #[must_use]
 pub fn cost_curve(scored: &Scored<'_>, costs: &[f64]) -> Curve {
     let mut order: Vec<usize> = (0..scored.scores.len()).collect();

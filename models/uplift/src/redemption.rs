@@ -180,8 +180,8 @@ impl Known {
     }
 }
 
-/// The share of each row that is mailed if rows of high score come first and `budget` is spent in all. Rows of equal score share what
-/// is left alike: no order among them is invented.
+/// The share of each row that is mailed if rows of high score come first and `budget` is spent in all. Rows of equal score
+/// share what is left alike: no order among them is invented.
 #[must_use]
 pub fn within(scores: &[f64], costs: &[f64], budget: f64) -> Vec<f64> {
     let mut order: Vec<usize> = (0..scores.len()).collect();

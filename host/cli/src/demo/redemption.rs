@@ -1,11 +1,11 @@
 //! The other half of `selvedge demo coupons`: which household is mailed which coupon book, within a budget, on the Complete
 //! Journey.
 //!
-//! These campaigns are observed: the retailer chose who was mailed, and nobody drew. So redemption is learned and not an effect
-//! ([`selvedge_uplift::redemption`]), and what comes out is marked as observational wherever it is shown. Books of the first
-//! part of the year are learned from; the guest decides about the later ones, each household as it was when the book began, at a
-//! price that is made anew for each. The mailings that it would have made are a part of those that were made, so what was redeemed of them is
-//! counted and not estimated. Rules that need no model are given what the guest spent.
+//! These campaigns are observed: the retailer chose who was mailed, and nobody drew. So redemption is learned and not an
+//! effect ([`selvedge_uplift::redemption`]), and what comes out is marked as observational wherever it is shown. Books of
+//! the first part of the year are learned from; the guest decides about the later ones, each household as it was when the
+//! book began, at a price that is made anew for each. The mailings that it would have made are a part of those that were
+//! made, so what was redeemed of them is counted and not estimated. Rules that need no model are given what the guest spent.
 
 use maud::{Markup, html};
 use selvedge_compile::{CompiledBundle, TrainedResponse};
@@ -206,9 +206,10 @@ struct Decided {
     fuel: u64,
 }
 
-/// Decides book by book, as they begin, at one price for the book and those to come: the price at which the model expects what is left
-/// of the budget to be spent. The book's own list of households is there when it begins; for the lists of books to come, whose kind
-/// and length are planned, those of earlier books of the kind stand in. Who redeems is not known to any of it.
+/// Decides book by book, as they begin, at one price for the book and those to come: the price at which the model expects
+/// what is left of the budget to be spent. The book's own list of households is there when it begins; for the lists of books
+/// to come, whose kind and length are planned, those of earlier books of the kind stand in. Who redeems is not known to any
+/// of it.
 fn decide(
     args: &DemoArgs,
     declared: &Declared,

@@ -5,8 +5,8 @@
 //! what was mailed, and nothing of what would have been bought without it. They are kept beside the [`Dataset`], whose users
 //! and items they are numbered by; the flyer has no use for them.
 //!
-//! The tables give days. A day counts from its midnight in UTC, which is some hours before the retailer's: what is known "before a
-//! book" ends a little early, never late.
+//! The tables give days. A day counts from its midnight in UTC, which is some hours before the retailer's: what is known
+//! "before a book" ends a little early, never late.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
