@@ -437,6 +437,10 @@ impl Outcome {
                     "redeemed",
                     |caption| chart::curves(caption, "spent, $", "redeemed", &series),
                 ))
+                p.note {
+                    "Below is what the model expects at each price of the mailings that it was learned from. What is earned there is \
+                    the assumed worth of redemptions, and no increment."
+                }
             }
             (report::plan_sections(&self.prices, &["book"]))
         };
