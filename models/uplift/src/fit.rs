@@ -484,6 +484,26 @@ mod tests {
     }
 
     #[test]
+    fn redemption_is_learned_from_those_who_got_the_offer_and_never_expected_without_it() {
+        let trial = trial(3_000);
+        let all: Vec<usize> = (0..trial.rows()).collect();
+        let treated: Vec<usize> = trial.rows_of(&[1, 2]);
+        for Learner { base, .. } in [learners().swap_remove(0), learners().swap_remove(5)] {
+            let learner = Learner { structure: Structure::Redemption, base };
+            let raw = |rows: &[usize]| {
+                let scorers = learn(&trial, rows, &learner).unwrap();
+                scorers.iter().map(|scorer| scorer.raw(trial.values()).unwrap()).collect::<Vec<_>>()
+            };
+            assert_eq!(raw(&all), raw(&treated), "{learner:?}: rows of the control teach nothing");
+            let fitted = fit(&trial, &learner, &Ladders::default(), CrossFit::default()).unwrap();
+            assert!(fitted.out_of_fold.chunks_exact(3).all(|p| p[0] < 1e-6 && p[1] > 0.0 && p[2] > 0.0));
+            let said: f64 = trial.rows_of(&[1]).iter().map(|row| f64::from(fitted.out_of_fold[row * 3 + 1])).sum();
+            let seen: f64 = trial.rows_of(&[1]).iter().map(|row| trial.outcome(*row)).sum();
+            assert!((said - seen).abs() < 2.0, "{said} said, {seen} seen");
+        }
+    }
+
+    #[test]
     fn what_is_said_is_what_is_seen_on_average() {
         let trial = trial(6_000);
         for learner in learners() {
