@@ -8,8 +8,7 @@
 //!
 //! Whoever picks the best of many policies by what they reached flatters it. So the choice is also made without the customers
 //! that it is for: learners are compared in folds of four fifths of the customers, at the budget, and the best one decides
-//! for the other fifth, which is then judged: for policies of a single arm and of all arms at each budget, and for those of
-//! all arms also once for all budgets, which is a choice with less luck in it.
+//! for the other fifth, which is then judged; once for policies of all arms and once for those of a single one.
 
 use std::path::PathBuf;
 
@@ -107,11 +106,6 @@ struct Chosen {
     all_arms_over_top: f64,
     /// Learners of all arms, by outer fold.
     learners: Vec<String>,
-    /// Of all arms, by a learner that was chosen once for all budgets.
-    steady: [f64; 3],
-    steady_difference: [f64; 3],
-    steady_over_single: f64,
-    steady_learners: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -290,13 +284,7 @@ fn budgets(trial: Trial) -> Result<Vec<AtBudget>> {
         let ours = contest.value_of(&chosen.all_arms).gain;
         let single = contest.value_of(&chosen.single_arm).gain;
         let difference = contest.lead_of(&chosen.all_arms, &chosen.single_arm);
-        let steady = contest.value_of(&chosen.steady).gain;
-        let steady_difference = contest.lead_of(&chosen.steady, &chosen.single_arm);
         let chosen = Chosen {
-            steady: numbers(steady),
-            steady_difference: numbers(steady_difference),
-            steady_over_single: steady.mean / single.mean - 1.0,
-            steady_learners: chosen.steady_learners,
             all_arms: numbers(ours),
             single_arm: numbers(single),
             difference: numbers(difference),
@@ -315,16 +303,6 @@ fn budgets(trial: Trial) -> Result<Vec<AtBudget>> {
             shown.high,
             chosen.all_arms_over_top * 100.0,
             chosen.learners.join("; ")
-        );
-        let shown = per_thousand(steady_difference);
-        anstream::println!(
-            "  chosen once for all budgets: all arms {:.2}: {:+.1} %, {:+.2} ({:+.2} to {:+.2}) above one arm; {}",
-            per_thousand(steady).mean,
-            chosen.steady_over_single * 100.0,
-            shown.mean,
-            shown.low,
-            shown.high,
-            chosen.steady_learners.join("; ")
         );
         anstream::println!("  {}", contest.verdict(budget)?.reason);
         let value = |worth: &Worth| Value {
@@ -363,20 +341,12 @@ struct Choices {
     all_arms: Vec<Choice>,
     single_arm: Vec<Choice>,
     learners: Vec<String>,
-    steady: Vec<Choice>,
-    steady_learners: Vec<String>,
 }
 
 /// By budget, in the order of [`BUDGETS`].
 fn chosen(trial: &Trial, settings: &Settings) -> Result<Vec<Choices>> {
     let nothing = || vec![Choice::always(0); trial.rows()];
-    let mut chosen = BUDGETS.map(|_| Choices {
-        all_arms: nothing(),
-        single_arm: nothing(),
-        learners: vec![],
-        steady: nothing(),
-        steady_learners: vec![],
-    });
+    let mut chosen = BUDGETS.map(|_| Choices { all_arms: nothing(), single_arm: nothing(), learners: vec![] });
     let folds = fit::folds(trial, CrossFit { seed: OUTER_SEED, ..settings.deal })?;
     // Means alone are compared inside, so there are no intervals to make.
     let inside = Settings { bootstrap: Bootstrap { resamples: 1, ..settings.bootstrap }, ..settings.clone() };
@@ -385,28 +355,22 @@ fn chosen(trial: &Trial, settings: &Settings) -> Result<Vec<Choices>> {
         let (others, own) = (rows(&|of| of != fold), rows(&|of| of == fold));
         let contest = Contest::new(trial.subset(&others), inside.clone())?;
         let customers = trial.subset(&own);
-        let tables: Vec<Vec<Worth>> = BUDGETS.iter().map(|budget| contest.at(*budget)).collect::<Result<_, _>>()?;
-        let steady = best(&contest, is_of_all, &|policy| tables.iter().map(|table| table[policy].gain.mean).sum())?;
-        for ((budget, table), chosen) in BUDGETS.into_iter().zip(&tables).zip(&mut chosen) {
-            let at_budget = |is| best(&contest, is, &|policy| table[policy].gain.mean);
-            let (all_arms, single_arm) = (at_budget(is_of_all)?, at_budget(is_single)?);
-            chosen.learners.push(all_arms.name.clone());
-            chosen.steady_learners.push(steady.name.clone());
-            let filled = [&mut chosen.all_arms, &mut chosen.single_arm, &mut chosen.steady];
-            for (choices, policy) in filled.into_iter().zip([all_arms, single_arm, steady]) {
-                let given = given(policy, &customers, budget, &settings.economics)?;
-                own.iter().zip(given).for_each(|(row, choice)| choices[*row] = choice);
+        for (budget, chosen) in BUDGETS.into_iter().zip(&mut chosen) {
+            let table = contest.at(budget)?;
+            let best = |is: fn(&Rule) -> bool| {
+                let of = table.iter().filter(|worth| is(&contest.policies[worth.policy].rule));
+                let best = of.max_by(|a, b| a.gain.mean.total_cmp(&b.gain.mean)).context("no such policy")?;
+                let policy = &contest.policies[best.policy];
+                anyhow::Ok((policy.name.clone(), given(policy, &customers, budget, &settings.economics)?))
+            };
+            let ((learner, all_arms), (_, single_arm)) = (best(is_of_all)?, best(is_single)?);
+            chosen.learners.push(learner);
+            for (row, (all, single)) in own.iter().zip(all_arms.into_iter().zip(single_arm)) {
+                (chosen.all_arms[*row], chosen.single_arm[*row]) = (all, single);
             }
         }
     }
     Ok(chosen.into())
-}
-
-/// The policy of a kind with the most of something.
-fn best<'c>(contest: &'c Contest, is: fn(&Rule) -> bool, of: &dyn Fn(usize) -> f64) -> Result<&'c Policy> {
-    let policies = contest.policies.iter().enumerate().filter(|(_, policy)| is(&policy.rule));
-    let best = policies.max_by(|(a, _), (b, _)| of(*a).total_cmp(&of(*b)));
-    best.map(|(_, policy)| policy).context("no such policy")
 }
 
 /// What a policy gives customers that it has not seen.
