@@ -103,7 +103,7 @@ enum Task {
     },
     /// Compare the off-policy estimators with Open Bandit Pipeline's on its sample logs (both come from PyPI)
     Obp,
-    /// Compare the measures of uplift with scikit-uplift's (it comes from PyPI)
+    /// Compare the measures of uplift with scikit-uplift's, and values over several arms with Open Bandit Pipeline's (from PyPI)
     UpliftReference,
     /// Break the host and its followers in every way, and write the table of docs/faults.md
     Chaos {

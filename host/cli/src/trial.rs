@@ -49,8 +49,8 @@ pub(crate) fn margin(campaign: &Campaign, trial: &Trial) -> Result<f64, CliError
     }
 }
 
-/// What learns where nobody says otherwise: small learners, since effects are faint.
-pub(crate) fn learners() -> Vec<(String, Learner)> {
+/// Small trees: effects are faint, and deeper ones learn the noise.
+fn trees(structure: Structure) -> Learner {
     let training = TreeTraining {
         rounds: 60,
         max_depth: 2,
@@ -60,14 +60,33 @@ pub(crate) fn learners() -> Vec<(String, Learner)> {
         max_bin: 64,
         ..TreeTraining::default()
     };
-    let linear = |structure| Learner { structure, base: Base::Linear(Ridge::default()) };
-    let trees = |structure| Learner { structure, base: Base::Trees(training.clone()) };
+    Learner { structure, base: Base::Trees(training) }
+}
+
+fn linear(structure: Structure) -> Learner {
+    Learner { structure, base: Base::Linear(Ridge::default()) }
+}
+
+/// What learns who redeems, where nobody drew who was mailed.
+pub(crate) fn redemption_learners() -> Vec<(String, Learner)> {
+    vec![
+        ("response model, linear".to_owned(), linear(Structure::Redemption)),
+        ("response model, trees".to_owned(), trees(Structure::Redemption)),
+    ]
+}
+
+/// What learns where nobody says otherwise.
+pub(crate) fn learners() -> Vec<(String, Learner)> {
     vec![
         ("response model, linear".to_owned(), linear(Structure::Response)),
         ("S-learner, linear".to_owned(), linear(Structure::Single)),
         ("T-learner, linear".to_owned(), linear(Structure::PerArm)),
+        ("X-learner, linear".to_owned(), linear(Structure::Imputed)),
+        ("DR-learner, linear".to_owned(), linear(Structure::Robust)),
         ("S-learner, trees".to_owned(), trees(Structure::Single)),
         ("T-learner, trees".to_owned(), trees(Structure::PerArm)),
+        ("X-learner, trees".to_owned(), trees(Structure::Imputed)),
+        ("DR-learner, trees".to_owned(), trees(Structure::Robust)),
     ]
 }
 

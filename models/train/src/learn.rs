@@ -79,13 +79,30 @@ pub fn trees(
     training: &TreeTraining,
     progress: &mut (dyn FnMut(Progress<'_>) + Send),
 ) -> Result<Vec<u8>, LearnError> {
-    if set.groups.is_empty() {
-        return Err(LearnError::Empty);
-    }
     let loss = match objective {
         Objective::LambdaRank => Loss::RankNdcg(LambdaRank::new(training.pairs as usize)?),
         Objective::Logistic => Loss::BinaryLogistic(Default::default()),
     };
+    grow(set, loss, training, progress)
+}
+
+/// Grows trees of a number by least squares; labels may be anything finite. Returns the model as XGBoost JSON.
+///
+/// # Errors
+/// As [`trees`].
+pub fn regression_trees(set: &TrainingSet, training: &TreeTraining) -> Result<Vec<u8>, LearnError> {
+    grow(set, Loss::SquaredError(Default::default()), training, &mut |_| {})
+}
+
+fn grow(
+    set: &TrainingSet,
+    loss: Loss,
+    training: &TreeTraining,
+    progress: &mut (dyn FnMut(Progress<'_>) + Send),
+) -> Result<Vec<u8>, LearnError> {
+    if set.groups.is_empty() {
+        return Err(LearnError::Empty);
+    }
     let data = DMatrix::from_dense(&set.values, set.labels.len(), set.features)?
         .with_labels(&set.labels)?
         .with_group_sizes(&set.groups)?;

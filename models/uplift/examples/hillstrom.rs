@@ -5,23 +5,27 @@
 //! mailing nobody, where a women's e-mail costs 0.6 units and a men's 1.0, by doubly robust estimate with every customer
 //! judged by models that have not seen them. The penalty of linear learners is chosen anew in each split, by AUUC in folds
 //! of its training rows; all other settings are the same throughout.
+//!
+//! Whoever picks the best of many policies by what they reached flatters it. So the choice is also made without the customers
+//! that it is for: learners are compared in folds of four fifths of the customers, at the budget, and the best one decides
+//! for the other fifth, which is then judged; once for policies of all arms and once for those of a single one.
 
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use selvedge_engine::math::sigmoid;
 use selvedge_spec::TreeTraining;
 use selvedge_train::bootstrap::{Bootstrap, Interval};
-use selvedge_uplift::compare::{Contest, Rule, Settings, Worth};
+use selvedge_uplift::compare::{Contest, Policy, Rule, Settings, Worth};
 use selvedge_uplift::fit::{self, Base, CrossFit, Learner, Ridge, Structure};
 use selvedge_uplift::hillstrom;
 use selvedge_uplift::metric::{Scored, UpliftMetric};
 use selvedge_uplift::model::Ladders;
-use selvedge_uplift::policy::Economics;
+use selvedge_uplift::policy::{Choice, Economics, Path};
 use selvedge_uplift::trial::Trial;
 use serde::Serialize;
 
@@ -37,6 +41,8 @@ const PENALTIES: [f64; 4] = [3.0, 30.0, 100.0, 300.0];
 const INNER_FOLDS: usize = 3;
 /// Cost units per customer.
 const BUDGETS: [f64; 9] = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9];
+/// Seed of the deal of customers to those whom a policy is chosen for.
+const OUTER_SEED: u64 = 2;
 /// Resamples of each interval.
 const RESAMPLES: usize = 200;
 
@@ -49,6 +55,17 @@ struct Arguments {
     /// Write the figures as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Answer one of the two questions
+    #[arg(long)]
+    only: Option<Question>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Question {
+    /// How well the effect of one arm is ranked
+    Auuc,
+    /// What three arms are worth by budget
+    Budgets,
 }
 
 #[derive(Serialize)]
@@ -75,6 +92,20 @@ struct AtBudget {
     /// Value of all arms over that of the best single-arm top share, minus 1.
     all_arms_over_top: f64,
     difference: [f64; 3],
+    /// The same where both were chosen without the customers that they are for.
+    chosen: Chosen,
+}
+
+#[derive(Serialize)]
+struct Chosen {
+    all_arms: [f64; 3],
+    single_arm: [f64; 3],
+    difference: [f64; 3],
+    /// Over the single arm that was chosen, and over the best one as it turned out, minus 1.
+    all_arms_over_single: f64,
+    all_arms_over_top: f64,
+    /// Learners of all arms, by outer fold.
+    learners: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -113,8 +144,9 @@ fn main() -> Result<()> {
     };
     let trial = hillstrom::read(&path)?;
     anstream::println!("{} customers; arms: {}", trial.rows(), trial.arms().join(", "));
-    let auuc = auuc(&trial)?;
-    let budgets = budgets(trial.clone())?;
+    let is_asked = |question| arguments.only.is_none_or(|only| only == question);
+    let auuc = if is_asked(Question::Auuc) { auuc(&trial)? } else { vec![] };
+    let budgets = if is_asked(Question::Budgets) { budgets(trial.clone())? } else { vec![] };
     if let Some(json) = arguments.json {
         let figures = Figures { rows: trial.rows(), auuc, budgets };
         std::fs::write(&json, serde_json::to_vec_pretty(&figures)?)
@@ -137,6 +169,8 @@ fn auuc(trial: &Trial) -> Result<Vec<Auuc>> {
         ("response model, linear", vec![linear(Structure::Response)]),
         ("S-learner, linear (25 weights)", PENALTIES.map(|penalty| with(Structure::Single, penalty)).to_vec()),
         ("T-learner, linear", per_arm.to_vec()),
+        ("X-learner, linear", PENALTIES.map(|penalty| with(Structure::Imputed, penalty)).to_vec()),
+        ("DR-learner, linear", PENALTIES.map(|penalty| with(Structure::Robust, penalty)).to_vec()),
         ("S-learner, trees", vec![trees(Structure::Single)]),
         ("T-learner, trees", vec![trees(Structure::PerArm)]),
     ];
@@ -201,11 +235,18 @@ fn budgets(trial: Trial) -> Result<Vec<AtBudget>> {
         learners: vec![
             ("response model".into(), linear(Structure::Response)),
             ("S linear".into(), linear(Structure::Single)),
+            ("T linear".into(), linear(Structure::PerArm)),
+            ("X linear".into(), linear(Structure::Imputed)),
+            ("DR linear".into(), linear(Structure::Robust)),
             ("S trees".into(), trees(Structure::Single)),
+            ("T trees".into(), trees(Structure::PerArm)),
+            ("X trees".into(), trees(Structure::Imputed)),
+            ("DR trees".into(), trees(Structure::Robust)),
         ],
         deal: CrossFit::default(),
         bootstrap: Bootstrap { resamples: RESAMPLES, ..Bootstrap::default() },
     };
+    let chosen = chosen(&trial, &settings)?;
     let contest = Contest::new(trial, settings)?;
     anstream::println!(
         "\nVisits per 1,000 customers above mailing nobody, doubly robust, 95 % intervals; costs per e-mail: women's {}, men's {}",
@@ -213,7 +254,7 @@ fn budgets(trial: Trial) -> Result<Vec<AtBudget>> {
         SENDING[2]
     );
     let mut figures = Vec::new();
-    for budget in BUDGETS {
+    for (budget, chosen) in BUDGETS.into_iter().zip(chosen) {
         let table = contest.at(budget)?;
         anstream::println!("\nbudget {budget:.1} per customer");
         for worth in &table {
@@ -229,9 +270,7 @@ fn budgets(trial: Trial) -> Result<Vec<AtBudget>> {
             let of = table.iter().filter(|worth| is(&contest.policies[worth.policy].rule));
             of.max_by(|a, b| a.gain.mean.total_cmp(&b.gain.mean)).context("no such policy")
         };
-        let is_top =
-            |rule: &Rule| matches!(rule, Rule::Top { learner, .. } if learner.structure != Structure::Response);
-        let (top, all) = (best(&is_top)?, best(&|rule| matches!(rule, Rule::Best(_)))?);
+        let (top, all) = (best(&is_single)?, best(&is_of_all)?);
         let lead = per_thousand(contest.difference(all.policy, top.policy, budget));
         let ratio = all.gain.mean / top.gain.mean - 1.0;
         anstream::println!(
@@ -241,6 +280,29 @@ fn budgets(trial: Trial) -> Result<Vec<AtBudget>> {
             lead.mean,
             lead.low,
             lead.high
+        );
+        let ours = contest.value_of(&chosen.all_arms).gain;
+        let single = contest.value_of(&chosen.single_arm).gain;
+        let difference = contest.lead_of(&chosen.all_arms, &chosen.single_arm);
+        let chosen = Chosen {
+            all_arms: numbers(ours),
+            single_arm: numbers(single),
+            difference: numbers(difference),
+            all_arms_over_single: ours.mean / single.mean - 1.0,
+            all_arms_over_top: ours.mean / top.gain.mean - 1.0,
+            learners: chosen.learners,
+        };
+        let shown = per_thousand(difference);
+        anstream::println!(
+            "  chosen on other customers: all arms {:.2}, one arm {:.2}: {:+.1} %, {:+.2} ({:+.2} to {:+.2}); {:+.1} % over the best single arm as it turned out; {}",
+            per_thousand(ours).mean,
+            per_thousand(single).mean,
+            chosen.all_arms_over_single * 100.0,
+            shown.mean,
+            shown.low,
+            shown.high,
+            chosen.all_arms_over_top * 100.0,
+            chosen.learners.join("; ")
         );
         anstream::println!("  {}", contest.verdict(budget)?.reason);
         let value = |worth: &Worth| Value {
@@ -256,11 +318,74 @@ fn budgets(trial: Trial) -> Result<Vec<AtBudget>> {
             policies: table.iter().map(value).collect(),
             best_single_arm_top: contest.policies[top.policy].name.clone(),
             all_arms_over_top: ratio,
-            difference: [lead.mean, lead.low, lead.high].map(|value| value / 1_000.0),
+            difference: numbers(lead).map(|value| value / 1_000.0),
+            chosen,
         });
     }
     anstream::println!("\n{rows} customers, {} folds, {RESAMPLES} resamples", CrossFit::default().folds);
     Ok(figures)
+}
+
+/// Policies of one arm, by a model of its effect.
+fn is_single(rule: &Rule) -> bool {
+    matches!(rule, Rule::Top { learner, .. } if learner.structure != Structure::Response)
+}
+
+/// Policies of all arms.
+fn is_of_all(rule: &Rule) -> bool {
+    matches!(rule, Rule::Best(_))
+}
+
+/// What each customer is given at a budget by policies that were chosen without it.
+struct Choices {
+    all_arms: Vec<Choice>,
+    single_arm: Vec<Choice>,
+    learners: Vec<String>,
+}
+
+/// By budget, in the order of [`BUDGETS`].
+fn chosen(trial: &Trial, settings: &Settings) -> Result<Vec<Choices>> {
+    let nothing = || vec![Choice::always(0); trial.rows()];
+    let mut chosen = BUDGETS.map(|_| Choices { all_arms: nothing(), single_arm: nothing(), learners: vec![] });
+    let folds = fit::folds(trial, CrossFit { seed: OUTER_SEED, ..settings.deal })?;
+    // Means alone are compared inside, so there are no intervals to make.
+    let inside = Settings { bootstrap: Bootstrap { resamples: 1, ..settings.bootstrap }, ..settings.clone() };
+    for fold in 0..settings.deal.folds {
+        let rows = |is: &dyn Fn(usize) -> bool| (0..trial.rows()).filter(|row| is(folds[*row])).collect::<Vec<_>>();
+        let (others, own) = (rows(&|of| of != fold), rows(&|of| of == fold));
+        let contest = Contest::new(trial.subset(&others), inside.clone())?;
+        let customers = trial.subset(&own);
+        for (budget, chosen) in BUDGETS.into_iter().zip(&mut chosen) {
+            let table = contest.at(budget)?;
+            let best = |is: fn(&Rule) -> bool| {
+                let of = table.iter().filter(|worth| is(&contest.policies[worth.policy].rule));
+                let best = of.max_by(|a, b| a.gain.mean.total_cmp(&b.gain.mean)).context("no such policy")?;
+                let policy = &contest.policies[best.policy];
+                anyhow::Ok((policy.name.clone(), given(policy, &customers, budget, &settings.economics)?))
+            };
+            let ((learner, all_arms), (_, single_arm)) = (best(is_of_all)?, best(is_single)?);
+            chosen.learners.push(learner);
+            for (row, (all, single)) in own.iter().zip(all_arms.into_iter().zip(single_arm)) {
+                (chosen.all_arms[*row], chosen.single_arm[*row]) = (all, single);
+            }
+        }
+    }
+    Ok(chosen.into())
+}
+
+/// What a policy gives customers that it has not seen.
+fn given(policy: &Policy, customers: &Trial, budget: f64, economics: &Economics) -> Result<Vec<Choice>> {
+    let allowed: Vec<usize> = match policy.rule {
+        Rule::Top { arm, .. } => vec![arm],
+        _ => (1..customers.arm_count()).collect(),
+    };
+    let model = policy.model.as_ref().context("a policy without a model")?;
+    let chances = model.probabilities(customers.values())?;
+    Ok(Path::new(&chances, customers.arm_count(), &allowed, economics).at(budget))
+}
+
+const fn numbers(interval: Interval) -> [f64; 3] {
+    [interval.mean, interval.low, interval.high]
 }
 
 fn per_thousand(interval: Interval) -> Interval {

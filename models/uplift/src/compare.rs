@@ -6,8 +6,8 @@
 //! nobody; costs count against the budget and are no part of it, so that policies of equal budget compare by worth alone.
 //!
 //! The winner is shipped with its reason. Where the interval of its lead over the next policy, or over treating nobody,
-//! holds 0, the trial is too small to tell, and the verdict says so. A winner of many is flattered by its luck; with half a
-//! dozen policies on thousands of rows that is little beside the interval, but it is there.
+//! holds 0, the trial is too small to tell, and the verdict says so. A winner of many is flattered by its luck: the
+//! more learners and arms are compared, the more. On thousands of rows that is little beside the interval, but it is there.
 
 use std::fmt;
 use std::sync::Arc;
@@ -503,7 +503,8 @@ mod tests {
         let verdict = contest.verdict(0.5).unwrap();
         let page = crate::report::html("Coupons <of> spring", &contest, &verdict, &[0.2, 0.5, 1.0]).unwrap();
         assert!(page.contains("Coupons &lt;of&gt; spring") && page.contains("At a budget of 0.500 per row"), "{page}");
-        assert_eq!(page.matches("<svg").count(), 1 + 2 * 3, "Q(B), and three drawings for each arm");
+        assert_eq!(page.matches("<svg").count(), 1 + 2 * 4, "Q(B), and four drawings for each arm");
+        assert!(page.contains(crate::metric::AUCC), "offers cost, so the cost curve has its figure");
         for svg in page.split("<svg").skip(1).map(|rest| rest.split("</svg>").next().unwrap()) {
             let document = format!("<svg{svg}</svg>");
             assert!(roxmltree::Document::parse(&document).is_ok() && !svg.contains("NaN"), "{document}");

@@ -1,9 +1,10 @@
 //! Learners of the response to arms, cross-fitted and calibrated.
 //!
-//! Three structures over two bases. The **response model** learns `P(y | x)` of all rows and takes everybody's response to
-//! an offer for caused by it; it often wins where the effect follows the response. The **S-learner** is one model with the
-//! arm among its inputs, the **T-learner** one model per arm (Künzel et al., "Metalearners for estimating heterogeneous
-//! treatment effects", 2019). What is learned leaves as one model per arm over the plain features ([`crate::model`]).
+//! Structures over two bases. The **response model** learns `P(y | x)` of all rows and takes everybody's response to an
+//! offer for caused by it; it often wins where the effect follows the response. The **S-learner** is one model with the arm
+//! among its inputs, the **T-learner** one model per arm (Künzel et al., "Metalearners for estimating heterogeneous
+//! treatment effects", 2019); the X- and the DR-learner regress effects (`effect.rs`). What is learned leaves as one model
+//! per arm over the plain features ([`crate::model`]).
 //!
 //! Every row is also scored by a model that has not seen it (cross-fitting, Chernozhukov et al. 2018); those scores
 //! calibrate the model of all rows, and policies are compared on them. The two numbers of a calibration are fitted on all
@@ -17,10 +18,10 @@ use selvedge_spec::{Objective, TreeTraining};
 use selvedge_train::learn::{self, LearnError, LinearWeights, TrainingSet};
 use thiserror::Error;
 
-use crate::logistic;
 use crate::model::{ArmModel, Calibration, Ladders, ResponseModel, Scorer, Trees};
 use crate::specialise::{SpecialiseError, specialise};
 use crate::trial::Trial;
+use crate::{effect, logistic};
 
 /// Log odds of what never happens: the control of a response model, which gives an offer credit for every response.
 const NEVER: f32 = -30.0;
@@ -34,6 +35,21 @@ pub enum Structure {
     Single,
     /// One model per arm (T-learner).
     PerArm,
+    /// Effects imputed by the models of other arms (X-learner).
+    Imputed,
+    /// Doubly robust effects (DR-learner).
+    Robust,
+    /// One model per arm of those who got it, where a response takes having got it: a coupon that was not mailed is not
+    /// redeemed. The control never responds, and rows of it teach nothing.
+    Redemption,
+}
+
+impl Structure {
+    /// Whether it gives an offer credit for every response of those who got it.
+    #[must_use]
+    pub const fn credits_all(self) -> bool {
+        matches!(self, Self::Response | Self::Redemption)
+    }
 }
 
 /// What learns.
@@ -219,24 +235,56 @@ pub fn learn(trial: &Trial, rows: &[usize], learner: &Learner) -> Result<Vec<Sco
     if trial.features().is_empty() {
         return Err(FitError::NoFeatures);
     }
-    match (&learner.base, learner.structure) {
-        (Base::Linear(ridge), Structure::Response) => {
-            let scorer = linear(trial, rows, ridge, &[])?.swap_remove(0);
-            Ok(credited(trial, &Scorer::Linear(scorer)))
+    let base = &learner.base;
+    match learner.structure {
+        Structure::Response => Ok(credited(trial, &chance_of(trial, rows, base, &|row| trial.outcome(row))?)),
+        Structure::Single => single(trial, rows, base),
+        Structure::PerArm => per_arm(trial, rows, base),
+        Structure::Imputed => effect::imputed(trial, rows, base),
+        Structure::Robust => effect::robust(trial, rows, base),
+        Structure::Redemption => {
+            let others = (1..trial.arm_count()).map(|arm| of_arm(trial, rows, base, arm));
+            std::iter::once(Ok(never(trial))).chain(others).collect()
         }
-        (Base::Linear(ridge), Structure::Single) => {
+    }
+}
+
+/// One model of the chance per arm, each of the arm's rows.
+pub(crate) fn per_arm(trial: &Trial, rows: &[usize], base: &Base) -> Result<Vec<Scorer>, FitError> {
+    (0..trial.arm_count()).map(|arm| of_arm(trial, rows, base, arm)).collect()
+}
+
+fn of_arm(trial: &Trial, rows: &[usize], base: &Base, arm: usize) -> Result<Scorer, FitError> {
+    let rows: Vec<usize> = rows.iter().copied().filter(|row| trial.arm(*row) == arm).collect();
+    chance_of(trial, &rows, base, &|row| trial.outcome(row))
+}
+
+/// A model of a chance that is seen, as 0 or 1, or said by others.
+pub(crate) fn chance_of(
+    trial: &Trial,
+    rows: &[usize],
+    base: &Base,
+    chance: &dyn Fn(usize) -> f64,
+) -> Result<Scorer, FitError> {
+    Ok(match base {
+        Base::Linear(ridge) => {
+            Scorer::Linear(linear_weights(trial, rows, ridge, &[], chance, logistic::fit)?.swap_remove(0))
+        }
+        Base::Trees(training) => Scorer::Trees(Box::new(Trees::new(trees(trial, rows, training, 0, chance)?)?)),
+    })
+}
+
+/// One model with the arm among its inputs, as one per arm.
+fn single(trial: &Trial, rows: &[usize], base: &Base) -> Result<Vec<Scorer>, FitError> {
+    let outcome = |row: usize| trial.outcome(row);
+    match base {
+        Base::Linear(ridge) => {
             let arms: Vec<usize> = (1..trial.arm_count()).collect();
-            Ok(linear(trial, rows, ridge, &arms)?.into_iter().map(Scorer::Linear).collect())
+            let models = linear_weights(trial, rows, ridge, &arms, &outcome, logistic::fit)?;
+            Ok(models.into_iter().map(Scorer::Linear).collect())
         }
-        (Base::Linear(ridge), Structure::PerArm) => {
-            per_arm(trial, rows, |rows| Ok(Scorer::Linear(linear(trial, rows, ridge, &[])?.swap_remove(0))))
-        }
-        (Base::Trees(training), Structure::Response) => {
-            let scorer = Scorer::Trees(Box::new(Trees::new(trees(trial, rows, training, 0)?)?));
-            Ok(credited(trial, &scorer))
-        }
-        (Base::Trees(training), Structure::Single) => {
-            let json = trees(trial, rows, training, trial.arm_count() - 1)?;
+        Base::Trees(training) => {
+            let json = trees(trial, rows, training, trial.arm_count() - 1, &outcome)?;
             let of = |arm: usize| {
                 let indicators: Vec<f32> =
                     (1..trial.arm_count()).map(|other| f32::from(u8::from(other == arm))).collect();
@@ -244,27 +292,19 @@ pub fn learn(trial: &Trial, rows: &[usize], learner: &Learner) -> Result<Vec<Sco
             };
             (0..trial.arm_count()).map(of).collect()
         }
-        (Base::Trees(training), Structure::PerArm) => {
-            per_arm(trial, rows, |rows| Ok(Scorer::Trees(Box::new(Trees::new(trees(trial, rows, training, 0)?)?))))
-        }
     }
-}
-
-fn per_arm(
-    trial: &Trial,
-    rows: &[usize],
-    learn: impl Fn(&[usize]) -> Result<Scorer, FitError>,
-) -> Result<Vec<Scorer>, FitError> {
-    let of = |arm: usize| rows.iter().copied().filter(|row| trial.arm(*row) == arm).collect::<Vec<_>>();
-    (0..trial.arm_count()).map(|arm| learn(&of(arm))).collect()
 }
 
 /// Every arm the same model, but the control, which never gets a response.
 fn credited(trial: &Trial, scorer: &Scorer) -> Vec<Scorer> {
-    let width = trial.features().len();
-    let never = LinearWeights { bias: NEVER, weights: vec![0.0; width], centres: vec![0.0; width] };
     let others = std::iter::repeat_n(scorer, trial.arm_count() - 1).cloned();
-    std::iter::once(Scorer::Linear(never)).chain(others).collect()
+    std::iter::once(never(trial)).chain(others).collect()
+}
+
+/// A response that does not happen.
+fn never(trial: &Trial) -> Scorer {
+    let width = trial.features().len();
+    Scorer::Linear(LinearWeights { bias: NEVER, weights: vec![0.0; width], centres: vec![0.0; width] })
 }
 
 /// Platt's two numbers for an arm, on the scores of its rows out of fold.
@@ -272,9 +312,9 @@ fn calibrate(trial: &Trial, structure: Structure, raw: &[f32], arm: usize) -> Ca
     /// Holds the slope of a score that is constant.
     const SLOPE_PENALTY: f64 = 1e-3;
     let rows = match (structure, arm) {
-        (Structure::Response, 0) => return Calibration::NONE,
+        (Structure::Response | Structure::Redemption, 0) => return Calibration::NONE,
         (Structure::Response, _) => (0..trial.rows()).collect(),
-        (Structure::Single | Structure::PerArm, _) => trial.rows_of(&[arm]),
+        _ => trial.rows_of(&[arm]),
     };
     let score = |row: &usize| f64::from(raw[row * trial.arm_count() + arm]);
     let design: Vec<f64> = rows.iter().flat_map(|row| [1.0, score(row)]).collect();
@@ -287,9 +327,19 @@ fn calibrate(trial: &Trial, structure: Structure, raw: &[f32], arm: usize) -> Ca
     Calibration { a: 0.0, b: logistic::fit(&constant, &outcomes, &[SLOPE_PENALTY])[0] as f32 }
 }
 
-/// Logistic regression with a block of weights for each of `arms` besides the common one. Returns a model for the common
+/// What finds coefficients: design, target of each row, penalties.
+type Solver = fn(&[f64], &[f64], &[f64]) -> Vec<f64>;
+
+/// A regression of `target` with a block of weights for each of `arms` besides the common one. Returns a model for the common
 /// weights, then one for each of `arms`.
-fn linear(trial: &Trial, rows: &[usize], ridge: &Ridge, arms: &[usize]) -> Result<Vec<LinearWeights>, FitError> {
+pub(crate) fn linear_weights(
+    trial: &Trial,
+    rows: &[usize],
+    ridge: &Ridge,
+    arms: &[usize],
+    target: &dyn Fn(usize) -> f64,
+    solver: Solver,
+) -> Result<Vec<LinearWeights>, FitError> {
     if rows.is_empty() {
         return Err(LearnError::Empty.into());
     }
@@ -307,14 +357,14 @@ fn linear(trial: &Trial, rows: &[usize], ridge: &Ridge, arms: &[usize]) -> Resul
             own[at * block..(at + 1) * block].copy_from_slice(common);
         }
     }
-    let outcomes: Vec<f64> = rows.iter().map(|row| trial.outcome(*row)).collect();
+    let targets: Vec<f64> = rows.iter().map(|row| target(*row)).collect();
     let penalty = |at: usize| match (at / block, at % block) {
         (_, 0) => 0.0,
         (0, _) => ridge.main,
         _ => ridge.interaction,
     };
     let penalties: Vec<f64> = (0..width).map(penalty).collect();
-    let fitted = logistic::fit(&design, &outcomes, &penalties);
+    let fitted = solver(&design, &targets, &penalties);
     let model = |own: Option<&[f64]>| {
         let sum = |at: usize| fitted[at] + own.map_or(0.0, |own| own[at]);
         let weights: Vec<f64> = (0..block - 1).map(|at| sum(at + 1) / scales[at]).collect();
@@ -341,13 +391,19 @@ fn moments(trial: &Trial, rows: &[usize]) -> (Vec<f64>, Vec<f64>) {
     (0..trial.features().len()).map(of).unzip()
 }
 
-/// Boosted trees of `P(y)`, with `indicators` of arms 1 and above after the features.
-fn trees(trial: &Trial, rows: &[usize], training: &TreeTraining, indicators: usize) -> Result<Vec<u8>, FitError> {
+/// Boosted trees of a chance, with `indicators` of arms 1 and above after the features.
+fn trees(
+    trial: &Trial,
+    rows: &[usize],
+    training: &TreeTraining,
+    indicators: usize,
+    chance: &dyn Fn(usize) -> f64,
+) -> Result<Vec<u8>, FitError> {
     let mut set = TrainingSet::new(trial.features().len() + indicators);
     for row in rows {
         set.values.extend_from_slice(trial.row(*row));
         set.values.extend((1..=indicators).map(|arm| f32::from(u8::from(arm == trial.arm(*row)))));
-        set.labels.push(trial.outcome(*row) as f32);
+        set.labels.push(chance(*row) as f32);
     }
     set.groups.push(rows.len());
     Ok(learn::trees(&set, Objective::Logistic, training, &mut |_| {})?)
@@ -389,7 +445,8 @@ mod tests {
     fn learners() -> Vec<Learner> {
         let small = TreeTraining { rounds: 20, max_depth: 2, min_child_weight: 5.0, ..TreeTraining::default() };
         let bases = [Base::Linear(Ridge::default()), Base::Trees(small)];
-        let structures = [Structure::Response, Structure::Single, Structure::PerArm];
+        let structures =
+            [Structure::Response, Structure::Single, Structure::PerArm, Structure::Imputed, Structure::Robust];
         let of = |base: Base| structures.map(|structure| Learner { structure, base: base.clone() });
         bases.into_iter().flat_map(of).collect()
     }
@@ -423,6 +480,26 @@ mod tests {
                 Structure::Response => assert!(p[0] < 1e-6 && p[1] == p[2], "{learner:?}: {p:?}"),
                 _ => assert!(high > 0.1 && low < -0.1, "{learner:?}: {high} and {low}"),
             }
+        }
+    }
+
+    #[test]
+    fn redemption_is_learned_from_those_who_got_the_offer_and_never_expected_without_it() {
+        let trial = trial(3_000);
+        let all: Vec<usize> = (0..trial.rows()).collect();
+        let treated: Vec<usize> = trial.rows_of(&[1, 2]);
+        for Learner { base, .. } in [learners().swap_remove(0), learners().swap_remove(5)] {
+            let learner = Learner { structure: Structure::Redemption, base };
+            let raw = |rows: &[usize]| {
+                let scorers = learn(&trial, rows, &learner).unwrap();
+                scorers.iter().map(|scorer| scorer.raw(trial.values()).unwrap()).collect::<Vec<_>>()
+            };
+            assert_eq!(raw(&all), raw(&treated), "{learner:?}: rows of the control teach nothing");
+            let fitted = fit(&trial, &learner, &Ladders::default(), CrossFit::default()).unwrap();
+            assert!(fitted.out_of_fold.chunks_exact(3).all(|p| p[0] < 1e-6 && p[1] > 0.0 && p[2] > 0.0));
+            let said: f64 = trial.rows_of(&[1]).iter().map(|row| f64::from(fitted.out_of_fold[row * 3 + 1])).sum();
+            let seen: f64 = trial.rows_of(&[1]).iter().map(|row| trial.outcome(*row)).sum();
+            assert!((said - seen).abs() < 2.0, "{said} said, {seen} seen");
         }
     }
 

@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 pub mod compare;
+mod effect;
 pub mod file;
 pub mod fit;
 pub mod hillstrom;
@@ -19,6 +20,7 @@ pub mod metric;
 pub mod model;
 pub mod plan;
 pub mod policy;
+pub mod redemption;
 pub mod report;
 mod specialise;
 pub mod table;

@@ -9,8 +9,7 @@ use selvedge_train::report::chart::{self, Caption, Series};
 use selvedge_train::report::{figure, shell};
 
 use crate::compare::{CompareError, Contest, Policy, Rule, Verdict};
-use crate::fit::Structure;
-use crate::metric::{Curve, Scored, UpliftMetric, qini_curve, uplift_curve};
+use crate::metric::{AUCC, Curve, Scored, UpliftMetric, aucc, cost_curve, qini_curve, uplift_curve};
 use crate::plan::{Point, Priced};
 
 /// Points of a curve that are drawn: more than a screen tells apart.
@@ -118,7 +117,7 @@ pub fn plan_sections(prices: &[Point], offers: &[&str]) -> Markup {
 /// The policy with a model of effects that earns most, whether it ships or not.
 fn best_modelled<'c>(contest: &'c Contest, verdict: &Verdict) -> Option<&'c Policy> {
     let is_of_effects = |policy: &Policy| match &policy.rule {
-        Rule::Top { learner, .. } | Rule::Best(learner) => learner.structure != Structure::Response,
+        Rule::Top { learner, .. } | Rule::Best(learner) => !learner.structure.credits_all(),
         Rule::None | Rule::All(_) => false,
     };
     let of = verdict.table.iter().filter(|worth| is_of_effects(&contest.policies[worth.policy]));
@@ -194,20 +193,61 @@ fn model(contest: &Contest, policy: &Policy) -> Markup {
                 @let treated: Vec<bool> = rows.iter().map(|row| trial.arm(*row) == arm).collect();
                 @let responded: Vec<bool> = rows.iter().map(|row| trial.outcome(*row) == 1.0).collect();
                 @let scored = Scored { scores: &scores, treated: &treated, responded: &responded };
+                @let costed = Costed::new(contest, &rows, arm, p);
+                @let by_cost = Scored { scores: &costed.scores, ..scored };
                 h3 { (name) }
                 p.note {
                     @for metric in UpliftMetric::ALL {
                         @if let Some(value) = metric.of(&scored) { (metric.name()) ": " (format!("{value:.4}")) ". " }
                     }
+                    @if let Some(value) = aucc(&by_cost, &costed.costs) { (AUCC) ": " (format!("{value:.4}")) ", by value per cost." }
                 }
                 div.charts {
                     (curve("Uplift curve", &format!("uplift-{arm}"), &uplift_curve(&scored)))
                     (curve("Qini curve", &format!("qini-{arm}"), &qini_curve(&scored)))
+                    @if costed.costs.iter().any(|cost| *cost > 0.0) {
+                        (costs(&format!("cost-{arm}"), &cost_curve(&by_cost, &costed.costs)))
+                    }
                     (calibration(contest, policy, arm))
                 }
             }
         }
     }
+}
+
+/// Rows in the order of a budget: by value per cost, with what each cost.
+struct Costed {
+    scores: Vec<f64>,
+    costs: Vec<f64>,
+}
+
+impl Costed {
+    /// `p` is what the model says of a row and an arm.
+    fn new(contest: &Contest, rows: &[usize], arm: usize, p: impl Fn(usize, usize) -> f64) -> Self {
+        let (trial, economics) = (contest.trial(), &contest.settings().economics);
+        let score = |row: &usize| {
+            let (gain, cost) = (p(*row, arm) - p(*row, 0), economics.cost(arm, p(*row, arm)));
+            // What costs nothing is in the order of its gain.
+            if cost > 0.0 { gain / cost } else { gain }
+        };
+        Self {
+            scores: rows.iter().map(score).collect(),
+            costs: rows.iter().map(|row| economics.cost(trial.arm(*row), trial.outcome(*row))).collect(),
+        }
+    }
+}
+
+/// The cost curve against the straight line to its end.
+fn costs(id: &str, curve: &Curve) -> Markup {
+    let (cost, responses) = curve.last().copied().unwrap_or((1.0, 0.0));
+    let step = curve.len().div_ceil(DRAWN).max(1);
+    let mut points: Vec<_> = curve.iter().step_by(step).map(|(x, y)| (x / cost, exactly(*y))).collect();
+    points.push((1.0, exactly(responses)));
+    let lot = vec![(0.0, exactly(0.0)), (1.0, exactly(responses))];
+    let series = [Series { label: "by the model", points }, Series { label: "by lot", points: lot }];
+    figure("Cost curve", "Responses gained by the share of the cost, most value per cost first.", id, |caption| {
+        chart::curves(caption, "share of cost", "responses gained", &series)
+    })
 }
 
 /// A curve against the straight line to its end.

@@ -26,10 +26,10 @@ const RESAMPLES: usize = 1_000;
 /// Policies are compared at equal budget; the winner's response model is written.
 ///
 /// The trial is a CSV with a line of names: a column with the offer that each row was given, or `none`; a column with the
-/// outcome, 0 or 1; and the features, named as features.toml names them. Offers, costs, margin and budget are the campaign's.
-/// Compared are treating nobody, each offer for all, a response model, and learners of the effect (S and T, linear and trees),
-/// each on rows that its model has not seen. Nothing is written, and the exit code is 1, where the trial is too small to tell
-/// whether offers pay at all.
+/// outcome, 0 or 1; and the features, named as features.toml names them. Offers, costs, margin and budget are the
+/// campaign's. Compared are treating nobody, each offer for all, a response model, and learners of the effect (S, T, X and
+/// DR, each linear and with trees), each on rows that its model has not seen. Nothing is written, and the exit code is 1,
+/// where the trial is too small to tell whether offers pay at all.
 #[derive(Debug, Args)]
 pub(crate) struct UpliftArgs {
     /// The campaign's declaration (campaign.toml).

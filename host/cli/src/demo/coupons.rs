@@ -5,45 +5,38 @@
 //! and priced on the other four fifths, so that everybody is unseen once. What these decisions are worth is estimated from the
 //! trial, doubly robust, because the trial gave most people something else than the guest would.
 //!
-//! The order of policies was seen on all rows; that flatters the winner a little, as its report says.
-
-use std::collections::BTreeMap;
+//! The order of policies was seen on all rows; that flatters the winner a little, as its report says. [`redemption`] follows,
+//! on campaigns that were observed and not drawn.
 
 use maud::{Markup, html};
-use selvedge_compile::{CompiledBundle, TrainedModel, TrainedResponse, compile_with_campaigns, import};
-use selvedge_format::decision::DecisionView;
-use selvedge_format::key;
-use selvedge_format::program::Scope;
-use selvedge_format::request::BudgetNow;
-use selvedge_runner::{GuestModule, Instance};
-use selvedge_spec::{Campaign, CampaignSpec, FeatureSpec, ModelSpec};
+use selvedge_compile::CompiledBundle;
 use selvedge_train::bootstrap::{Bootstrap, Interval};
 use selvedge_train::dataset::fetch;
 use selvedge_uplift::compare::{Contest, Policy, Rule, Value, Verdict};
 use selvedge_uplift::fit::{self, CrossFit};
 use selvedge_uplift::model::ResponseModel;
-use selvedge_uplift::plan::{Planned, Point, Priced};
+use selvedge_uplift::plan::{Point, Priced};
 use selvedge_uplift::policy::Choice;
 use selvedge_uplift::trial::Trial;
-use selvedge_uplift::{file as response_file, report, thornton};
-use selvedge_wire::{RequestBuilder, Values};
+use selvedge_uplift::{report, thornton};
 
+use super::declared::{Declared, Guest, Recipe};
 use super::experiment::Size;
-use super::{DemoArgs, Figure, in_guest, recipe, write};
+use super::{DemoArgs, Figure, recipe, redemption, write};
 use crate::command::{plan, uplift};
 use crate::error::{CliError, Exit};
 use crate::flyer::progress;
 use crate::printer::{BOLD, Printer, styled};
 use crate::table::{Side, Table};
-use crate::trial::{arms, only_arm, planned, settings};
+use crate::trial::{only_arm, settings};
 
 /// The recipe that runs, as it stands in `models/recipes/incentives`.
-const FEATURES: (&str, &str) =
-    recipe("features.toml", include_str!("../../../../models/recipes/incentives/features.toml"));
-const MODEL: (&str, &str) = recipe("model.toml", include_str!("../../../../models/recipes/incentives/model.toml"));
-const CAMPAIGN: (&str, &str) =
-    recipe("campaign.toml", include_str!("../../../../models/recipes/incentives/campaign.toml"));
-const RANKING: &str = include_str!("../../../../models/recipes/incentives/ranking.json");
+pub(super) const RECIPE: Recipe = Recipe {
+    features: recipe("features.toml", include_str!("../../../../models/recipes/incentives/features.toml")),
+    model: recipe("model.toml", include_str!("../../../../models/recipes/incentives/model.toml")),
+    campaign: recipe("campaign.toml", include_str!("../../../../models/recipes/incentives/campaign.toml")),
+    ranking: include_str!("../../../../models/recipes/incentives/ranking.json"),
+};
 
 /// What the models may read; the campaign excludes the third feature of the trial.
 const READ: [&str; 2] = ["age", "distvct"];
@@ -66,64 +59,6 @@ const COMPARED: [(&str, Side); 4] = [
 ];
 /// Budgets of the page's curves, as shares of the declared one.
 const SHOWN: [f64; 8] = [0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0];
-
-/// What the recipe declares.
-struct Declared {
-    features: FeatureSpec,
-    model: ModelSpec,
-    ranking: TrainedModel,
-    campaigns: CampaignSpec,
-    /// What the trial's arms are called as offers.
-    arms: Vec<String>,
-}
-
-impl Declared {
-    fn read() -> Result<Self, CliError> {
-        let campaigns = CampaignSpec::parse(CAMPAIGN.0, CAMPAIGN.1)?;
-        Ok(Self {
-            features: FeatureSpec::parse(FEATURES.0, FEATURES.1)?,
-            model: ModelSpec::parse(MODEL.0, MODEL.1)?,
-            ranking: import(RANKING.as_bytes())?,
-            arms: arms(&campaigns.campaigns[0]).into_iter().map(str::to_owned).collect(),
-            campaigns,
-        })
-    }
-
-    /// Leaves the campaign one offer.
-    fn keep(&mut self, arm: usize) {
-        let kept = &self.arms[arm];
-        self.campaigns.campaigns[0].offers.retain(|offer| offer.name == *kept);
-    }
-
-    /// A model as the file that the compiler reads, and as read from it.
-    fn response(&self, model: &ResponseModel, trial: &Trial) -> Result<(Vec<u8>, TrainedResponse), CliError> {
-        let names: Vec<&str> = self.arms.iter().map(String::as_str).collect();
-        let file = response_file::write(model, trial.features(), &names);
-        let file = file.map_err(|error| CliError::new(Exit::Io, error))?;
-        let response = TrainedResponse::import(&file)?;
-        Ok((file, response))
-    }
-
-    /// The campaign with the people of a trial as its users.
-    fn planned(&self, response: &TrainedResponse, trial: &Trial) -> Result<Planned, CliError> {
-        planned(self.campaign(), response, trial.features(), trial.values())
-    }
-
-    fn campaign(&self) -> &Campaign {
-        &self.campaigns.campaigns[0]
-    }
-
-    /// What the campaign may spend.
-    fn budget(&self) -> f64 {
-        self.campaigns.budgets[0].total as f64
-    }
-
-    fn compile(&self, response: &TrainedResponse) -> Result<CompiledBundle, CliError> {
-        self.campaigns.check(&self.features)?;
-        let responses = BTreeMap::from([(self.campaign().response.clone(), response.clone())]);
-        Ok(compile_with_campaigns(&self.features, &self.model, &self.ranking, &self.campaigns, &responses)?)
-    }
-}
 
 /// What came out.
 struct Outcome {
@@ -163,9 +98,14 @@ pub(super) fn run(args: &DemoArgs, printer: &Printer) -> Result<(), CliError> {
         return Err(CliError::new(Exit::Usage, message));
     }
     let outcome = outcome(args, printer)?;
-    let figures = outcome.figures(args.command(outcome.is_made_up));
+    let observed = redemption::outcome(args, printer)?;
+    let command = args.command(outcome.is_made_up || observed.is_made_up);
+    let mut figures = outcome.figures(command);
+    figures.extend(observed.figures(command));
     printer.end_progress();
     outcome.print(printer);
+    observed.print(printer);
+    observed.write(args, printer)?;
     let budgets = SHOWN.map(|share| share * outcome.verdict.budget);
     let title = "Selvedge: who is offered cash to learn a result";
     let page = report::html_after(title, &outcome.contest, &outcome.verdict, &budgets, &outcome.sections())?;
@@ -176,7 +116,7 @@ pub(super) fn run(args: &DemoArgs, printer: &Printer) -> Result<(), CliError> {
 }
 
 fn outcome(args: &DemoArgs, printer: &Printer) -> Result<Outcome, CliError> {
-    let mut declared = Declared::read()?;
+    let mut declared = Declared::read(&RECIPE)?;
     let (trial, source, is_made_up) = people(args, printer)?;
     let trial = trial.with_features(&READ);
     let budget = declared.budget();
@@ -280,58 +220,12 @@ fn decide_unseen(
         let price = priced.map_err(|error| CliError::new(Exit::Usage, error))?.point.price;
         let mut guest = Guest::new(&module, args, declared, &declared.compile(&response)?, price)?;
         for row in (0..trial.rows()).filter(|row| folds[*row] == fold) {
-            choices[row] = Choice::always(guest.arm(declared, trial, row)?);
+            choices[row] = Choice::always(guest.arm(declared, trial, row, DAY_MS)?);
         }
         prices.push(price);
         fuel = fuel.max(guest.fuel);
     }
     Ok(Decided { value: contest.value_of(&choices), choices, prices, fuel })
-}
-
-/// A guest with a bundle, asked at one price.
-struct Guest {
-    instance: Instance,
-    budget: BudgetNow,
-    /// The most fuel of a decision.
-    fuel: u64,
-}
-
-impl Guest {
-    fn new(
-        module: &GuestModule,
-        args: &DemoArgs,
-        declared: &Declared,
-        bundle: &CompiledBundle,
-        price: f64,
-    ) -> Result<Self, CliError> {
-        let mut instance = Instance::new(module, args.guest.limits());
-        instance.load(bundle.bytes.as_slice()).map_err(in_guest)?;
-        let budget = &declared.campaigns.budgets[0];
-        let budget = BudgetNow {
-            key: key(budget.name.as_bytes()),
-            price_micros: (price * 1e6).ceil() as u64,
-            left: budget.total,
-        };
-        Ok(Self { instance, budget, fuel: 0 })
-    }
-
-    /// The arm of the trial that a person is offered.
-    fn arm(&mut self, declared: &Declared, trial: &Trial, row: usize) -> Result<usize, CliError> {
-        let mut id = [0; 16];
-        id[..8].copy_from_slice(&(row as u64).to_le_bytes());
-        let campaign = key(declared.campaign().name.as_bytes());
-        // One candidate: a request must ask for something to be ranked.
-        let mut request = RequestBuilder::new(id, DAY_MS, ["result"]).offer(campaign, None, &[self.budget], &[]);
-        for (name, value) in trial.features().iter().zip(trial.row(row)) {
-            request = request.column(Scope::User, name, Values::Numbers(&[*value]));
-        }
-        let decided = self.instance.decide(&request.build()).map_err(in_guest)?;
-        self.fuel = self.fuel.max(decided.fuel);
-        let decision = DecisionView::parse(decided.decision).map_err(|error| CliError::new(Exit::Trap, error))?;
-        let arm = decision.offer.map_or(0, |offer| offer.best as usize);
-        let offer = arm.checked_sub(1).and_then(|at| declared.campaign().offers.get(at));
-        Ok(offer.and_then(|offer| declared.arms.iter().position(|name| *name == offer.name)).unwrap_or(0))
-    }
 }
 
 /// The arm for all that earns most at the budget, its name and worth, and what the choices gain more.

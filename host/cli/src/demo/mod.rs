@@ -6,13 +6,15 @@
 //! figures is the same [`Outcome`].
 //!
 //! `selvedge demo coupons` is the other half of the product in the same manner: [`coupons`] goes from a real trial of
-//! incentives to offers within a budget.
+//! incentives to offers within a budget, and [`redemption`] from coupon books that were mailed to those that are worth it.
 
 mod coupons;
+mod declared;
 mod experiment;
 mod latency;
 mod page;
 mod print;
+mod redemption;
 mod rows;
 mod storefront;
 
@@ -33,7 +35,7 @@ use experiment::{Experiment, Outcome};
 enum Job {
     /// A year of shopping becomes a flyer for each household.
     Flyer,
-    /// A trial of incentives becomes offers within a budget.
+    /// A trial of incentives, and coupon books that were mailed, become offers within a budget.
     Coupons,
 }
 

@@ -225,6 +225,18 @@ fn a_trial_too_small_to_tell_writes_nothing_and_says_so() {
 }
 
 #[test]
+fn campaigns_that_were_observed_are_marked_wherever_they_are_shown() {
+    let shop = Shop::new();
+    let ran = shop.run("demo coupons --quick --report report.html");
+    assert_eq!(ran.code, Some(0), "{ran}");
+    let page = String::from_utf8(shop.read("redemption.html")).expect("a page");
+    for shown in [&ran.stdout, &page] {
+        assert!(shown.contains("Observed, not drawn") && shown.contains("(observational)"), "{shown}");
+        assert!(shown.contains("made-up households"), "{shown}");
+    }
+}
+
+#[test]
 fn the_demo_of_coupons_runs_and_repeats() {
     let shop = Shop::new();
     let figures = |file: &str| {
@@ -243,6 +255,8 @@ fn the_demo_of_coupons_runs_and_repeats() {
     assert!(of("coupons.offered") > 0.0 && of("coupons.offered") < of("coupons.people"));
     let page = String::from_utf8(shop.read("report.html")).expect("a page");
     assert!(page.contains("made-up people") && page.contains("Decided by the guest"));
+    assert!(of("coupons.observed.lead_over_by_lot_low") > 0.0, "those redeem who buy what the book has: {first}");
+    assert!(of("coupons.observed.planned") <= of("coupons.observed.budget"), "{first}");
     let wrong = shop.run("demo coupons --quick --rows rows");
     assert!(wrong.code == Some(2) && wrong.stderr.contains("flyer"), "{wrong}");
 }

