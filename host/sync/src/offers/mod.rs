@@ -5,6 +5,7 @@
 //! is whether there is an offer and its terms, never a score.
 
 mod decide;
+mod pace;
 mod redeem;
 #[cfg(test)]
 mod tests;
@@ -27,6 +28,7 @@ use crate::key::SigningKey;
 use crate::store::{OffersTx, Store, StoreError};
 
 pub use decide::{Answer, Asked, Made};
+pub use pace::Paced;
 pub use redeem::{Order, Redeemed, RedeemedOffer};
 
 /// Leases that are looked at in one transaction, so that others get their turn.
@@ -140,6 +142,7 @@ pub struct Offers {
     keys: selvedge_offer::Keys,
     deployed: Mutex<Option<Deployed>>,
     known: Mutex<BTreeMap<ContentId, Arc<TermsV1>>>,
+    paced: Mutex<BTreeMap<String, Paced>>,
 }
 
 impl std::fmt::Debug for Offers {
@@ -158,7 +161,7 @@ impl Offers {
         let own = *options.key.public().as_bytes();
         let keys = options.previous.iter().copied().chain([own]);
         let keys = selvedge_offer::Keys::new(keys).map_err(|_| "a previous key is not a public key".to_owned())?;
-        Ok(Self { store, options, keys, deployed: Mutex::default(), known: Mutex::default() })
+        Ok(Self { store, options, keys, deployed: Mutex::default(), known: Mutex::default(), paced: Mutex::default() })
     }
 
     /// From now on this head decides.
@@ -273,6 +276,10 @@ impl Offers {
         let terms = Arc::new(terms);
         known.insert(*bundle, Arc::clone(&terms));
         Ok(Some(terms))
+    }
+
+    fn paced_now(&self) -> MutexGuard<'_, BTreeMap<String, Paced>> {
+        self.paced.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn deployed(&self) -> MutexGuard<'_, Option<Deployed>> {

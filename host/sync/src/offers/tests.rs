@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use proptest::prelude::*;
 use selvedge_budget::ledger::{Refusal, Rules, TermsV1 as BudgetTerms};
@@ -12,6 +13,7 @@ use selvedge_offer::TokenRefusal;
 use serde_json::json;
 
 use super::{Answer, Asked, Offers, OffersError, OffersOptions, Order, Redeemed};
+use crate::config::Prices;
 use crate::key::SigningKey;
 use crate::sample::bundle_with_campaigns;
 use crate::store::{RedbStore, Store};
@@ -389,6 +391,111 @@ fn leases_and_offers_outlive_a_restart() {
     let cart = cart(3_000);
     let order = Order { order: "o", user: "ada", tokens: &tokens, cart: cart.as_bytes(), is_preview: false };
     assert_eq!(offers.redeem(NOW_MS, &order).unwrap().discount_minor, 500);
+}
+
+fn priced(budgets: &[&str]) -> Prices {
+    let budgets = budgets.iter().map(|budget| (*budget).to_owned()).collect();
+    Prices { budgets, every: Duration::from_secs(60), ahead_ms: DAY_MS, band: 0.05 }
+}
+
+impl Shop {
+    /// A step, and the head with what it says, as the host publishes it.
+    fn steps(&mut self, now_ms: i64) -> u64 {
+        let changed = self.offers.step_prices(now_ms, &self.head, &priced(&["shop"])).expect("a step");
+        if let [price] = &changed[..] {
+            self.says(Some(price.price_micros));
+            self.offers.published_prices(&changed).expect("noted");
+        }
+        self.head.prices.iter().find(|price| price.budget == "shop").map_or(0, |price| price.price_micros)
+    }
+
+    /// Somebody publishes a price of the budget "shop", or a head without one.
+    fn says(&mut self, price_micros: Option<u64>) {
+        self.head.prices.retain(|price| price.budget != "shop");
+        self.head.prices.extend(price_micros.map(|price_micros| PriceV1 { budget: "shop".into(), price_micros }));
+        self.head.sequence += 1;
+    }
+}
+
+const MINUTE_MS: i64 = 60_000;
+
+#[test]
+fn a_price_rises_with_a_crowd_and_falls_when_nobody_comes() {
+    let mut shop = shop("", 1_000_000);
+    shop.says(None);
+    shop.steps(NOW_MS);
+    let idle: Vec<u64> = (1..=10).map(|minute| shop.steps(NOW_MS + minute * MINUTE_MS)).collect();
+    assert!(idle.is_sorted_by(|a, b| a >= b) && idle[9] < idle[0] / 2, "from the highest price down: {idle:?}");
+    let crowd: Vec<u64> = (11..=20)
+        .map(|minute| {
+            let now_ms = NOW_MS + minute * MINUTE_MS;
+            (0..20).for_each(|user| _ = shop.asks(now_ms, &format!("user-{minute}-{user}")));
+            shop.steps(now_ms)
+        })
+        .collect();
+    assert!(crowd[9] > 2 * idle[9], "{idle:?}, {crowd:?}");
+    let later: Vec<u64> = (21..=60).map(|minute| shop.steps(NOW_MS + minute * MINUTE_MS)).collect();
+    assert!(later[39] < crowd[9] / 2, "{crowd:?}, {later:?}");
+    let brand = shop.head.prices.iter().find(|price| price.budget == "brand").map(|price| price.price_micros);
+    assert_eq!(brand, Some(100_000), "what is not priced here stays as it was published");
+}
+
+#[test]
+fn a_price_that_is_set_by_hand_stands_and_is_gone_on_from() {
+    let mut shop = shop("", 1_000_000);
+    (0..5).for_each(|minute| _ = shop.steps(NOW_MS + minute * MINUTE_MS));
+    shop.says(Some(290_000));
+    assert_eq!(shop.steps(NOW_MS + 6 * MINUTE_MS), 290_000, "it is in force for a whole interval");
+    assert_eq!(shop.offers.paced("shop").map(|paced| paced.price_micros), Some(290_000));
+    let later: Vec<u64> = (7..200).map(|minute| shop.steps(NOW_MS + minute * MINUTE_MS)).collect();
+    assert!(later.is_sorted_by(|a, b| a >= b) && later[0] > 250_000 && later[192] < 250_000, "{later:?}");
+}
+
+#[test]
+fn a_controller_goes_on_after_a_restart_where_it_was() {
+    let mut shop = shop("", 1_000_000);
+    shop.says(None);
+    let before = (0..10).map(|minute| shop.steps(NOW_MS + minute * MINUTE_MS)).last();
+    let paced = shop.offers.paced("shop").map(|paced| paced.price_micros).unwrap();
+    let again = Offers::new(Arc::clone(&shop.store), options(1)).unwrap();
+    again.deploy(&shop.head).unwrap();
+    shop.offers = again;
+    assert_eq!(shop.offers.paced("shop"), None);
+    let after = shop.steps(NOW_MS + 10 * MINUTE_MS);
+    assert!(Some(after) <= before && after > paced / 3, "{before:?}, {paced}, {after}");
+    // A head that was published and not noted is one of its own making, and changes nothing.
+    let changed = shop.offers.step_prices(NOW_MS + 11 * MINUTE_MS, &shop.head, &priced(&["shop"])).unwrap();
+    shop.says(changed.first().map(|price| price.price_micros));
+    let unnoted = shop.steps(NOW_MS + 12 * MINUTE_MS);
+    assert_eq!(Some(unnoted), changed.first().map(|price| price.price_micros));
+}
+
+#[test]
+fn nothing_is_stepped_while_a_channel_is_killed_nor_for_it_afterwards() {
+    let mut shop = shop("", 1_000_000);
+    shop.says(None);
+    (0..3).for_each(|minute| _ = shop.steps(NOW_MS + minute * MINUTE_MS));
+    let paced = |shop: &Shop| shop.offers.paced("shop").unwrap().price_micros;
+    let before = paced(&shop);
+    shop.head.killed = true;
+    for minute in 3..100 {
+        let now_ms = NOW_MS + minute * MINUTE_MS;
+        assert!(shop.offers.step_prices(now_ms, &shop.head, &priced(&["shop"])).unwrap().is_empty());
+    }
+    assert_eq!(paced(&shop), before);
+    shop.head.killed = false;
+    shop.steps(NOW_MS + 100 * MINUTE_MS);
+    assert!(paced(&shop) > before / 2 - 1, "one minute counts, and not a hundred");
+}
+
+#[test]
+fn budgets_that_are_not_open_or_unknown_are_not_priced() {
+    let shop = shop("", 1_000_000);
+    for minute in 0..3 {
+        let now_ms = NOW_MS + minute * MINUTE_MS;
+        assert!(shop.offers.step_prices(now_ms, &shop.head, &priced(&["winter"])).unwrap().is_empty());
+    }
+    assert_eq!(shop.offers.paced("winter"), None);
 }
 
 proptest! {
