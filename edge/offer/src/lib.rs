@@ -14,6 +14,9 @@ pub mod price;
 mod split;
 pub mod token;
 
+/// Why there is no offer where the one of this epoch was made and has expired. The engine knows no such reason: it is not asked.
+pub const EXPIRED: &str = "expired";
+
 pub use cart::{Cart, CartError, Line};
 pub use price::{Nothing, Presented, Priced, price};
 pub use token::{Claims, Keys, TokenRefusal};

@@ -20,7 +20,7 @@ use selvedge_format::key;
 use selvedge_format::request::{BudgetNow, CapCount, NO_PRICE};
 use selvedge_format::terms::{CampaignTermsV1, MAX_MINOR, OfferV1, TermsV1};
 use selvedge_offer::token::{self, BudgetFace};
-use selvedge_offer::{Claims, assign};
+use selvedge_offer::{Claims, EXPIRED, assign};
 use selvedge_wire::{RequestBuilder, json};
 use serde::{Deserialize, Serialize};
 
@@ -147,7 +147,7 @@ pub(crate) fn turn(isolate: &mut Isolate, mut desk: Desk<'_>, message: &Message)
     let subject = assign::subject(&desk.secrets.secret, &message.user);
     let mut notes = Notes::read(&desk, subject, question.device.as_deref(), look.campaign)?;
     if notes.user.epoch == look.epoch && notes.user.codes != UNDECIDED && !question.preview {
-        return Ok(Turn::Answered(again(&terms, campaign, notes.user)));
+        return Ok(Turn::Answered(again(desk.now_ms, &terms, campaign, notes.user)));
     }
     let counts = notes.counts(isolate.engine.snapshot(), look.campaign, desk.now_ms);
     let draw = assign::draw(&desk.secrets.secret, &message.user, &campaign.campaign, look.epoch);
@@ -234,7 +234,13 @@ fn answer(campaign: &CampaignTermsV1, status: OfferStatus, offer: Option<Made>) 
     Answer { campaign: campaign.campaign.clone(), status, reason, offer, repeated: false }
 }
 
-fn again(terms: &TermsV1, campaign: &CampaignTermsV1, note: NoteV1) -> Answer {
+/// What was decided before. An offer that has expired meanwhile is none any more, and there is no other one until the next
+/// epoch: it was made, and counts for caps.
+fn again(now_ms: i64, terms: &TermsV1, campaign: &CampaignTermsV1, note: NoteV1) -> Answer {
+    if note.made.as_ref().is_some_and(|noted| now_ms >= noted.expires_ms) {
+        let campaign = campaign.campaign.clone();
+        return Answer { campaign, status: "none", reason: Some(EXPIRED), offer: None, repeated: true };
+    }
     let status = OfferStatus::from_codes(note.codes.0, note.codes.1);
     let offer = note.made.and_then(|noted| {
         // Terms may have changed with a new bundle; the token is good for its own, which are told where it is redeemed.

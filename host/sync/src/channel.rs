@@ -571,7 +571,8 @@ mod tests {
             shop.put(&shop.head(Change::Renew)).unwrap();
         }
         for most in 1..12 {
-            let history: Vec<_> = shop.channels.history("shop", most).unwrap().iter().map(|it| it.head.clone()).collect();
+            let history: Vec<_> =
+                shop.channels.history("shop", most).unwrap().iter().map(|it| it.head.clone()).collect();
             assert_eq!(history.len(), if most < 11 { most + 1 } else { 11 });
             assert_eq!(crate::publish::before(&history).map(|head| head.sequence), Some(1), "of {most}");
         }

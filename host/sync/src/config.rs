@@ -443,7 +443,8 @@ impl Config {
         let offers = file.offers.map(|entry| entry.read(&at, &beside)).transpose()?;
         let prices = file.prices.map(|entry| entry.read(&at)).transpose()?;
         if prices.is_some() && (file.signing.is_none() || offers.is_none()) {
-            let what = "prices: a host that sets prices needs budgets to look at and a key to sign heads with".to_owned();
+            let what =
+                "prices: a host that sets prices needs budgets to look at and a key to sign heads with".to_owned();
             return Err(at(None, what, Some("set [offers] and [signing] as well, or leave [prices] out")));
         }
         Ok(Self {

@@ -91,7 +91,11 @@ impl Metrics {
             Family::<Route, Histogram>::new_with_constructor(|| Histogram::new(exponential_buckets(0.0005, 2.0, 16)));
         registry.register_with_unit("http_request", "Time of requests", Unit::Seconds, seconds.clone());
         let prices = [Family::default(), Family::default()];
-        registry.register("budget_price_micros", "Price of a budget in the newest head, in millionths", prices[0].clone());
+        registry.register(
+            "budget_price_micros",
+            "Price of a budget in the newest head, in millionths",
+            prices[0].clone(),
+        );
         let help = "Price of a budget that the host's controller holds, in millionths";
         registry.register("budget_paced_micros", help, prices[1].clone());
         let (price_steps, prices_published) = (Counter::default(), Counter::default());

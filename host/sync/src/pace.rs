@@ -31,12 +31,7 @@ pub(crate) async fn keep_prices(app: Arc<App>, offers: Arc<Offers>, prices: Pric
     }
 }
 
-async fn step(
-    app: &Arc<App>,
-    offers: &Arc<Offers>,
-    prices: &Arc<Prices>,
-    key: &SigningKey,
-) -> Result<(), KeepError> {
+async fn step(app: &Arc<App>, offers: &Arc<Offers>, prices: &Arc<Prices>, key: &SigningKey) -> Result<(), KeepError> {
     let channel = &app.config.users.channel;
     let Some(published) = app.channels.head(channel) else { return Ok(()) };
     let changed = {

@@ -91,7 +91,8 @@ fn budget_state(app: &App, budget: String, balance: Balance) -> BudgetState {
     let prices = head.as_ref().map(|published| published.head.prices.as_slice()).unwrap_or_default();
     let price_micros = prices.iter().find(|price| price.budget == budget).map(|price| price.price_micros);
     let paced = app.offers.as_ref().and_then(|offers| offers.paced(&budget));
-    let paced = paced.map(|Paced { price_micros, stepped_ms, until_ms }| PacedState { price_micros, stepped_ms, until_ms });
+    let paced =
+        paced.map(|Paced { price_micros, stepped_ms, until_ms }| PacedState { price_micros, stepped_ms, until_ms });
     BudgetState {
         budget,
         total: balance.total.0,

@@ -8,12 +8,12 @@ use selvedge_format::decision::{DecisionView, NoOffer, OfferStatus};
 use selvedge_format::key;
 use selvedge_format::request::{BudgetNow, CapCount, NO_PRICE};
 use selvedge_format::terms::{CampaignTermsV1, OfferV1};
-use selvedge_offer::{Claims, assign, token};
+use selvedge_offer::{Claims, EXPIRED, assign, token};
 use selvedge_wire::{RequestBuilder, json};
 use serde::{Deserialize, Serialize};
 
 use super::{Deployed, Offers, OffersError, own_habits};
-use crate::store::{OffersTx, StoreError};
+use crate::store::{Kept, OffersTx, StoreError};
 
 /// Where the host's own holder is noted.
 const HOLDER: &[u8] = b"holder";
@@ -118,7 +118,7 @@ impl Offers {
         let builder = json::builder_of_user(text.as_bytes(), &deployed.program, asked.state)
             .map_err(|error| OffersError::Document(error.to_string()))?;
         self.reclaim(now_ms)?;
-        self.transact(|tx| self.decide_within(tx, now_ms, asked, deployed, &builder))
+        self.transact_as_said(|tx| self.decide_within(tx, now_ms, asked, deployed, &builder))
     }
 
     fn decide_within(
@@ -128,7 +128,7 @@ impl Offers {
         asked: &Asked<'_>,
         deployed: &mut Deployed,
         builder: &RequestBuilder,
-    ) -> Result<Answer, LedgerError<StoreError>> {
+    ) -> Result<(Answer, Kept), LedgerError<StoreError>> {
         let store = LedgerError::Store;
         let mut holder = own_holder(tx).map_err(store)?;
         let budgets = budgets_now(tx, now_ms, deployed, &holder)?;
@@ -136,7 +136,7 @@ impl Offers {
         // A first look says which campaign it is; what is noted about it decides with the second.
         let look = ask(deployed, builder.clone().offer(wanted, None, &budgets, &[]));
         let Some(campaign) = campaign_of(deployed, look.campaign).cloned() else {
-            return Ok(nothing(String::new(), NoOffer::NoCampaign));
+            return Ok((nothing(String::new(), NoOffer::NoCampaign), Kept::Nothing));
         };
         let subject = assign::subject(&self.options.secret, asked.user);
         let user_key = note_key(b'u', &subject, look.campaign);
@@ -144,7 +144,7 @@ impl Offers {
             asked.device.map(|device| note_key(b'd', &assign::subject(&self.options.secret, device), look.campaign));
         let mut note = read_note(tx, &user_key).map_err(store)?;
         if note.epoch == look.epoch && note.codes != UNDECIDED && !asked.is_preview {
-            return Ok(again(deployed, &campaign, note));
+            return Ok((again(now_ms, deployed, &campaign, note), Kept::Nothing));
         }
         let device_note = device_key.as_ref().map(|key| read_note(tx, key)).transpose().map_err(store)?;
         let counts = counts(deployed, look.campaign, now_ms, &note, device_note.as_ref());
@@ -162,7 +162,8 @@ impl Offers {
                 expires_ms: now_ms + i64::from(offer.life_s) * 1000,
             });
             let (status, reason) = decided.status.names();
-            return Ok(Answer { campaign: campaign.campaign, status, reason, made, repeated: false });
+            let answer = Answer { campaign: campaign.campaign, status, reason, made, repeated: false };
+            return Ok((answer, Kept::Nothing));
         }
         let mut status = decided.status;
         let mut made = None;
@@ -181,9 +182,11 @@ impl Offers {
             status = status.names().0, reason = status.names().1, censored = is_censored,
             price = deployed.sequence, "decided"
         );
-        tx.put_note(HOLDER, &holder.encode()).map_err(store)?;
+        if offer.is_some() {
+            tx.put_note(HOLDER, &holder.encode()).map_err(store)?;
+        }
         if is_censored {
-            return Ok(nothing(campaign.campaign, NoOffer::NoBudget));
+            return Ok((nothing(campaign.campaign, NoOffer::NoBudget), Kept::Durably));
         }
         note.epoch = decided.epoch;
         note.codes = status.codes();
@@ -202,7 +205,8 @@ impl Offers {
         }
         put_note(tx, &user_key, &note).map_err(store)?;
         let (status, reason) = status.names();
-        Ok(Answer { campaign: campaign.campaign, status, reason, made, repeated: false })
+        let kept = if made.is_some() { Kept::Durably } else { Kept::Later };
+        Ok((Answer { campaign: campaign.campaign, status, reason, made, repeated: false }, kept))
     }
 
     /// Puts the face aside and signs; nothing where the money is not there.
@@ -268,7 +272,13 @@ fn nothing(campaign: String, reason: NoOffer) -> Answer {
     Answer { campaign, status, reason, made: None, repeated: false }
 }
 
-fn again(deployed: &Deployed, campaign: &CampaignTermsV1, note: NoteV1) -> Answer {
+/// What was decided before. An offer that has expired meanwhile is none any more, and there is no other one until the next
+/// epoch: it was made, and counts for caps.
+fn again(now_ms: i64, deployed: &Deployed, campaign: &CampaignTermsV1, note: NoteV1) -> Answer {
+    if note.made.as_ref().is_some_and(|noted| now_ms >= noted.expires_ms) {
+        let campaign = campaign.campaign.clone();
+        return Answer { campaign, status: "none", reason: Some(EXPIRED), made: None, repeated: true };
+    }
     let (status, reason) =
         OfferStatus::from_codes(note.codes.0, note.codes.1).map_or(("none", None), OfferStatus::names);
     let made = note.made.and_then(|noted| {

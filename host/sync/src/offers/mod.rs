@@ -1,7 +1,8 @@
 //! Offers: decided by the engine, paid from leases, signed here, and redeemed once.
 //!
 //! Everything that costs money happens in one transaction of the ledger: the decision of an epoch is noted, its face is put
-//! aside and the token is made, or none of it; an order's offers are settled all together or not at all. What a user is told
+//! aside and the token is made, or none of it; an order's offers are settled all together or not at all. A decision without an
+//! offer is noted as well, so that asking again is of no use, but nobody waits for the disk: after a power cut it may be made again. What a user is told
 //! is whether there is an offer and its terms, never a score.
 
 mod decide;
@@ -25,7 +26,7 @@ use selvedge_format::{AlignedBytes, DecodeError};
 use selvedge_offer::{CartError, Nothing, TokenRefusal};
 
 use crate::key::SigningKey;
-use crate::store::{OffersTx, Store, StoreError};
+use crate::store::{Kept, OffersTx, Store, StoreError};
 
 pub use decide::{Answer, Asked, Made};
 pub use pace::Paced;
@@ -246,7 +247,12 @@ impl Offers {
     /// # Errors
     /// The store fails.
     pub fn reclaim(&self, now_ms: i64) -> Result<(), OffersError> {
-        while self.transact(|tx| ledger::reclaim(tx, now_ms, RECLAIM_AT_ONCE))?.more {}
+        let reclaim = |tx: &mut dyn OffersTx| {
+            let done = ledger::reclaim(tx, now_ms, RECLAIM_AT_ONCE)?;
+            // Nothing is due at most questions, and there is nothing to write then.
+            Ok((done, if done.leases > 0 { Kept::Durably } else { Kept::Nothing }))
+        };
+        while self.transact_as_said(reclaim)?.more {}
         Ok(())
     }
 
@@ -254,10 +260,19 @@ impl Offers {
         &self,
         mut work: impl FnMut(&mut dyn OffersTx) -> Result<T, LedgerError<StoreError>>,
     ) -> Result<T, OffersError> {
+        self.transact_as_said(|tx| Ok((work(tx)?, Kept::Durably)))
+    }
+
+    /// A transaction that says itself whether it must be durable.
+    fn transact_as_said<T>(
+        &self,
+        mut work: impl FnMut(&mut dyn OffersTx) -> Result<(T, Kept), LedgerError<StoreError>>,
+    ) -> Result<T, OffersError> {
         let mut done = None;
         self.store.transact(&mut |tx| {
-            done = Some(work(tx)?);
-            Ok(())
+            let (answer, kept) = work(tx)?;
+            done = Some(answer);
+            Ok(kept)
         })?;
         done.ok_or_else(|| StoreError::Io("the store did not run a transaction".to_owned()).into())
     }

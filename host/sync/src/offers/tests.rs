@@ -16,6 +16,7 @@ use super::{Answer, Asked, Offers, OffersError, OffersOptions, Order, Redeemed};
 use crate::config::Prices;
 use crate::key::SigningKey;
 use crate::sample::bundle_with_campaigns;
+use crate::store::fault::FaultyDisk;
 use crate::store::{RedbStore, Store};
 
 const NOW_MS: i64 = 1_800_000_000_000;
@@ -391,6 +392,76 @@ fn leases_and_offers_outlive_a_restart() {
     let cart = cart(3_000);
     let order = Order { order: "o", user: "ada", tokens: &tokens, cart: cart.as_bytes(), is_preview: false };
     assert_eq!(offers.redeem(NOW_MS, &order).unwrap().discount_minor, 500);
+}
+
+#[test]
+fn an_offer_that_has_expired_is_not_told_again_and_no_other_is_made_in_its_epoch() {
+    let shop = shop("epoch = \"30d\"\n", 100_000);
+    // The whole epoch of the first question.
+    let begin_ms = NOW_MS.div_euclid(30 * DAY_MS) * 30 * DAY_MS;
+    let first = shop.asks(begin_ms, "ada");
+    assert_eq!(shop.asks(begin_ms + DAY_MS - 1, "ada"), Answer { repeated: true, ..first.clone() });
+    let spent = shop.committed(begin_ms + DAY_MS);
+    for later_ms in [DAY_MS, 2 * DAY_MS, 30 * DAY_MS - 1] {
+        let answer = shop.asks(begin_ms + later_ms, "ada");
+        assert_eq!((answer.status, answer.reason, answer.repeated), ("none", Some("expired"), true), "{later_ms}");
+        assert_eq!(answer.made, None);
+        assert!(shop.committed(begin_ms + later_ms).1 <= spent.1, "nothing more is put aside");
+    }
+    assert_eq!(shop.asks(begin_ms + 30 * DAY_MS, "ada").status, "offered");
+}
+
+#[test]
+fn nobody_waits_for_the_disk_where_nothing_is_promised() {
+    let disk = FaultyDisk::new();
+    let donor = shop("", 100_000);
+    let bundle = donor.store.blob(&donor.head.bundle.id).unwrap().unwrap();
+    let open = |disk: &FaultyDisk| {
+        let store: Arc<dyn Store> = Arc::new(RedbStore::with_backend(disk.clone()).unwrap());
+        store.put_blob(&donor.head.bundle.id, &bundle).unwrap();
+        let offers = Offers::new(store, options(1)).unwrap();
+        offers.deploy(&donor.head).unwrap();
+        offers
+    };
+    let asks = |offers: &Offers, user: &str, tier: &str| {
+        let document = json!({"time": NOW_MS, "candidates": [{"id": "none"}], "user": {"fields": {"tier": tier}}});
+        let asked = Asked { user, device: None, campaign: None, document, state: &[], is_preview: false };
+        offers.decide(NOW_MS, &asked).unwrap()
+    };
+    let offers = open(&disk);
+    for budget in ["shop", "brand"] {
+        offers.set_budget(NOW_MS, budget, BudgetTerms { total: Minor(100_000), daily: None }).unwrap();
+    }
+    let syncs = disk.syncs();
+    assert_eq!(asks(&offers, "ada", "staff").status, "none");
+    assert_eq!(disk.syncs(), syncs, "nobody waited");
+    let again = asks(&offers, "ada", "guest");
+    assert_eq!((again.status, again.repeated), ("none", true), "it stands all the same");
+    assert_eq!(disk.syncs(), syncs);
+    let offered = asks(&offers, "bob", "guest");
+    assert_eq!(offered.status, "offered");
+    assert!(disk.syncs() > syncs, "a promise is durable");
+    let restarted = open(&disk.after_power_cut());
+    assert_eq!(asks(&restarted, "bob", "guest"), Answer { repeated: true, ..offered });
+}
+
+#[test]
+fn what_is_long_over_is_forgotten_and_its_offers_stay_used() {
+    let shop = shop("", 100_000);
+    let token = [shop.token(NOW_MS, "ada")];
+    shop.redeems(NOW_MS, "order-1", "ada", &token).unwrap();
+    let refused = |now_ms, order: &str| shop.redeems(now_ms, order, "ada", &token).unwrap_err();
+    assert!(matches!(refused(NOW_MS, "order-2"), OffersError::Refused(Refusal::AlreadyRedeemed { .. })));
+    let kept_ms = NOW_MS + 90 * DAY_MS;
+    shop.offers.reclaim(kept_ms).unwrap();
+    assert!(shop.redeems(kept_ms, "order-1", "ada", &token).unwrap().offers[0].repeated, "the receipt is still there");
+    let late_ms = kept_ms + 4 * DAY_MS;
+    shop.offers.reclaim(late_ms).unwrap();
+    for (now_ms, order) in [(late_ms, "order-1"), (late_ms, "order-2"), (NOW_MS, "order-2")] {
+        let refusal = refused(now_ms, order);
+        assert!(matches!(refusal, OffersError::Refused(Refusal::UnknownLease { .. })), "{refusal}");
+    }
+    assert_eq!(shop.committed(late_ms), (500, 0), "what was settled stays settled");
 }
 
 fn priced(budgets: &[&str]) -> Prices {
