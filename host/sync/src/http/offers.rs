@@ -313,7 +313,7 @@ impl From<Answer> for OfferAnswer {
             campaign: Some(answer.campaign).filter(|campaign| !campaign.is_empty()),
             status: answer.status,
             reason: answer.reason,
-            offer: answer.made,
+            offer: answer.offer,
             repeated: answer.repeated,
         }
     }

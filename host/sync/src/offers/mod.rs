@@ -28,9 +28,10 @@ use selvedge_offer::{CartError, Nothing, TokenRefusal};
 use crate::key::SigningKey;
 use crate::store::{Kept, OffersTx, Store, StoreError};
 
-pub use decide::{Answer, Asked, Made};
+pub use decide::Asked;
 pub use pace::Paced;
 pub use redeem::{Order, Redeemed, RedeemedOffer};
+pub use selvedge_offer::{Answer, Made};
 
 /// Leases that are looked at in one transaction, so that others get their turn.
 const RECLAIM_AT_ONCE: usize = 256;

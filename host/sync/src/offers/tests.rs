@@ -84,7 +84,7 @@ impl Shop {
     }
 
     fn token(&self, now_ms: i64, user: &str) -> String {
-        self.asks(now_ms, user).made.expect("an offer").token.expect("a token")
+        self.asks(now_ms, user).offer.expect("an offer").token.expect("a token")
     }
 
     fn redeems(&self, now_ms: i64, order: &str, user: &str, tokens: &[String]) -> Result<Redeemed, OffersError> {
@@ -122,7 +122,7 @@ fn an_offer_is_made_and_redeemed_and_paid_by_both_budgets() {
     let shop = shop("", 100_000);
     let answer = shop.asks(NOW_MS, "ada");
     assert_eq!((answer.campaign.as_str(), answer.status, answer.reason), ("spring", "offered", None));
-    let made = answer.made.expect("an offer");
+    let made = answer.offer.expect("an offer");
     assert_eq!((made.offer.as_str(), made.currency.as_str(), made.disclosed), ("five_off", "EUR", true));
     assert_eq!(made.expires_ms, NOW_MS + DAY_MS);
     let redeemed = shop.redeems(NOW_MS + 1, "order-1", "ada", &[made.token.unwrap()]).unwrap();
@@ -142,7 +142,7 @@ fn a_decision_stays_as_it_is_until_its_epoch_ends() {
         assert_eq!(Answer { repeated: true, ..first.clone() }, again);
         assert!(!first.repeated);
     }
-    let token = |now_ms| shop.asks(now_ms, "user-1").made.map(|made| made.token);
+    let token = |now_ms| shop.asks(now_ms, "user-1").offer.map(|made| made.token);
     let tomorrow = NOW_MS + DAY_MS;
     assert!(!shop.asks(tomorrow, "user-1").repeated);
     assert!(token(tomorrow).is_none() || token(tomorrow) != token(NOW_MS));
@@ -161,7 +161,7 @@ fn a_preview_shows_the_terms_and_commits_nothing() {
     let shop = shop("holdout = 1.0\n", 100_000);
     let preview = shop.asks_as(NOW_MS, "ada", json!({}), true);
     assert_eq!(preview.status, "offered", "who is held out cannot be told from a preview");
-    assert_eq!(preview.made.unwrap().token, None);
+    assert_eq!(preview.offer.unwrap().token, None);
     assert_eq!(shop.committed(NOW_MS), (0, 0));
     assert_eq!(shop.asks(NOW_MS, "ada").status, "held-out");
 }
@@ -245,7 +245,7 @@ fn a_budget_is_not_overspent_by_a_crowd() {
     for user in 0..60 {
         let user = format!("user-{user}");
         let answer = shop.asks(NOW_MS, &user);
-        if let Some(made) = answer.made {
+        if let Some(made) = answer.offer {
             shop.redeems(NOW_MS, &user, &user, &[made.token.unwrap()]).unwrap();
             redeemed += 1;
         } else {
@@ -260,7 +260,7 @@ fn a_budget_is_not_overspent_by_a_crowd() {
 fn what_expires_unredeemed_is_offered_to_others() {
     let shop = shop("", 10_000);
     let all =
-        |now_ms, of: &str| (0..60).filter(|user| shop.asks(now_ms, &format!("{of}-{user}")).made.is_some()).count();
+        |now_ms, of: &str| (0..60).filter(|user| shop.asks(now_ms, &format!("{of}-{user}")).offer.is_some()).count();
     let first = all(NOW_MS, "early");
     assert!(first >= 30, "{first}");
     assert_eq!(all(NOW_MS + 60_000, "soon"), 0);
@@ -291,7 +291,7 @@ fn an_offer_is_of_no_use_to_another_user_or_shop_or_forged_or_late() {
     forger.deploy(&shop.head).unwrap();
     let document = json!({"time": NOW_MS, "candidates": [{"id": "none"}]});
     let asked = Asked { user: "mallory", device: None, campaign: None, document, state: &[], is_preview: false };
-    let forged = forger.decide(NOW_MS, &asked).unwrap().made.unwrap().token.unwrap();
+    let forged = forger.decide(NOW_MS, &asked).unwrap().offer.unwrap().token.unwrap();
     assert!(matches!(
         refused("mallory", &forged, NOW_MS),
         OffersError::Token { refusal: TokenRefusal::UnknownKey, .. }
@@ -388,7 +388,7 @@ fn leases_and_offers_outlive_a_restart() {
     let offers = open();
     assert_eq!(offers.decide(NOW_MS, &asked()).unwrap(), Answer { repeated: true, ..first.clone() });
     assert_eq!(offers.grant(NOW_MS + 1, &request).unwrap(), lease, "asking again is asking for the same lease");
-    let tokens = [first.made.unwrap().token.unwrap()];
+    let tokens = [first.offer.unwrap().token.unwrap()];
     let cart = cart(3_000);
     let order = Order { order: "o", user: "ada", tokens: &tokens, cart: cart.as_bytes(), is_preview: false };
     assert_eq!(offers.redeem(NOW_MS, &order).unwrap().discount_minor, 500);
@@ -405,7 +405,7 @@ fn an_offer_that_has_expired_is_not_told_again_and_no_other_is_made_in_its_epoch
     for later_ms in [DAY_MS, 2 * DAY_MS, 30 * DAY_MS - 1] {
         let answer = shop.asks(begin_ms + later_ms, "ada");
         assert_eq!((answer.status, answer.reason, answer.repeated), ("none", Some("expired"), true), "{later_ms}");
-        assert_eq!(answer.made, None);
+        assert_eq!(answer.offer, None);
         assert!(shop.committed(begin_ms + later_ms).1 <= spent.1, "nothing more is put aside");
     }
     assert_eq!(shop.asks(begin_ms + 30 * DAY_MS, "ada").status, "offered");
@@ -583,7 +583,7 @@ proptest! {
             match what {
                 0 | 1 => {
                     let answer = shop.asks(now_ms, &user);
-                    known.extend(answer.made.and_then(|made| made.token).map(|token| (user, token)));
+                    known.extend(answer.offer.and_then(|made| made.token).map(|token| (user, token)));
                 }
                 _ => {
                     let order = format!("order-{}", known.len());
