@@ -383,6 +383,41 @@ fn terms_and_rules_that_make_no_sense_are_refused() {
 }
 
 #[test]
+fn what_is_long_over_is_forgotten_some_at_a_time_and_is_never_redeemed_again() {
+    const OFFERS: u128 = 600;
+    let mut memory = opened(10_000, 1);
+    let rules = Rules { largest_share: 10_000, ..RULES };
+    let request = GrantRequest { least: amounts(600, 0), ..request(7, amounts(600, 0)) };
+    let lease = ledger::grant(&mut memory, &rules, NOON, &request).unwrap();
+    let of = |jti| claims(jti, lease.id, amounts(1, 0), NOON + 1_000);
+    for jti in 0..OFFERS {
+        ledger::redeem(&mut memory, NOON, &of(jti), "order", &amounts(1, 0)).unwrap();
+    }
+    let over_ms = lease.over_ms();
+    while ledger::reclaim(&mut memory, over_ms + ledger::KEPT_MS - 1, 8).unwrap().more {}
+    assert!(memory.lease(lease.id).unwrap().is_some() && memory.offer(0).unwrap().is_some());
+    let late_ms = over_ms + ledger::KEPT_MS;
+    let mut looks = 0;
+    loop {
+        let done = ledger::reclaim(&mut memory, late_ms, 1).unwrap();
+        looks += done.leases;
+        for jti in [0, 300, OFFERS - 1] {
+            let again = ledger::redeem(&mut memory, NOON, &of(jti), "another", &amounts(1, 0));
+            assert!(again.is_err(), "{jti} after {looks} looks");
+        }
+        if !done.more {
+            break;
+        }
+    }
+    assert_eq!(looks, 3, "256, 256 and 88 offers");
+    assert!(memory.lease(lease.id).unwrap().is_none());
+    assert!((0..OFFERS).all(|jti| memory.offer(jti).unwrap().is_none()));
+    assert_eq!(memory.first_due().unwrap(), None);
+    let balance = balance(&memory, "one").unwrap();
+    assert_eq!((balance.settled, balance.held, balance.free), (Minor(600), Minor(0), Minor(9_400)));
+}
+
+#[test]
 fn an_older_report_changes_nothing() {
     let mut memory = opened(1000, 1000);
     let wanted = GrantRequest { least: amounts(40, 0), ..request(1, amounts(40, 0)) };

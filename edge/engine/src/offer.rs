@@ -226,7 +226,8 @@ impl OfferScratch {
             if price.is_none() || !affordable(campaigns, campaign, asked, arm.face) {
                 parts.masked |= arm::NO_BUDGET;
             }
-            if margin - discount < f64::from(campaign.margin_floor) {
+            // 0 is no floor, as on a cart: a margin that is not known, or small, then holds nothing back.
+            if campaign.margin_floor != 0.0 && margin - discount < f64::from(campaign.margin_floor) {
                 parts.masked |= arm::MARGIN_FLOOR;
             }
             (parts.value, parts.cost, parts.score) = (value as f32, cost as f32, score as f32);

@@ -100,7 +100,7 @@ pub struct CampaignV1 {
     pub caution: f32,
     /// What a response earns before the offer, in minor units.
     pub margin: MarginV1,
-    /// What must be left of it after the offer's expected discount, in minor units.
+    /// What must be left of it after the offer's expected discount, in minor units; 0 is no floor.
     pub margin_floor: f32,
     /// Position among the responses.
     pub response: u16,

@@ -17,6 +17,7 @@ use std::rc::Rc;
 use selvedge_budget::holder::{Habits, Holder};
 use selvedge_budget::ledger::Refusal;
 use selvedge_budget::{Lease, Minor, Reported};
+use selvedge_offer::Answer;
 use serde::{Deserialize, Serialize};
 use wasm_bindgen::prelude::*;
 use worker::js_sys::{Promise, Uint8Array};
@@ -29,7 +30,7 @@ use worker::{
 use crate::api::{Refused, refused};
 use crate::config::{Config, Offers};
 use crate::decide::{self, Desk, Left, Turn};
-use crate::offer::{Answer, Message, Secrets};
+use crate::offer::{Message, Secrets};
 use crate::{bundle, isolate, journal, origin, record};
 
 /// The binding of the class.

@@ -14,53 +14,21 @@ use std::collections::BTreeMap;
 use selvedge_budget::holder::{Holder, Shortage};
 use selvedge_budget::{Amounts, Minor};
 use selvedge_engine::{Engine, Snapshot};
-use selvedge_format::campaign::CapBy;
-use selvedge_format::decision::{DecisionView, NoOffer, OfferStatus};
+use selvedge_format::decision::{NoOffer, OfferStatus};
 use selvedge_format::key;
 use selvedge_format::request::{BudgetNow, CapCount, NO_PRICE};
 use selvedge_format::terms::{CampaignTermsV1, MAX_MINOR, OfferV1, TermsV1};
+use selvedge_offer::assign;
+use selvedge_offer::decide::{Answer, Made, Minting, NoteV1, Said, counts, expires_ms};
 use selvedge_offer::token::{self, BudgetFace};
-use selvedge_offer::{Claims, assign};
 use selvedge_wire::{RequestBuilder, json};
-use serde::{Deserialize, Serialize};
 
 use crate::api::{Refused, refused};
 use crate::budget::Kept;
 use crate::config::Offers;
 use crate::isolate::{Isolate, hexadecimal};
-use crate::offer::{Answer, Made, Message, Secrets};
+use crate::offer::{Message, Secrets};
 use crate::rank::Ranked;
-
-/// Decisions that are remembered of a user for caps. A cap above it counts these.
-const REMEMBERED: usize = 64;
-/// Codes of a note without a decision: no status has them.
-const UNDECIDED: (u16, u16) = (u16::MAX, 0);
-
-/// What is noted of a user, or a device, and a campaign.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct NoteV1 {
-    /// Of the last decision.
-    epoch: i64,
-    /// Status and reason of it.
-    codes: (u16, u16),
-    /// The offer that was made.
-    made: Option<NotedV1>,
-    /// When offers were made, the last ones.
-    given_ms: Vec<i64>,
-}
-
-impl Default for NoteV1 {
-    fn default() -> Self {
-        Self { epoch: 0, codes: UNDECIDED, made: None, given_ms: Vec::new() }
-    }
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct NotedV1 {
-    offer: String,
-    token: String,
-    expires_ms: i64,
-}
 
 /// What the engine is told of budgets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,42 +59,13 @@ pub(crate) struct Desk<'a> {
     pub(crate) left: Left,
 }
 
-/// What the engine said, without what borrows.
-#[derive(Default)]
-struct Said {
-    campaign: u64,
-    epoch: i64,
-    status: Option<OfferStatus>,
-    arm: usize,
-    best: usize,
-    propensity: f32,
-}
-
-impl Said {
-    fn of(decision: &[u8]) -> Self {
-        let view = DecisionView::parse(decision).ok().and_then(|view| view.offer);
-        view.map_or_else(Self::default, |offer| Self {
-            campaign: offer.campaign,
-            epoch: offer.epoch,
-            status: Some(offer.status),
-            arm: offer.arm as usize,
-            best: offer.best as usize,
-            propensity: offer.propensity,
-        })
-    }
-
-    fn status(&self) -> OfferStatus {
-        self.status.unwrap_or(OfferStatus::None(NoOffer::Fallback))
-    }
-}
-
 /// Takes a turn.
 ///
 /// # Errors
 /// A question that cannot be used, no campaigns, or what cannot be stored.
 pub(crate) fn turn(isolate: &mut Isolate, mut desk: Desk<'_>, message: &Message) -> Result<Turn, Refused> {
     if matches!(isolate.following(desk.now_ms), "killed" | "expired") {
-        return Ok(Turn::Answered(nothing(String::new(), NoOffer::Fallback)));
+        return Ok(Turn::Answered(Answer::new("", OfferStatus::None(NoOffer::Fallback), None)));
     }
     let terms = isolate.terms.clone();
     let Some(snapshot) = isolate.engine.snapshot().filter(|_| !terms.campaigns.is_empty()) else {
@@ -141,13 +80,13 @@ pub(crate) fn turn(isolate: &mut Isolate, mut desk: Desk<'_>, message: &Message)
     let wanted = question.campaign.as_deref().map_or(0, |name| key(name.as_bytes()));
     // A first look says which campaign it is; what is noted about it decides with the second.
     let look = look(&mut isolate.engine, builder.clone().offer(wanted, None, &budgets, &[]));
-    let Some(campaign) = terms.campaigns.iter().find(|terms| key(terms.campaign.as_bytes()) == look.campaign) else {
-        return Ok(Turn::Answered(nothing(String::new(), NoOffer::NoCampaign)));
+    let Some(campaign) = look.campaign_of(&terms) else {
+        return Ok(Turn::Answered(Answer::new("", OfferStatus::None(NoOffer::NoCampaign), None)));
     };
     let subject = assign::subject(&desk.secrets.secret, &message.user);
     let mut notes = Notes::read(&desk, subject, question.device.as_deref(), look.campaign)?;
-    if notes.user.epoch == look.epoch && notes.user.codes != UNDECIDED && !question.preview {
-        return Ok(Turn::Answered(again(&terms, campaign, notes.user)));
+    if notes.user.is_of(look.epoch) && !question.preview {
+        return Ok(Turn::Answered(Answer::again(desk.now_ms, &terms, campaign, notes.user)));
     }
     let counts = notes.counts(isolate.engine.snapshot(), look.campaign, desk.now_ms);
     let draw = assign::draw(&desk.secrets.secret, &message.user, &campaign.campaign, look.epoch);
@@ -155,18 +94,18 @@ pub(crate) fn turn(isolate: &mut Isolate, mut desk: Desk<'_>, message: &Message)
     let request = builder.offer(look.campaign, draw, &budgets, &counts).build();
     if question.preview {
         let said = Said::of(isolate.engine.decide(&request));
-        let offer = offer_of(campaign, &said);
-        let made = offer.map(|offer| made(&terms, campaign, offer, None, expires_ms(desk.now_ms, offer)));
-        return Ok(Turn::Answered(answer(campaign, said.status(), made)));
+        let offer = said.offer_of(campaign);
+        let made = offer.map(|offer| Made::new(&terms, campaign, offer, None, expires_ms(desk.now_ms, offer)));
+        return Ok(Turn::Answered(Answer::new(&campaign.campaign, said.status, made)));
     }
     let decision = isolate.decide(&request);
     let said = Said::of(&decision);
-    let mut status = said.status();
+    let mut status = said.status;
     let bundle = isolate.engine.snapshot().map(Snapshot::id).copied().unwrap_or_default();
     let price = isolate.held.as_ref().map_or(0, |held| held.sequence);
     let mut offered = None;
     let mut is_censored = false;
-    if let Some(offer) = offer_of(campaign, &said) {
+    if let Some(offer) = said.offer_of(campaign) {
         match mint(&mut desk, &terms, campaign, offer, &said, subject, (bundle, price)) {
             Ok(made) => offered = Some(made),
             Err(NotMinted::Short(Shortage::Money)) if desk.left == Left::Unknown => {
@@ -185,16 +124,10 @@ pub(crate) fn turn(isolate: &mut Isolate, mut desk: Desk<'_>, message: &Message)
     let ranked = Ranked { request, decision, slate: Vec::new() };
     desk.kept.put_holder(desk.holder)?;
     if !is_censored {
-        notes.user.epoch = said.epoch;
-        notes.user.codes = status.codes();
-        notes.user.made = offered.as_ref().map(|made| NotedV1 {
-            offer: made.offer.clone(),
-            token: made.token.clone().unwrap_or_default(),
-            expires_ms: made.expires_ms,
-        });
+        notes.user.decided(said.epoch, status, offered.as_ref());
         notes.write(&desk, offered.is_some())?;
     }
-    Ok(Turn::Decided(answer(campaign, status, offered), ranked))
+    Ok(Turn::Decided(Answer::new(&campaign.campaign, status, offered), ranked))
 }
 
 /// A line for whoever watches the Worker's log: what the decision records cannot say.
@@ -222,47 +155,6 @@ fn tell(
         "price": price,
     });
     worker::console_log!("{line}");
-}
-
-fn nothing(campaign: String, reason: NoOffer) -> Answer {
-    let (status, reason) = OfferStatus::None(reason).names();
-    Answer { campaign, status, reason, offer: None, repeated: false }
-}
-
-fn answer(campaign: &CampaignTermsV1, status: OfferStatus, offer: Option<Made>) -> Answer {
-    let (status, reason) = status.names();
-    Answer { campaign: campaign.campaign.clone(), status, reason, offer, repeated: false }
-}
-
-fn again(terms: &TermsV1, campaign: &CampaignTermsV1, note: NoteV1) -> Answer {
-    let status = OfferStatus::from_codes(note.codes.0, note.codes.1);
-    let offer = note.made.and_then(|noted| {
-        // Terms may have changed with a new bundle; the token is good for its own, which are told where it is redeemed.
-        let offer = campaign.offers.iter().find(|offer| offer.offer == noted.offer)?;
-        Some(made(terms, campaign, offer, Some(noted.token), noted.expires_ms))
-    });
-    let answer = answer(campaign, status.unwrap_or(OfferStatus::None(NoOffer::Fallback)), offer);
-    Answer { repeated: true, ..answer }
-}
-
-fn made(terms: &TermsV1, campaign: &CampaignTermsV1, offer: &OfferV1, token: Option<String>, expires_ms: i64) -> Made {
-    Made {
-        offer: offer.offer.clone(),
-        terms: offer.clone(),
-        currency: terms.currency.clone(),
-        disclosed: campaign.disclosed,
-        token,
-        expires_ms,
-    }
-}
-
-fn offer_of<'c>(campaign: &'c CampaignTermsV1, said: &Said) -> Option<&'c OfferV1> {
-    said.arm.checked_sub(1).and_then(|at| campaign.offers.get(at))
-}
-
-/// Tokens count seconds.
-fn expires_ms(now_ms: i64, offer: &OfferV1) -> i64 {
-    (now_ms + i64::from(offer.life_s) * 1000).div_euclid(1000) * 1000
 }
 
 fn look(engine: &mut Engine, request: RequestBuilder) -> Said {
@@ -310,29 +202,20 @@ fn mint(
     let reserved = desk.holder.reserve(desk.now_ms, &amounts(&faces), expires_ms).map_err(NotMinted::Short)?;
     let mut jti = [0; 16];
     crate::random(&mut jti);
-    let claims = Claims {
-        iss: desk.offers.issuer.clone(),
-        aud: desk.offers.audience.clone(),
-        sub: subject,
+    let minting = Minting {
+        issuer: &desk.offers.issuer,
+        audience: &desk.offers.audience,
+        subject,
         jti,
-        nbf: desk.now_ms.div_euclid(1000) as u64,
-        exp: (expires_ms / 1000) as u64,
-        terms: offer.hash(),
-        campaign: campaign.campaign.clone(),
-        offer: offer.offer.clone(),
-        arm: said.arm as u16,
-        face: offer.face(),
-        currency: terms.currency.clone(),
-        budgets: faces,
-        lease: reserved.lease.to_be_bytes(),
+        now_ms: desk.now_ms,
+        lease: reserved.lease,
         bundle,
         price,
-        epoch: said.epoch,
-        propensity: f64::from(said.propensity),
     };
+    let claims = minting.claims(terms, campaign, offer, said);
     let token = token::mint(&desk.secrets.key, &claims);
     let token = token.map_err(|error| NotMinted::Refused(refused(503, "not-signed", error.to_string())))?;
-    Ok(made(terms, campaign, offer, Some(token), expires_ms))
+    Ok(Made::new(terms, campaign, offer, Some(token), expires_ms))
 }
 
 fn amounts(faces: &[BudgetFace]) -> Amounts {
@@ -368,9 +251,9 @@ impl Notes {
     /// Writes it down; an offer counts for caps.
     fn write(mut self, desk: &Desk<'_>, is_offer: bool) -> Result<(), Refused> {
         if is_offer {
-            remember(&mut self.user, desk.now_ms);
+            self.user.remember(desk.now_ms);
             if let Some((key, mut note)) = self.device {
-                remember(&mut note, desk.now_ms);
+                note.remember(desk.now_ms);
                 put(desk, &key, &note)?;
             }
         }
@@ -380,25 +263,9 @@ impl Notes {
     /// What each cap of the campaign has counted.
     fn counts(&self, snapshot: Option<&Snapshot>, campaign: u64, now_ms: i64) -> Vec<CapCount> {
         let declared = snapshot.and_then(Snapshot::campaigns).and_then(|campaigns| campaigns.find(campaign));
-        let Some(declared) = declared else { return Vec::new() };
-        let counted = declared.caps.iter().zip(0..).map(|(cap, position)| {
-            let note = match cap.by {
-                CapBy::User => Some(&self.user),
-                CapBy::Device => self.device.as_ref().map(|(_, note)| note),
-            };
-            let since = if cap.period_s == 0 { i64::MIN } else { now_ms - i64::from(cap.period_s) * 1000 };
-            let given = note.map_or(0, |note| note.given_ms.iter().filter(|given| **given > since).count());
-            CapCount { campaign, cap: position, count: given as u32 }
-        });
-        counted.collect()
+        let device = self.device.as_ref().map(|(_, note)| note);
+        declared.map_or_else(Vec::new, |declared| counts(declared, now_ms, &self.user, device))
     }
-}
-
-fn remember(note: &mut NoteV1, now_ms: i64) {
-    if note.given_ms.len() >= REMEMBERED {
-        note.given_ms.remove(0);
-    }
-    note.given_ms.push(now_ms);
 }
 
 fn put(desk: &Desk<'_>, key: &str, note: &NoteV1) -> Result<(), Refused> {

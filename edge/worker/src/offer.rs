@@ -6,7 +6,6 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use selvedge_format::terms::OfferV1;
 use selvedge_offer::token::SigningKey;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -82,39 +81,6 @@ impl Message {
         let shard = selvedge_format::key(user.as_bytes()) % u64::from(offers.shards);
         Self { shard: shard as u16, user, question, state: STANDARD.encode(state) }
     }
-}
-
-/// Whether there is an offer, and which. No score is in it.
-#[derive(Debug, Serialize)]
-pub(crate) struct Answer {
-    /// Name of the campaign; absent where there is none.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub(crate) campaign: String,
-    /// `offered`, `held-out` or `none`.
-    pub(crate) status: &'static str,
-    /// Why nothing is offered.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) reason: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) offer: Option<Made>,
-    /// Whether it was decided before, in the same epoch.
-    pub(crate) repeated: bool,
-}
-
-/// An offer that was made.
-#[derive(Debug, Serialize)]
-pub(crate) struct Made {
-    /// Its name.
-    pub(crate) offer: String,
-    pub(crate) terms: OfferV1,
-    /// ISO 4217 code of its amounts.
-    pub(crate) currency: String,
-    /// Whether the user must be told that a decision about them made it.
-    pub(crate) disclosed: bool,
-    /// What redeems it; none in a preview.
-    pub(crate) token: Option<String>,
-    /// Milliseconds since 1970-01-01 UTC: not good at or after.
-    pub(crate) expires_ms: i64,
 }
 
 /// What the configuration names and does not hold.

@@ -5,7 +5,6 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { fileURLToPath } from 'node:url';
 
 import { bundleId, selvedge } from '../../../www/sdk/test/bundle.mjs';
 import { PUBLIC_KEY, keyOf, publicKey } from '../../../www/sdk/test/head.mjs';
@@ -91,11 +90,9 @@ life = "1d"
 `,
     },
     (path) => {
-      const paths = ['features.toml', 'model.toml', 'trained.json', 'campaign.toml', 'bundle.svb'].map(path);
-      // The example, since it is small; the command line makes the same bytes of the same files.
-      execFileSync('cargo', ['run', '--quiet', '--package', 'selvedge-compile', '--example', 'campaigns', '--', ...paths], {
-        cwd: fileURLToPath(new URL('.', import.meta.url)),
-      });
+      const options = { features: 'features.toml', model: 'model.toml', trained: 'trained.json', campaigns: 'campaign.toml', out: 'bundle.svb' };
+      const named = Object.entries(options).flatMap(([option, file]) => [`--${option}`, path(file)]);
+      execFileSync(selvedge, ['--quiet', 'compile', ...named]);
       return readFileSync(path('bundle.svb'));
     },
   );

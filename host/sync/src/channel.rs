@@ -229,11 +229,28 @@ impl Channels {
         heads.values().filter_map(|head| head.borrow().clone()).collect()
     }
 
-    /// At most `most` heads of a channel, newest first.
+    /// The `most` newest heads of a channel, newest first, and after them the newest with another bundle, if none of them has.
     ///
     /// # Errors
     /// The store fails, or holds a head that is damaged.
     pub fn history(&self, channel: &str, most: usize) -> Result<Vec<Published>, ChannelError> {
+        let mut heads = self.read_history(channel, most)?;
+        // What going back goes back to must be among them, however often a host has renewed, refreshed and priced since.
+        let mut looked = heads.len();
+        while looked >= most.max(1) && heads.iter().all(|head| head.head.bundle.id == heads[0].head.bundle.id) {
+            let more = self.read_history(channel, looked.saturating_mul(2))?;
+            let is_other = |head: &&Published| head.head.bundle.id != heads[0].head.bundle.id;
+            let (other, found) = (more.iter().skip(looked).find(is_other).cloned(), more.len());
+            heads.extend(other);
+            if found < looked * 2 {
+                break;
+            }
+            looked = found;
+        }
+        Ok(heads)
+    }
+
+    fn read_history(&self, channel: &str, most: usize) -> Result<Vec<Published>, ChannelError> {
         let heads = self.0.store.history(channel, most)?;
         let read = |bytes: &Vec<u8>| Published::read(bytes);
         let heads: Result<_, _> = heads.iter().map(read).collect();
@@ -542,6 +559,23 @@ mod tests {
         let store = Arc::clone(&shop.channels.0.store);
         let again = Channels::open(store, Keys::default(), ChannelOptions::default()).unwrap();
         assert_eq!(again.head("shop").unwrap().bytes, second.bytes, "it is there after a restart");
+    }
+
+    #[test]
+    fn the_bundle_before_is_in_the_history_however_often_the_head_was_renewed() {
+        let shop = Shop::new();
+        let [old, new] = [1, 2].map(|number| shop.upload(&sample::bundle(number)));
+        shop.put(&shop.head(Change::Deploy { bundle: old, shared: None })).unwrap();
+        shop.put(&shop.head(Change::Deploy { bundle: new, shared: None })).unwrap();
+        for _ in 0..9 {
+            shop.put(&shop.head(Change::Renew)).unwrap();
+        }
+        for most in 1..12 {
+            let history: Vec<_> =
+                shop.channels.history("shop", most).unwrap().iter().map(|it| it.head.clone()).collect();
+            assert_eq!(history.len(), if most < 11 { most + 1 } else { 11 });
+            assert_eq!(crate::publish::before(&history).map(|head| head.sequence), Some(1), "of {most}");
+        }
     }
 
     #[test]

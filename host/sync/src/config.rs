@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use selvedge_budget::ledger::Rules;
 use selvedge_follow::{Keys, PublicKey};
@@ -85,6 +86,8 @@ pub struct Config {
     pub signing: Option<Signing>,
     /// Offers, if the host makes or redeems any.
     pub offers: Option<Offers>,
+    /// Budgets whose prices the host sets by itself, if there are any.
+    pub prices: Option<Prices>,
     /// The log.
     pub log: Log,
 }
@@ -121,6 +124,7 @@ struct File {
     users: Users,
     signing: Option<Signing>,
     offers: Option<OffersEntry>,
+    prices: Option<PricesEntry>,
     #[serde(default)]
     log: Log,
 }
@@ -296,6 +300,43 @@ pub struct Offers {
     pub rules: Rules,
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PricesEntry {
+    budgets: Vec<Spanned<String>>,
+    #[serde(default = "default_every")]
+    every_s: NonZeroU32,
+    #[serde(default = "default_days")]
+    days: NonZeroU32,
+    #[serde(default = "default_band")]
+    band: Spanned<f64>,
+}
+
+const fn default_every() -> NonZeroU32 {
+    NonZeroU32::new(300).unwrap()
+}
+
+const fn default_days() -> NonZeroU32 {
+    NonZeroU32::new(30).unwrap()
+}
+
+fn default_band() -> Spanned<f64> {
+    Spanned::new(0..0, 0.05)
+}
+
+/// Which prices the host sets by itself, and how.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Prices {
+    /// The budgets. Prices of others stay as they were published.
+    pub budgets: Vec<String>,
+    /// Time between two steps.
+    pub every: Duration,
+    /// A budget is to last until its campaigns end, and is planned at most so far ahead.
+    pub ahead_ms: i64,
+    /// A price is published when it is off by more than this part of the one that edges know.
+    pub band: f64,
+}
+
 /// The log.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -400,6 +441,12 @@ impl Config {
         let directory = path.parent().unwrap_or(Path::new(""));
         let beside = |path: PathBuf| directory.join(path);
         let offers = file.offers.map(|entry| entry.read(&at, &beside)).transpose()?;
+        let prices = file.prices.map(|entry| entry.read(&at)).transpose()?;
+        if prices.is_some() && (file.signing.is_none() || offers.is_none()) {
+            let what =
+                "prices: a host that sets prices needs budgets to look at and a key to sign heads with".to_owned();
+            return Err(at(None, what, Some("set [offers] and [signing] as well, or leave [prices] out")));
+        }
         Ok(Self {
             listen,
             data: beside(file.serve.data),
@@ -412,6 +459,7 @@ impl Config {
             users: file.users,
             signing: file.signing.map(|signing| Signing { key: beside(signing.key), ..signing }),
             offers,
+            prices,
             log: file.log,
         })
     }
@@ -448,6 +496,26 @@ impl OffersEntry {
         }
         let (issuer, audience) = (self.issuer.into_inner(), self.audience.into_inner());
         Ok(Offers { key: beside(self.key), secret: beside(self.secret), issuer, audience, previous, rules })
+    }
+}
+
+impl PricesEntry {
+    fn read(
+        self,
+        at: &impl Fn(Option<Range<usize>>, String, Option<&str>) -> ConfigError,
+    ) -> Result<Prices, ConfigError> {
+        const DAY_MS: i64 = 86_400_000;
+        if let Some(wrong) = self.budgets.iter().find(|budget| !selvedge_budget::is_name(budget.get_ref())) {
+            let what = format!("{:?} is not the name of a budget", wrong.get_ref());
+            return Err(at(Some(wrong.span()), what, Some("names are 1 to 64 of a-z, 0-9, '.', '_' and '-'")));
+        }
+        let band = *self.band.get_ref();
+        if !(0.0..1.0).contains(&band) {
+            return Err(at(Some(self.band.span()), "a part from 0 to below 1 is expected".to_owned(), None));
+        }
+        let budgets = self.budgets.into_iter().map(Spanned::into_inner).collect();
+        let every = Duration::from_secs(self.every_s.get().into());
+        Ok(Prices { budgets, every, ahead_ms: i64::from(self.days.get()) * DAY_MS, band })
     }
 }
 
@@ -489,6 +557,7 @@ mod tests {
         assert_ne!(open, text);
         let config = parse(&open).unwrap();
         assert!(config.tls.is_some() && config.signing.is_some() && config.offers.is_some());
+        assert!(config.prices.is_some());
     }
 
     const OFFERS: &str = "[offers]\nkey = \"k\"\nsecret = \"s\"\n";
@@ -508,6 +577,9 @@ mod tests {
             (&format!("{OFFERS}issuer = \"a b\"\naudience = \"shop\""), "4:10", "printable"),
             (&format!("{OFFERS}issuer = \"a\"\naudience = \"shop\"\nlease_minutes = 1"), "1:1", "twice"),
             (&format!("{OFFERS}issuer = \"a\"\naudience = \"shop\"\nprevious = [\"x\"]"), "6:13", "public key"),
+            ("[prices]\nbudgets = [\"Shop\"]", "2:12", "name of a budget"),
+            ("[prices]\nbudgets = []\nband = 1.0", "3:8", "below 1"),
+            ("[prices]\nbudgets = [\"shop\"]", "1:1", "a key to sign"),
             ("[serve", "1:7", ""),
         ];
         for (text, place, what) in cases {

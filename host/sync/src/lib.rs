@@ -11,6 +11,7 @@ pub mod http;
 pub mod key;
 mod metrics;
 pub mod offers;
+mod pace;
 pub mod publish;
 pub mod refresh;
 #[cfg(test)]

@@ -29,11 +29,20 @@ struct Route {
     route: String,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Budget {
+    budget: String,
+}
+
 /// All figures of a host.
 pub(crate) struct Metrics {
     registry: Mutex<Registry>,
     requests: Family<Request, Counter>,
     seconds: Family<Route, Histogram>,
+    /// By budget: what the head says, and what the controller would say.
+    prices: [Family<Budget, Gauge<u64, AtomicU64>>; 2],
+    price_steps: Counter,
+    prices_published: Counter,
     read: Vec<(Gauge<u64, AtomicU64>, Of)>,
 }
 
@@ -81,13 +90,24 @@ impl Metrics {
         let seconds =
             Family::<Route, Histogram>::new_with_constructor(|| Histogram::new(exponential_buckets(0.0005, 2.0, 16)));
         registry.register_with_unit("http_request", "Time of requests", Unit::Seconds, seconds.clone());
+        let prices = [Family::default(), Family::default()];
+        registry.register(
+            "budget_price_micros",
+            "Price of a budget in the newest head, in millionths",
+            prices[0].clone(),
+        );
+        let help = "Price of a budget that the host's controller holds, in millionths";
+        registry.register("budget_paced_micros", help, prices[1].clone());
+        let (price_steps, prices_published) = (Counter::default(), Counter::default());
+        registry.register("price_steps", "Looks of the controller at what was spent", price_steps.clone());
+        registry.register("prices_published", "Prices that the host has published", prices_published.clone());
         let mut read = Vec::with_capacity(FIGURES.len());
         for (name, help, of) in FIGURES {
             let gauge = Gauge::<u64, AtomicU64>::default();
             registry.register(name, help, gauge.clone());
             read.push((gauge, of));
         }
-        Self { registry: Mutex::new(registry), requests, seconds, read }
+        Self { registry: Mutex::new(registry), requests, seconds, prices, price_steps, prices_published, read }
     }
 
     /// Counts a request.
@@ -100,6 +120,29 @@ impl Metrics {
         let labels = Request { route: route.to_owned(), method: method.to_owned(), status };
         self.requests.get_or_create(&labels).inc();
         self.seconds.get_or_create(&Route { route: route.to_owned() }).observe(took.as_secs_f64());
+    }
+
+    /// Counts a step of the controller.
+    pub(crate) fn price_step(&self) {
+        self.price_steps.inc();
+    }
+
+    /// Counts prices that the host has published.
+    pub(crate) fn prices_published(&self, prices: u64) {
+        self.prices_published.inc_by(prices);
+    }
+
+    /// Sets what is told of prices: the head's, and the controller's where there is one.
+    pub(crate) fn set_prices<'b>(&self, prices: impl Iterator<Item = (&'b str, u64, Option<u64>)>) {
+        // A budget that has no price any more is not told of.
+        self.prices.iter().for_each(Family::clear);
+        for (budget, published, paced) in prices {
+            let label = Budget { budget: budget.to_owned() };
+            self.prices[0].get_or_create(&label).set(published);
+            if let Some(paced) = paced {
+                self.prices[1].get_or_create(&label).set(paced);
+            }
+        }
     }
 
     /// The figures as text.

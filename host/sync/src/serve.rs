@@ -24,7 +24,8 @@ use crate::channel::{ChannelError, ChannelOptions, Channels, hex};
 use crate::config::{Config, Offers as OffersConfig};
 use crate::http::{App, ITEMS, router};
 use crate::key::SigningKey;
-use crate::offers::{Offers, OffersOptions};
+use crate::offers::{Offers, OffersError, OffersOptions};
+use crate::pace::keep_prices;
 use crate::publish::{Change, Terms, next};
 use crate::refresh::Catalogue;
 use crate::store::{ChannelStore, RedbStore, Store, StoreError, UserStore};
@@ -76,6 +77,7 @@ pub struct Running {
     drain: Duration,
     server: JoinHandle<std::io::Result<()>>,
     keeper: JoinHandle<()>,
+    pacer: Option<JoinHandle<()>>,
     users: Arc<Users>,
 }
 
@@ -103,9 +105,10 @@ impl Running {
     }
 
     async fn finish(self) -> Result<(), HostError> {
-        let Self { server, keeper, users, .. } = self;
+        let Self { server, keeper, pacer, users, .. } = self;
         let ended = server.await.map_err(|error| HostError::Server(std::io::Error::other(error)));
         keeper.abort();
+        pacer.inspect(JoinHandle::abort);
         let closed = tokio::task::spawn_blocking(move || users.close()).await;
         closed.map_err(|error| HostError::Server(std::io::Error::other(error)))?;
         ended?.map_err(HostError::Server)
@@ -159,14 +162,9 @@ fn make_private(path: &std::path::Path) -> std::io::Result<()> {
 /// # Errors
 /// As [`start`].
 pub async fn start_with(config: Config, store: Arc<dyn Store>) -> Result<Running, HostError> {
-    let signing = config.signing.as_ref().map(|signing| {
-        let refused = |what: String| HostError::File { path: signing.key.clone(), what };
-        let pem = std::fs::read_to_string(&signing.key).map_err(|error| refused(error.to_string()))?;
-        SigningKey::from_pem(&pem).map_err(|error| refused(error.to_string()))
-    });
-    let signing = signing.transpose()?;
+    let signing = config.signing.as_ref().map(|signing| read_signing(&signing.key).map(Arc::new)).transpose()?;
     let tls = config.tls.as_ref().map(|(cert, key)| server_config(cert, key)).transpose()?;
-    let keys = config.keys.with(signing.as_ref().map(SigningKey::public));
+    let keys = config.keys.with(signing.as_ref().map(|key| key.public()));
     let options = ChannelOptions { max_blob: config.limits.blob, ..ChannelOptions::default() };
     let channels = Channels::open(Arc::clone(&store) as Arc<dyn ChannelStore>, keys, options)?;
     let deployed =
@@ -200,9 +198,37 @@ pub async fn start_with(config: Config, store: Arc<dyn Store>) -> Result<Running
         }
     };
     app.ready.store(true, Ordering::SeqCst);
+    let pacer = match (app.config.prices.clone(), app.offers.clone(), signing.clone()) {
+        (Some(prices), Some(offers), Some(key)) => {
+            Some(tokio::spawn(keep_prices(Arc::clone(&app), offers, prices, key)))
+        }
+        _ => None,
+    };
     let keeper = tokio::spawn(keep(Arc::clone(&app), signing));
     tracing::info!(%address, "ready");
-    Ok(Running { address, ending, handle, drain, server, keeper, users })
+    Ok(Running { address, ending, handle, drain, server, keeper, pacer, users })
+}
+
+/// The key that signs heads, if nobody but its owner, and readers of its group, can have seen it or put another in its place.
+fn read_signing(path: &PathBuf) -> Result<SigningKey, HostError> {
+    let refused = |what: String| HostError::File { path: path.clone(), what };
+    #[cfg(unix)]
+    {
+        /// Written by its group, or open to everybody.
+        const OPEN: u32 = 0o027;
+        let file = std::fs::metadata(path).map_err(|error| refused(error.to_string()))?;
+        let mode = std::os::unix::fs::PermissionsExt::mode(&file.permissions());
+        if mode & OPEN != 0 {
+            let what = format!(
+                "others on this machine can read or change this key (mode {:03o}): `chmod 600` it, and make a new one if \
+                 they may have",
+                mode & 0o777
+            );
+            return Err(refused(what));
+        }
+    }
+    let pem = std::fs::read_to_string(path).map_err(|error| refused(error.to_string()))?;
+    SigningKey::from_pem(&pem).map_err(|error| refused(error.to_string()))
 }
 
 /// Shortest secret that offers may have.
@@ -306,7 +332,7 @@ fn refresh_every(bundle: &[u8]) -> Option<Duration> {
 }
 
 /// Follows the host's own channel: counts by what is deployed, refreshes the shared state, renews the head.
-async fn keep(app: Arc<App>, signing: Option<SigningKey>) {
+async fn keep(app: Arc<App>, signing: Option<Arc<SigningKey>>) {
     let channel = app.config.users.channel.clone();
     let mut last: Option<(BlobV1, Option<BlobV1>)> =
         app.channels.head(&channel).map(|published| (published.head.bundle, published.head.shared));
@@ -364,7 +390,7 @@ async fn keep(app: Arc<App>, signing: Option<SigningKey>) {
     }
 }
 
-fn terms(app: &App) -> Terms {
+pub(crate) fn terms(app: &App) -> Terms {
     const HOUR_MS: i64 = 3_600_000;
     let hours = app.config.signing.as_ref().map_or(1, |signing| i64::from(signing.valid_hours.max(1)));
     Terms { valid_ms: hours * HOUR_MS, ..Terms::default() }
@@ -376,14 +402,17 @@ fn expires_soon(head: &HeadV1) -> bool {
     now_ms - head.issued_ms > head.not_after_ms - now_ms
 }
 
+/// Why what a host does by itself was not done.
 #[derive(Debug, thiserror::Error)]
-enum KeepError {
+pub(crate) enum KeepError {
     #[error(transparent)]
     Users(#[from] UsersError),
     #[error(transparent)]
     Channel(#[from] ChannelError),
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error(transparent)]
+    Offers(#[from] OffersError),
     #[error("{0}")]
     Other(String),
 }
@@ -420,11 +449,17 @@ async fn refresh(app: &Arc<App>, channel: &str, key: &SigningKey) -> Result<(), 
     let published = app.channels.head(channel);
     let change = Change::Refresh { shared };
     let head = next(channel, published.as_ref().map(|published| &published.head), change, &terms(app), App::now_ms());
-    publish(app, channel, key, head.ok()).await
+    publish(app, channel, key, head.ok()).await.map(|_| ())
 }
 
-async fn publish(app: &Arc<App>, channel: &str, key: &SigningKey, head: Option<HeadV1>) -> Result<(), KeepError> {
-    let Some(head) = head else { return Ok(()) };
+/// Signs and publishes a head; whether it is the newest now.
+pub(crate) async fn publish(
+    app: &Arc<App>,
+    channel: &str,
+    key: &SigningKey,
+    head: Option<HeadV1>,
+) -> Result<bool, KeepError> {
+    let Some(head) = head else { return Ok(false) };
     let bytes = key.sign(&head).map_err(|error| KeepError::Other(error.to_string()))?;
     let (channels, channel) = (app.channels.clone(), channel.to_owned());
     let published = blocking(move || match channels.put(&channel, &bytes, App::now_ms()) {
@@ -432,13 +467,14 @@ async fn publish(app: &Arc<App>, channel: &str, key: &SigningKey, head: Option<H
         Err(ChannelError::Conflict { .. }) => Ok(None),
         other => Ok(Some(other?)),
     });
-    if let Some(published) = published.await? {
+    let published = published.await?;
+    if let Some(published) = &published {
         tracing::info!(channel = published.head.channel, sequence = published.head.sequence, "published by the host");
     }
-    Ok(())
+    Ok(published.is_some())
 }
 
-async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, KeepError> + Send + 'static,
 ) -> Result<T, KeepError> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(KeepError::Other(error.to_string())))

@@ -193,7 +193,7 @@ impl Planned {
         let of_cost = price + if self.campaign.goal == Goal::Profit { 1.0 } else { 0.0 };
         let mut best = (0, 0.0, 0.0);
         for (at, offer) in self.campaign.offers.iter().enumerate() {
-            if margin - offer.discount < self.campaign.margin_floor {
+            if self.campaign.margin_floor != 0.0 && margin - offer.discount < self.campaign.margin_floor {
                 continue;
             }
             let arm = self.arm(user, at);

@@ -14,6 +14,8 @@ pub struct Memory {
     budgets: BTreeMap<String, BudgetRowV1>,
     leases: BTreeMap<u128, LeaseRowV1>,
     offers: BTreeMap<u128, OfferRowV1>,
+    /// By lease.
+    offers_of: BTreeSet<(u128, u128)>,
     due: BTreeSet<(i64, u128)>,
     journal: Vec<Before>,
 }
@@ -25,6 +27,7 @@ enum Before {
     Budget(String, Option<BudgetRowV1>),
     Lease(u128, Option<LeaseRowV1>),
     Offer(u128, Option<OfferRowV1>),
+    OfferOf((u128, u128), bool),
     Due((i64, u128), bool),
 }
 
@@ -44,7 +47,7 @@ impl Memory {
         done
     }
 
-    /// All leases that were ever granted.
+    /// All leases that are not forgotten.
     pub fn leases(&self) -> impl Iterator<Item = &LeaseRowV1> {
         self.leases.values()
     }
@@ -55,6 +58,8 @@ impl Memory {
             Before::Budget(name, row) => put(&mut self.budgets, name, row),
             Before::Lease(id, row) => put(&mut self.leases, id, row),
             Before::Offer(jti, row) => put(&mut self.offers, jti, row),
+            Before::OfferOf(of, true) => _ = self.offers_of.insert(of),
+            Before::OfferOf(of, false) => _ = self.offers_of.remove(&of),
             Before::Due(due, true) => _ = self.due.insert(due),
             Before::Due(due, false) => _ = self.due.remove(&due),
         }
@@ -107,6 +112,27 @@ impl LedgerTx for Memory {
     fn put_offer(&mut self, jti: u128, row: &OfferRowV1) -> Result<(), Infallible> {
         let before = self.offers.insert(jti, row.clone());
         self.journal.push(Before::Offer(jti, before));
+        let of = (row.lease, jti);
+        let was_there = !self.offers_of.insert(of);
+        self.journal.push(Before::OfferOf(of, was_there));
+        Ok(())
+    }
+
+    fn offers_of(&self, lease: u128, most: usize) -> Result<Vec<u128>, Infallible> {
+        Ok(self.offers_of.range((lease, 0)..=(lease, u128::MAX)).map(|(_, jti)| *jti).take(most).collect())
+    }
+
+    fn remove_offer(&mut self, lease: u128, jti: u128) -> Result<(), Infallible> {
+        let before = self.offers.remove(&jti);
+        self.journal.push(Before::Offer(jti, before));
+        let was_there = self.offers_of.remove(&(lease, jti));
+        self.journal.push(Before::OfferOf((lease, jti), was_there));
+        Ok(())
+    }
+
+    fn remove_lease(&mut self, id: u128) -> Result<(), Infallible> {
+        let before = self.leases.remove(&id);
+        self.journal.push(Before::Lease(id, before));
         Ok(())
     }
 

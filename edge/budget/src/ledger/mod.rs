@@ -39,6 +39,7 @@ mod rows;
 
 use alloc::collections::BTreeMap;
 use alloc::string::String;
+use alloc::vec::Vec;
 
 pub use error::{LedgerError, Refusal};
 pub use rows::{BucketRowV1, BudgetRowV1, DailyV1, LeaseRowV1, OfferRowV1, StageV1, StateRowV1, TermsV1};
@@ -92,11 +93,29 @@ pub trait LedgerTx {
     /// The store fails.
     fn offer(&self, jti: u128) -> Result<Option<OfferRowV1>, Self::Error>;
 
-    /// Stores a redeemed offer.
+    /// Stores a redeemed offer, to be found under the lease that it names as well.
     ///
     /// # Errors
     /// The store fails.
     fn put_offer(&mut self, jti: u128, row: &OfferRowV1) -> Result<(), Self::Error>;
+
+    /// At most `most` ids of redeemed offers of a lease.
+    ///
+    /// # Errors
+    /// The store fails.
+    fn offers_of(&self, lease: u128, most: usize) -> Result<Vec<u128>, Self::Error>;
+
+    /// Forgets a redeemed offer of this lease.
+    ///
+    /// # Errors
+    /// The store fails.
+    fn remove_offer(&mut self, lease: u128, jti: u128) -> Result<(), Self::Error>;
+
+    /// Forgets a lease.
+    ///
+    /// # Errors
+    /// The store fails.
+    fn remove_lease(&mut self, id: u128) -> Result<(), Self::Error>;
 
     /// The first entry of the list of what is due: by time, then by lease.
     ///
@@ -140,6 +159,11 @@ const BUCKETS: i64 = 96;
 const LIVES_PER_LEASE: i64 = 4;
 /// Shortest bucket.
 const SHORTEST_BUCKET_MS: i64 = 1000;
+/// For so long after the last of its offers has expired a lease is kept, with what was redeemed of it: an order that asks again
+/// gets its receipt, and can be refunded.
+pub const KEPT_MS: i64 = 90 * 86_400_000;
+/// Redeemed offers that are forgotten at one look at a lease.
+const FORGOTTEN_AT_ONCE: usize = 256;
 /// A lease gets at most this part of what is free, so that the last of a budget goes to many.
 const TAPER: u64 = 16;
 /// Longest id of an order in bytes: it is the shop's.
@@ -393,8 +417,9 @@ pub fn report<T: LedgerTx + ?Sized>(
     Ok(Reported::Taken)
 }
 
-/// Looks at the leases that are due, at most `most` of them: expired offers are released, lost holders are noted, and what
-/// is over gives back the rest.
+/// Looks at the leases that are due, at most `most` of them: expired offers are released, lost holders are noted, what is over
+/// gives back the rest, and what has been over for [`KEPT_MS`] is forgotten with its redeemed offers. An offer of a lease that
+/// is not known is not redeemed, so what was redeemed once is not again.
 ///
 /// # Errors
 /// The store fails.
@@ -410,6 +435,7 @@ pub fn reclaim<T: LedgerTx + ?Sized>(tx: &mut T, now_ms: i64, most: usize) -> Re
             break;
         }
         match desk.tx.lease(id).map_err(LedgerError::Store)? {
+            Some(row) if row.stage == StageV1::Over => desk.forget(&row)?,
             Some(mut row) => {
                 desk.look_at(&mut row)?;
                 desk.file(row)?;
@@ -719,6 +745,22 @@ impl<'a, T: LedgerTx + ?Sized> Desk<'a, T> {
         self.tx.put_lease(&row).map_err(LedgerError::Store)
     }
 
+    /// Forgets a lease that has been over for long: its offers first, some at each look, so that none is ever without it.
+    fn forget(&mut self, row: &LeaseRowV1) -> Result<(), LedgerError<T::Error>> {
+        let id = row.lease.id;
+        let offers = self.tx.offers_of(id, FORGOTTEN_AT_ONCE).map_err(LedgerError::Store)?;
+        for jti in &offers {
+            self.tx.remove_offer(id, *jti).map_err(LedgerError::Store)?;
+        }
+        if offers.len() < FORGOTTEN_AT_ONCE {
+            if let Some(due_ms) = row.due_ms {
+                self.tx.remove_due(due_ms, id).map_err(LedgerError::Store)?;
+            }
+            self.tx.remove_lease(id).map_err(LedgerError::Store)?;
+        }
+        Ok(())
+    }
+
     fn close(self) -> Result<(), LedgerError<T::Error>> {
         for (name, row) in &self.budgets {
             self.tx.put_budget(name, row).map_err(LedgerError::Store)?;
@@ -734,7 +776,7 @@ const fn missed_ms(lease: &Lease) -> i64 {
 
 fn next_due_ms(row: &LeaseRowV1) -> Option<i64> {
     if row.stage == StageV1::Over {
-        return None;
+        return Some(row.lease.over_ms().saturating_add(KEPT_MS));
     }
     let buckets = row.buckets.iter().filter(|(_, bucket)| !bucket.open().is_empty());
     let expiry = buckets.map(|(end_ms, _)| end_ms.saturating_add(row.lease.skew_ms)).next();

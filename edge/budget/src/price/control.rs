@@ -1,5 +1,7 @@
 //! On-line: a price that follows how fast a budget is spent.
 
+use serde::{Deserialize, Serialize};
+
 use super::Published;
 
 /// Millionths in one.
@@ -40,7 +42,39 @@ pub struct Controller {
     settled: u64,
 }
 
+/// A controller between two steps, as it is stored. The layout is frozen: a change is a new type.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ControllerV1 {
+    /// The price itself.
+    pub price: f64,
+    /// The price that edges know.
+    pub published: f64,
+    /// Budget per request at the start.
+    pub even: f64,
+    /// Requests that the steps have settled over.
+    pub settled: u64,
+}
+
 impl Controller {
+    /// Goes on where one ended that was stored, under a pace that may be another one.
+    #[must_use]
+    pub const fn resume(pace: Pace, kept: &ControllerV1) -> Self {
+        let ControllerV1 { price, published, even, settled } = *kept;
+        Self { pace, price: price.clamp(0.0, pace.highest), published, even, settled }
+    }
+
+    /// What to store.
+    #[must_use]
+    pub const fn keep(&self) -> ControllerV1 {
+        ControllerV1 { price: self.price, published: self.published, even: self.even, settled: self.settled }
+    }
+
+    /// Somebody else has set the price: it goes on from there, no more eager than it was.
+    pub const fn adopt(&mut self, price: f64) {
+        self.price = price.clamp(0.0, self.pace.highest);
+        self.published = price;
+    }
+
     /// Nothing is known: the price comes down from the highest. What is not spent at first is spent later; what is spent
     /// at a price too low is gone.
     #[must_use]
@@ -72,7 +106,7 @@ impl Controller {
         if (self.price - self.published).abs() > self.pace.band * self.published {
             self.published = self.price;
         }
-        Published { price_micros: (self.published * MICROS) as u64, issued_ms: now_ms }
+        Published { price_micros: to_micros(self.published), issued_ms: now_ms }
     }
 
     /// A batch of requests was decided at the present price and cost so much; so much budget is left for so many that are
@@ -92,4 +126,9 @@ impl Controller {
         let unit = self.price.max(self.pace.highest * LEAST_UNIT);
         self.price = (self.price - unit * step).clamp(0.0, self.pace.highest);
     }
+}
+
+/// To the nearest: a price that was set in millionths comes back as it was.
+fn to_micros(price: f64) -> u64 {
+    (price * MICROS + 0.5) as u64
 }

@@ -14,7 +14,7 @@ mod control;
 mod solve;
 mod stale;
 
-pub use control::{Controller, Pace};
+pub use control::{Controller, ControllerV1, Pace};
 pub use solve::{BadArms, Plan, solve};
 pub use stale::{EffectivePrice, Patience, Published, effective_price};
 

@@ -388,6 +388,18 @@ fn caps_budgets_and_the_margin_floor_hold_offers_back() {
 }
 
 #[test]
+fn a_floor_of_nothing_is_none() {
+    // A margin of 90 is less than every discount: what is not worth it is not offered for that reason, not for a floor.
+    let status = |margin_floor| {
+        let campaign =
+            CampaignV1 { margin: MarginV1::Constant(90.0), margin_floor, ..open_campaign(vec![arm_of(0, 200)]) };
+        status_of(campaign, |request| request.offer(SPRING, None, &at_price(0.1), &[]))
+    };
+    assert_eq!(status(0.0), OfferStatus::None(NoOffer::NotWorthIt));
+    assert_eq!(status(0.5), OfferStatus::None(NoOffer::MarginFloor));
+}
+
+#[test]
 fn a_budget_of_which_nothing_is_said_costs_its_highest_price() {
     let mut engine = offering(&all_of(open_campaign(four_arms())), &EAGER);
     let unsaid = ask(&mut engine, &asking(30.0, 1.0).offer(SPRING, None, &[], &[]));

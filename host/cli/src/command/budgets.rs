@@ -16,8 +16,9 @@ use crate::table::{Side, Table};
 
 /// Show the budgets of a host, or open those that a campaign file declares.
 ///
-/// A total can be raised at any time, and lowered to what is settled and held. With `--open` the token needs the scope
-/// `publish`, without it `read`.
+/// `price` is what the channel's head says; `paced` what the host's controller holds, where the host sets the price by itself,
+/// and publishes when it has moved far enough. A total can be raised at any time, and lowered to what is settled and held.
+/// With `--open` the token needs the scope `publish`, without it `read`.
 #[derive(Debug, Args)]
 pub(crate) struct BudgetsArgs {
     /// Open the budgets of this campaign file, or change their totals to what it says.
@@ -41,6 +42,13 @@ struct Budget {
     locked: u64,
     free: u64,
     price_micros: Option<u64>,
+    paced: Option<Paced>,
+}
+
+/// A price that the host sets by itself.
+#[derive(Deserialize)]
+struct Paced {
+    price_micros: u64,
 }
 
 pub(crate) fn run(args: &BudgetsArgs, printer: &Printer) -> Result<(), CliError> {
@@ -77,13 +85,16 @@ pub(crate) fn run(args: &BudgetsArgs, printer: &Printer) -> Result<(), CliError>
         ("of it locked", Side::Right),
         ("free", Side::Right),
         ("price", Side::Right),
+        ("paced", Side::Right),
     ]);
     for budget in budgets {
-        let price = budget.price_micros.map_or_else(|| "-".to_owned(), |micros| format!("{}", micros as f64 / 1e6));
+        let price = |micros: Option<u64>| micros.map_or_else(|| "-".to_owned(), |it| format!("{}", it as f64 / 1e6));
+        let paced = price(budget.paced.map(|paced| paced.price_micros));
+        let price = price(budget.price_micros);
         let amounts =
             [budget.total, budget.settled, budget.held, budget.locked, budget.free].map(|minor| minor.to_string());
         let [total, settled, held, locked, free] = amounts;
-        table.row([budget.budget, total, settled, held, locked, free, price]);
+        table.row([budget.budget, total, settled, held, locked, free, price, paced]);
     }
     printer.data(table);
     Ok(())

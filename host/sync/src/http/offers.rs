@@ -8,7 +8,7 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use selvedge_budget::ledger::{Balance, DailyV1, Refusal, TermsV1};
-use selvedge_budget::{GrantRequest, Lease, LeaseReport, Minor};
+use selvedge_budget::{GrantRequest, LeaseReport, Minor};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -18,7 +18,7 @@ use utoipa::ToSchema;
 use super::App;
 use super::error::{ApiError, ErrorBody, blocking, body};
 use crate::config::Scope;
-use crate::offers::{Answer, Asked, Offers, OffersError, Order, Redeemed};
+use crate::offers::{Answer, Asked, Offers, OffersError, Order, Paced, Redeemed};
 
 /// Stands for the item of a request that is about none.
 const NO_ITEM: &str = "none";
@@ -71,12 +71,28 @@ pub(super) struct BudgetState {
     free: u64,
     /// What a unit of cost must bring at present, in millionths, as the channel's head says.
     price_micros: Option<u64>,
+    /// How the host sets that price by itself, if it does.
+    paced: Option<PacedState>,
+}
+
+/// A price that the host sets.
+#[derive(Serialize, ToSchema)]
+struct PacedState {
+    /// The controller's own price, which is published when it has moved far enough.
+    price_micros: u64,
+    /// When it last looked at what was spent, in milliseconds since 1970-01-01 UTC.
+    stepped_ms: i64,
+    /// Until when the budget is to last.
+    until_ms: i64,
 }
 
 fn budget_state(app: &App, budget: String, balance: Balance) -> BudgetState {
     let head = app.channels.head(&app.config.users.channel);
     let prices = head.as_ref().map(|published| published.head.prices.as_slice()).unwrap_or_default();
     let price_micros = prices.iter().find(|price| price.budget == budget).map(|price| price.price_micros);
+    let paced = app.offers.as_ref().and_then(|offers| offers.paced(&budget));
+    let paced =
+        paced.map(|Paced { price_micros, stepped_ms, until_ms }| PacedState { price_micros, stepped_ms, until_ms });
     BudgetState {
         budget,
         total: balance.total.0,
@@ -85,6 +101,7 @@ fn budget_state(app: &App, budget: String, balance: Balance) -> BudgetState {
         locked: balance.locked.0,
         free: balance.free.0,
         price_micros,
+        paced,
     }
 }
 
@@ -171,6 +188,24 @@ fn answer<T: Serialize>(done: Result<T, OffersError>) -> Result<Response, ApiErr
     }
 }
 
+/// What an edge says to the ledger, and what the ledger says to it.
+async fn ledger<D, T>(
+    app: &App,
+    headers: &HeaderMap,
+    sent: Body,
+    hint: &'static str,
+    ask: impl FnOnce(&Offers, D) -> Result<T, OffersError> + Send + 'static,
+) -> Result<Response, ApiError>
+where
+    D: DeserializeOwned + Send + 'static,
+    T: Serialize + Send + 'static,
+{
+    app.access.check(headers, Scope::Lease)?;
+    let offers = offers(app)?;
+    let document: D = read(sent, app.config.limits.body, hint).await?;
+    answer(blocking(move || Ok(ask(&offers, document))).await?)
+}
+
 /// Ask for a lease: money of one or several budgets that an edge may promise to users. The same request again gets the
 /// same lease. The documents are those of the crate `selvedge-budget`.
 #[utoipa::path(
@@ -196,12 +231,8 @@ pub(super) async fn post_lease(
     headers: HeaderMap,
     sent: Body,
 ) -> Result<Response, ApiError> {
-    app.access.check(&headers, Scope::Lease)?;
-    let offers = offers(&app)?;
-    let request: GrantRequest =
-        read(sent, app.config.limits.body, "{\"id\", \"holder\", \"wanted\", \"least\"}").await?;
-    let granted: Result<Lease, OffersError> = blocking(move || Ok(offers.grant(App::now_ms(), &request))).await?;
-    answer(granted)
+    let hint = "{\"id\", \"holder\", \"wanted\", \"least\"}";
+    ledger(&app, &headers, sent, hint, |offers, request: GrantRequest| offers.grant(App::now_ms(), &request)).await
 }
 
 /// Report what was minted from a lease. Older reports and the same again change nothing.
@@ -228,12 +259,8 @@ pub(super) async fn post_report(
     headers: HeaderMap,
     sent: Body,
 ) -> Result<Response, ApiError> {
-    app.access.check(&headers, Scope::Lease)?;
-    let offers = offers(&app)?;
-    let report: LeaseReport =
-        read(sent, app.config.limits.body, "{\"lease\", \"holder\", \"sequence\", \"closed\", \"minted\"}").await?;
-    let reported = blocking(move || Ok(offers.report(App::now_ms(), &report))).await?;
-    answer(reported)
+    let hint = "{\"lease\", \"holder\", \"sequence\", \"closed\", \"minted\"}";
+    ledger(&app, &headers, sent, hint, |offers, report: LeaseReport| offers.report(App::now_ms(), &report)).await
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -269,7 +296,7 @@ pub(super) struct OfferAnswer {
     campaign: Option<String>,
     /// `offered`, `held-out` or `none`.
     status: &'static str,
-    /// Why nothing is offered.
+    /// Why nothing is offered; `expired` where the offer of this epoch has expired.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'static str>,
     /// The offer: {offer, terms, currency, disclosed, token, expires_ms}.
@@ -286,7 +313,7 @@ impl From<Answer> for OfferAnswer {
             campaign: Some(answer.campaign).filter(|campaign| !campaign.is_empty()),
             status: answer.status,
             reason: answer.reason,
-            offer: answer.made,
+            offer: answer.offer,
             repeated: answer.repeated,
         }
     }

@@ -41,6 +41,13 @@ pub(super) async fn readyz(State(app): State<Arc<App>>) -> Result<&'static str, 
 /// Figures, in the text format of Prometheus.
 #[utoipa::path(get, path = "/metrics", tag = "operate", responses((status = 200, description = "Figures", body = String)))]
 pub(super) async fn metrics(State(app): State<Arc<App>>) -> Response {
+    if let Some(published) = app.channels.head(&app.config.users.channel) {
+        let paced = |budget: &str| app.offers.as_ref().and_then(|offers| offers.paced(budget));
+        let prices = published.head.prices.iter();
+        app.metrics.set_prices(prices.map(|price| {
+            (price.budget.as_str(), price.price_micros, paced(&price.budget).map(|paced| paced.price_micros))
+        }));
+    }
     let text =
         app.metrics.text(&app.users.stats(), &app.channels.stats(), app.followers.load(Ordering::Relaxed) as u64);
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";

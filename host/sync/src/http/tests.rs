@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use selvedge_follow::Keys;
+use selvedge_follow::client::{FollowOptions, Follower};
 use selvedge_format::container::verify_id;
 use selvedge_format::delta;
 use selvedge_format::head::{BlobV1, HeadV1, HeadView};
@@ -527,12 +529,36 @@ fn it_speaks_tls() {
     assert_eq!(host.call("GET", "/healthz", &[], b"").status, 200);
 }
 
+/// A section with a key of the host's own, which nobody else can read.
+fn signing(directory: &Path) -> String {
+    let path = directory.join("signing.pem");
+    std::fs::write(&path, SigningKey::generate().unwrap().to_pem().unwrap().as_bytes()).unwrap();
+    set_mode(&path, 0o600);
+    format!("[signing]\nkey = {:?}\n", path.display().to_string())
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+}
+
+#[test]
+fn a_signing_key_that_others_can_read_or_change_is_not_used() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = Config::parse(&signing(directory.path()), Path::new("selvedge.toml")).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    for mode in [0o644, 0o604, 0o620, 0o601] {
+        set_mode(&directory.path().join("signing.pem"), mode);
+        let store = Arc::new(RedbStore::with_backend(FaultyDisk::new()).unwrap());
+        let refused = runtime.block_on(start_with(config.clone(), store)).unwrap_err().to_string();
+        assert!(refused.contains("signing.pem") && refused.contains("chmod 600"), "{mode:o}: {refused}");
+    }
+}
+
 #[test]
 fn a_host_with_a_key_refreshes_the_shared_state_from_what_it_counts() {
     let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("signing.pem");
-    std::fs::write(&path, SigningKey::generate().unwrap().to_pem().unwrap().as_bytes()).unwrap();
-    let host = Host::with(ALL, &format!("[signing]\nkey = {:?}\n", path.display().to_string()));
+    let host = Host::with(ALL, &signing(directory.path()));
     host.deploy(1);
     host.counts();
     let items = json!({"items": [{"id": "tea", "brand": "leaf", "price": 2}]}).to_string();
@@ -565,11 +591,15 @@ fn too_many_followers_are_refused() {
 
 /// A host with offers: their key and secret in files of their own.
 fn host_with_offers(directory: &Path) -> Host {
+    host_with_offers_and(directory, "")
+}
+
+fn host_with_offers_and(directory: &Path, more: &str) -> Host {
     let key = SigningKey::generate().unwrap();
     std::fs::write(directory.join("offers.pem"), &**key.to_pem().unwrap()).unwrap();
     std::fs::write(directory.join("offers.secret"), "0123456789abcdef0123456789abcdef\n").unwrap();
     let offers = format!(
-        "[offers]\nkey = {:?}\nsecret = {:?}\nissuer = \"https://shop.example\"\naudience = \"shop\"\nlargest_share = 1.0\n",
+        "[offers]\nkey = {:?}\nsecret = {:?}\nissuer = \"https://shop.example\"\naudience = \"shop\"\nlargest_share = 1.0\n{more}",
         directory.join("offers.pem"),
         directory.join("offers.secret")
     );
@@ -581,6 +611,59 @@ fn host_with_offers(directory: &Path) -> Host {
         assert_eq!((answer.status, answer.json()["free"].as_u64()), (200, Some(100_000)));
     }
     host
+}
+
+/// A follower as edges are: it tells of the prices of every head that it believes.
+fn follower_of(host: &Host, directory: &Path) -> Follower<()> {
+    let text = std::fs::read_to_string(directory.join("signing.pem")).unwrap();
+    let keys = Keys::new([host.key.public(), SigningKey::from_pem(&text).unwrap().public()]);
+    let url = format!("http://127.0.0.1:{}", host.address.port());
+    let options = FollowOptions::new(url, "main", keys);
+    Follower::start(options, Box::new(|_, _| Ok(())), |_| {}).unwrap()
+}
+
+#[test]
+fn a_host_that_sets_prices_raises_them_with_a_crowd_and_its_followers_hear_of_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let pacing = "[prices]\nbudgets = [\"shop\"]\nevery_s = 1\ndays = 1\n";
+    let host = host_with_offers_and(directory.path(), &format!("{}{pacing}", signing(directory.path())));
+    wait_until("the bundle decides", || host.ask("POST", "/v1/offers", br#"{"user": "eve"}"#).status == 200);
+    let follower = follower_of(&host, directory.path());
+    let heard = || {
+        let prices = follower.current().and_then(|current| Some(current.head.as_ref()?.prices.clone()));
+        prices.and_then(|prices| prices.first().map(|price| price.price_micros))
+    };
+    wait_until("the price comes down from the highest", || heard().is_some_and(|price| price < 1_000_000));
+    let idle = heard();
+    // A few at a time: of a budget that is all spent, no price is too low.
+    let mut users = 0..;
+    wait_until("it rises with a crowd", || {
+        for user in users.by_ref().take(2) {
+            let question = json!({"user": format!("user-{user}")}).to_string();
+            assert_eq!(host.ask("POST", "/v1/offers", question.as_bytes()).status, 200);
+        }
+        std::thread::sleep(Duration::from_millis(100));
+        heard() > idle
+    });
+    let crowd = heard();
+    let budgets = host.ask("GET", "/v1/budgets", b"").json();
+    assert!(budgets[1]["paced"]["price_micros"].as_u64() > Some(0), "{budgets}");
+    assert!(budgets[0]["paced"].is_null(), "{budgets}");
+    let metrics = String::from_utf8(host.call("GET", "/metrics", &[], b"").body).unwrap();
+    assert!(metrics.contains("selvedge_budget_price_micros{budget=\"shop\"}"), "{metrics}");
+    assert!(metrics.contains("selvedge_prices_published_total"), "{metrics}");
+
+    // A kill stays a kill, and what was deployed stays deployed.
+    let bundle = host.previous().unwrap().bundle;
+    wait_until("the switch is off", || host.publish(Change::Kill).status == 204);
+    let killed = host.previous().unwrap();
+    std::thread::sleep(Duration::from_millis(2500));
+    assert_eq!(host.previous().unwrap(), killed, "nothing is published meanwhile");
+    wait_until("the switch is on", || host.publish(Change::Revive).status == 204);
+    wait_until("the price falls when nobody comes", || heard() < crowd);
+    drop(follower);
+    assert_eq!(host.previous().unwrap().bundle, bundle);
+    assert!(!host.previous().unwrap().killed);
 }
 
 fn cart() -> Value {

@@ -4,24 +4,20 @@ use selvedge_budget::Amounts;
 use selvedge_budget::holder::Holder;
 use selvedge_budget::ledger::{self, LedgerError};
 use selvedge_budget::{Minor, holder};
-use selvedge_format::decision::{DecisionView, NoOffer, OfferStatus};
+use selvedge_format::decision::{NoOffer, OfferStatus};
 use selvedge_format::key;
 use selvedge_format::request::{BudgetNow, CapCount, NO_PRICE};
 use selvedge_format::terms::{CampaignTermsV1, OfferV1};
-use selvedge_offer::{Claims, assign, token};
+use selvedge_offer::{Answer, Made, Minting, NoteV1, Said, assign, decide, token};
 use selvedge_wire::{RequestBuilder, json};
-use serde::{Deserialize, Serialize};
 
 use super::{Deployed, Offers, OffersError, own_habits};
-use crate::store::{OffersTx, StoreError};
+use crate::store::{Kept, OffersTx, StoreError};
 
 /// Where the host's own holder is noted.
 const HOLDER: &[u8] = b"holder";
 /// Its name in the ledger.
 const HOLDER_NAME: &str = "host";
-/// Decisions that are remembered of a user for caps. A cap above it counts these.
-const REMEMBERED: usize = 64;
-
 /// Who asks, and about what.
 #[derive(Clone, Debug)]
 pub struct Asked<'a> {
@@ -39,68 +35,6 @@ pub struct Asked<'a> {
     pub is_preview: bool,
 }
 
-/// Whether there is an offer, and which. No score is in it.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Answer {
-    /// Name of the campaign; empty where there is none.
-    pub campaign: String,
-    /// `offered`, `held-out` or `none`.
-    pub status: &'static str,
-    /// Why nothing is offered.
-    pub reason: Option<&'static str>,
-    /// The offer.
-    pub made: Option<Made>,
-    /// Whether it was decided before, in the same epoch.
-    pub repeated: bool,
-}
-
-/// An offer that was made.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Made {
-    /// Its name.
-    pub offer: String,
-    /// Its terms.
-    pub terms: OfferV1,
-    /// ISO 4217 code of its amounts.
-    pub currency: String,
-    /// Whether the user must be told that a decision about them made it.
-    pub disclosed: bool,
-    /// The token that redeems it; none in a preview.
-    pub token: Option<String>,
-    /// Milliseconds since 1970-01-01 UTC: not good at or after.
-    pub expires_ms: i64,
-}
-
-/// What is noted of a user and a campaign.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-struct NoteV1 {
-    /// Of the last decision.
-    epoch: i64,
-    /// Status and reason of it.
-    codes: (u16, u16),
-    /// The offer that was made.
-    made: Option<NotedV1>,
-    /// When offers were made, the last ones.
-    given_ms: Vec<i64>,
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct NotedV1 {
-    offer: String,
-    token: String,
-    expires_ms: i64,
-}
-
-/// What the engine said, without what borrows.
-struct Decided {
-    campaign: u64,
-    epoch: i64,
-    status: OfferStatus,
-    arm: usize,
-    best: usize,
-    propensity: f32,
-}
-
 impl Offers {
     /// Decides about a user, once per campaign and epoch: asked again, the answer is the same.
     ///
@@ -112,13 +46,13 @@ impl Offers {
             return Err(OffersError::NoCampaigns);
         };
         if deployed.killed {
-            return Ok(nothing(String::new(), NoOffer::Fallback));
+            return Ok(Answer::new("", OfferStatus::None(NoOffer::Fallback), None));
         }
         let text = asked.document.to_string();
         let builder = json::builder_of_user(text.as_bytes(), &deployed.program, asked.state)
             .map_err(|error| OffersError::Document(error.to_string()))?;
         self.reclaim(now_ms)?;
-        self.transact(|tx| self.decide_within(tx, now_ms, asked, deployed, &builder))
+        self.transact_as_said(|tx| self.decide_within(tx, now_ms, asked, deployed, &builder))
     }
 
     fn decide_within(
@@ -128,41 +62,34 @@ impl Offers {
         asked: &Asked<'_>,
         deployed: &mut Deployed,
         builder: &RequestBuilder,
-    ) -> Result<Answer, LedgerError<StoreError>> {
+    ) -> Result<(Answer, Kept), LedgerError<StoreError>> {
         let store = LedgerError::Store;
         let mut holder = own_holder(tx).map_err(store)?;
         let budgets = budgets_now(tx, now_ms, deployed, &holder)?;
         let wanted = asked.campaign.map_or(0, |name| key(name.as_bytes()));
         // A first look says which campaign it is; what is noted about it decides with the second.
         let look = ask(deployed, builder.clone().offer(wanted, None, &budgets, &[]));
-        let Some(campaign) = campaign_of(deployed, look.campaign).cloned() else {
-            return Ok(nothing(String::new(), NoOffer::NoCampaign));
+        let Some(campaign) = look.campaign_of(&deployed.terms).cloned() else {
+            return Ok((Answer::new("", OfferStatus::None(NoOffer::NoCampaign), None), Kept::Nothing));
         };
         let subject = assign::subject(&self.options.secret, asked.user);
         let user_key = note_key(b'u', &subject, look.campaign);
         let device_key =
             asked.device.map(|device| note_key(b'd', &assign::subject(&self.options.secret, device), look.campaign));
         let mut note = read_note(tx, &user_key).map_err(store)?;
-        if note.epoch == look.epoch && note.codes != UNDECIDED && !asked.is_preview {
-            return Ok(again(deployed, &campaign, note));
+        if note.is_of(look.epoch) && !asked.is_preview {
+            return Ok((Answer::again(now_ms, &deployed.terms, &campaign, note), Kept::Nothing));
         }
         let device_note = device_key.as_ref().map(|key| read_note(tx, key)).transpose().map_err(store)?;
-        let counts = counts(deployed, look.campaign, now_ms, &note, device_note.as_ref());
+        let counts = counted(deployed, look.campaign, now_ms, &note, device_note.as_ref());
         let draw = assign::draw(&self.options.secret, asked.user, &campaign.campaign, look.epoch);
         let draw = (!asked.is_preview).then_some(draw);
         let decided = ask(deployed, builder.clone().offer(look.campaign, draw, &budgets, &counts));
-        let offer = decided.arm.checked_sub(1).and_then(|at| campaign.offers.get(at));
+        let offer = decided.offer_of(&campaign);
         if asked.is_preview {
-            let made = offer.map(|offer| Made {
-                offer: offer.offer.clone(),
-                terms: offer.clone(),
-                currency: deployed.terms.currency.clone(),
-                disclosed: campaign.disclosed,
-                token: None,
-                expires_ms: now_ms + i64::from(offer.life_s) * 1000,
-            });
-            let (status, reason) = decided.status.names();
-            return Ok(Answer { campaign: campaign.campaign, status, reason, made, repeated: false });
+            let terms = &deployed.terms;
+            let made = offer.map(|offer| Made::new(terms, &campaign, offer, None, decide::expires_ms(now_ms, offer)));
+            return Ok((Answer::new(&campaign.campaign, decided.status, made), Kept::Nothing));
         }
         let mut status = decided.status;
         let mut made = None;
@@ -181,28 +108,23 @@ impl Offers {
             status = status.names().0, reason = status.names().1, censored = is_censored,
             price = deployed.sequence, "decided"
         );
-        tx.put_note(HOLDER, &holder.encode()).map_err(store)?;
-        if is_censored {
-            return Ok(nothing(campaign.campaign, NoOffer::NoBudget));
+        if offer.is_some() {
+            tx.put_note(HOLDER, &holder.encode()).map_err(store)?;
         }
-        note.epoch = decided.epoch;
-        note.codes = status.codes();
-        note.made = made.as_ref().map(|made| NotedV1 {
-            offer: made.offer.clone(),
-            token: made.token.clone().unwrap_or_default(),
-            expires_ms: made.expires_ms,
-        });
+        if is_censored {
+            return Ok((Answer::new(&campaign.campaign, status, None), Kept::Durably));
+        }
+        note.decided(decided.epoch, status, made.as_ref());
         if made.is_some() {
-            remember(&mut note, now_ms);
+            note.remember(now_ms);
             if let (Some(key), Some(mut device)) = (&device_key, device_note) {
-                device.codes = UNDECIDED;
-                remember(&mut device, now_ms);
+                device.remember(now_ms);
                 put_note(tx, key, &device).map_err(store)?;
             }
         }
         put_note(tx, &user_key, &note).map_err(store)?;
-        let (status, reason) = status.names();
-        Ok(Answer { campaign: campaign.campaign, status, reason, made, repeated: false })
+        let kept = if made.is_some() { Kept::Durably } else { Kept::Later };
+        Ok((Answer::new(&campaign.campaign, status, made), kept))
     }
 
     /// Puts the face aside and signs; nothing where the money is not there.
@@ -214,103 +136,37 @@ impl Offers {
         deployed: &Deployed,
         campaign: &CampaignTermsV1,
         offer: &OfferV1,
-        decided: &Decided,
+        decided: &Said,
         subject: [u8; 16],
         holder: &mut Holder,
     ) -> Result<Option<Made>, LedgerError<StoreError>> {
-        // Tokens count seconds.
-        let expires_ms = (now_ms + i64::from(offer.life_s) * 1000).div_euclid(1000) * 1000;
+        let expires_ms = decide::expires_ms(now_ms, offer);
         let faces = token::faces(&campaign.funders, offer.face());
-        let Some(reservation) = reserve(tx, self, now_ms, holder, &amounts(&faces), expires_ms)? else {
+        let Some(lease) = reserve(tx, self, now_ms, holder, &amounts(&faces), expires_ms)? else {
             return Ok(None);
         };
         let mut jti = [0; 16];
         getrandom::fill(&mut jti).map_err(|error| LedgerError::Store(StoreError::Io(error.to_string())))?;
-        let claims = Claims {
-            iss: self.options.issuer.clone(),
-            aud: self.options.audience.clone(),
-            sub: subject,
+        let minting = Minting {
+            issuer: &self.options.issuer,
+            audience: &self.options.audience,
+            subject,
             jti,
-            nbf: now_ms.div_euclid(1000) as u64,
-            exp: (expires_ms / 1000) as u64,
-            terms: offer.hash(),
-            campaign: campaign.campaign.clone(),
-            offer: offer.offer.clone(),
-            arm: decided.arm as u16,
-            face: offer.face(),
-            currency: deployed.terms.currency.clone(),
-            budgets: faces,
-            lease: reservation.to_be_bytes(),
+            now_ms,
+            lease,
             bundle: deployed.bundle,
             price: deployed.sequence,
-            epoch: decided.epoch,
-            propensity: f64::from(decided.propensity),
         };
+        let claims = minting.claims(&deployed.terms, campaign, offer, decided);
         let minted = self.options.key.mint(&claims);
         let token =
             minted.map_err(|error| LedgerError::Store(StoreError::Io(format!("an offer was not signed: {error}"))))?;
-        Ok(Some(Made {
-            offer: offer.offer.clone(),
-            terms: offer.clone(),
-            currency: deployed.terms.currency.clone(),
-            disclosed: campaign.disclosed,
-            token: Some(token),
-            expires_ms,
-        }))
+        Ok(Some(Made::new(&deployed.terms, campaign, offer, Some(token), expires_ms)))
     }
 }
 
-/// Codes of a note without a decision: no status has them.
-const UNDECIDED: (u16, u16) = (u16::MAX, 0);
-
-fn nothing(campaign: String, reason: NoOffer) -> Answer {
-    let (status, reason) = OfferStatus::None(reason).names();
-    Answer { campaign, status, reason, made: None, repeated: false }
-}
-
-fn again(deployed: &Deployed, campaign: &CampaignTermsV1, note: NoteV1) -> Answer {
-    let (status, reason) =
-        OfferStatus::from_codes(note.codes.0, note.codes.1).map_or(("none", None), OfferStatus::names);
-    let made = note.made.and_then(|noted| {
-        // Terms may have changed with a new bundle; the token is good for its own, which are told where it is redeemed.
-        let offer = campaign.offers.iter().find(|offer| offer.offer == noted.offer)?;
-        Some(Made {
-            offer: noted.offer,
-            terms: offer.clone(),
-            currency: deployed.terms.currency.clone(),
-            disclosed: campaign.disclosed,
-            token: Some(noted.token),
-            expires_ms: noted.expires_ms,
-        })
-    });
-    Answer { campaign: campaign.campaign.clone(), status, reason, made, repeated: true }
-}
-
-fn ask(deployed: &mut Deployed, request: RequestBuilder) -> Decided {
-    let bytes = deployed.engine.decide(&request.build());
-    let offer = DecisionView::parse(bytes).ok().and_then(|view| view.offer);
-    match offer {
-        Some(offer) => Decided {
-            campaign: offer.campaign,
-            epoch: offer.epoch,
-            status: offer.status,
-            arm: offer.arm as usize,
-            best: offer.best as usize,
-            propensity: offer.propensity,
-        },
-        None => Decided {
-            campaign: 0,
-            epoch: 0,
-            status: OfferStatus::None(NoOffer::Fallback),
-            arm: 0,
-            best: 0,
-            propensity: 1.0,
-        },
-    }
-}
-
-fn campaign_of(deployed: &Deployed, campaign: u64) -> Option<&CampaignTermsV1> {
-    deployed.terms.campaigns.iter().find(|terms| key(terms.campaign.as_bytes()) == campaign)
+fn ask(deployed: &mut Deployed, request: RequestBuilder) -> Said {
+    Said::of(deployed.engine.decide(&request.build()))
 }
 
 /// Prices of the head, and what can be put aside of each budget that a campaign names.
@@ -407,7 +263,7 @@ fn note_key(of: u8, subject: &[u8; 16], campaign: u64) -> Vec<u8> {
 
 fn read_note(tx: &mut dyn OffersTx, key: &[u8]) -> Result<NoteV1, StoreError> {
     match tx.note(key)? {
-        None => Ok(NoteV1 { codes: UNDECIDED, ..NoteV1::default() }),
+        None => Ok(NoteV1::default()),
         Some(bytes) => postcard::from_bytes(&bytes)
             .map_err(|error| StoreError::Corrupt(format!("what is noted of a user's offers cannot be read: {error}"))),
     }
@@ -418,27 +274,9 @@ fn put_note(tx: &mut dyn OffersTx, key: &[u8], note: &NoteV1) -> Result<(), Stor
     tx.put_note(key, &bytes)
 }
 
-fn remember(note: &mut NoteV1, now_ms: i64) {
-    if note.given_ms.len() >= REMEMBERED {
-        note.given_ms.remove(0);
-    }
-    note.given_ms.push(now_ms);
-}
-
 /// What each cap of the campaign has counted.
-fn counts(deployed: &Deployed, campaign: u64, now_ms: i64, user: &NoteV1, device: Option<&NoteV1>) -> Vec<CapCount> {
-    use selvedge_format::campaign::CapBy;
+fn counted(deployed: &Deployed, campaign: u64, now_ms: i64, user: &NoteV1, device: Option<&NoteV1>) -> Vec<CapCount> {
     let campaigns = deployed.engine.snapshot().and_then(selvedge_engine::Snapshot::campaigns);
-    let Some(declared) = campaigns.and_then(|campaigns| campaigns.find(campaign)) else { return Vec::new() };
-    let caps = declared.caps.iter().zip(0..);
-    let counted = caps.map(|(cap, position)| {
-        let note = match cap.by {
-            CapBy::User => Some(user),
-            CapBy::Device => device,
-        };
-        let since = if cap.period_s == 0 { i64::MIN } else { now_ms - i64::from(cap.period_s) * 1000 };
-        let given = note.map_or(0, |note| note.given_ms.iter().filter(|given| **given > since).count());
-        CapCount { campaign, cap: position, count: given as u32 }
-    });
-    counted.collect()
+    let declared = campaigns.and_then(|campaigns| campaigns.find(campaign));
+    declared.map_or_else(Vec::new, |declared| decide::counts(declared, now_ms, user, device))
 }

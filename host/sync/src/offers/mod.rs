@@ -1,10 +1,12 @@
 //! Offers: decided by the engine, paid from leases, signed here, and redeemed once.
 //!
 //! Everything that costs money happens in one transaction of the ledger: the decision of an epoch is noted, its face is put
-//! aside and the token is made, or none of it; an order's offers are settled all together or not at all. What a user is told
+//! aside and the token is made, or none of it; an order's offers are settled all together or not at all. A decision without an
+//! offer is noted as well, so that asking again is of no use, but nobody waits for the disk: after a power cut it may be made again. What a user is told
 //! is whether there is an offer and its terms, never a score.
 
 mod decide;
+mod pace;
 mod redeem;
 #[cfg(test)]
 mod tests;
@@ -24,10 +26,12 @@ use selvedge_format::{AlignedBytes, DecodeError};
 use selvedge_offer::{CartError, Nothing, TokenRefusal};
 
 use crate::key::SigningKey;
-use crate::store::{OffersTx, Store, StoreError};
+use crate::store::{Kept, OffersTx, Store, StoreError};
 
-pub use decide::{Answer, Asked, Made};
+pub use decide::Asked;
+pub use pace::Paced;
 pub use redeem::{Order, Redeemed, RedeemedOffer};
+pub use selvedge_offer::{Answer, Made};
 
 /// Leases that are looked at in one transaction, so that others get their turn.
 const RECLAIM_AT_ONCE: usize = 256;
@@ -140,6 +144,7 @@ pub struct Offers {
     keys: selvedge_offer::Keys,
     deployed: Mutex<Option<Deployed>>,
     known: Mutex<BTreeMap<ContentId, Arc<TermsV1>>>,
+    paced: Mutex<BTreeMap<String, Paced>>,
 }
 
 impl std::fmt::Debug for Offers {
@@ -158,7 +163,7 @@ impl Offers {
         let own = *options.key.public().as_bytes();
         let keys = options.previous.iter().copied().chain([own]);
         let keys = selvedge_offer::Keys::new(keys).map_err(|_| "a previous key is not a public key".to_owned())?;
-        Ok(Self { store, options, keys, deployed: Mutex::default(), known: Mutex::default() })
+        Ok(Self { store, options, keys, deployed: Mutex::default(), known: Mutex::default(), paced: Mutex::default() })
     }
 
     /// From now on this head decides.
@@ -243,7 +248,12 @@ impl Offers {
     /// # Errors
     /// The store fails.
     pub fn reclaim(&self, now_ms: i64) -> Result<(), OffersError> {
-        while self.transact(|tx| ledger::reclaim(tx, now_ms, RECLAIM_AT_ONCE))?.more {}
+        let reclaim = |tx: &mut dyn OffersTx| {
+            let done = ledger::reclaim(tx, now_ms, RECLAIM_AT_ONCE)?;
+            // Nothing is due at most questions, and there is nothing to write then.
+            Ok((done, if done.leases > 0 { Kept::Durably } else { Kept::Nothing }))
+        };
+        while self.transact_as_said(reclaim)?.more {}
         Ok(())
     }
 
@@ -251,10 +261,19 @@ impl Offers {
         &self,
         mut work: impl FnMut(&mut dyn OffersTx) -> Result<T, LedgerError<StoreError>>,
     ) -> Result<T, OffersError> {
+        self.transact_as_said(|tx| Ok((work(tx)?, Kept::Durably)))
+    }
+
+    /// A transaction that says itself whether it must be durable.
+    fn transact_as_said<T>(
+        &self,
+        mut work: impl FnMut(&mut dyn OffersTx) -> Result<(T, Kept), LedgerError<StoreError>>,
+    ) -> Result<T, OffersError> {
         let mut done = None;
         self.store.transact(&mut |tx| {
-            done = Some(work(tx)?);
-            Ok(())
+            let (answer, kept) = work(tx)?;
+            done = Some(answer);
+            Ok(kept)
         })?;
         done.ok_or_else(|| StoreError::Io("the store did not run a transaction".to_owned()).into())
     }
@@ -273,6 +292,10 @@ impl Offers {
         let terms = Arc::new(terms);
         known.insert(*bundle, Arc::clone(&terms));
         Ok(Some(terms))
+    }
+
+    fn paced_now(&self) -> MutexGuard<'_, BTreeMap<String, Paced>> {
+        self.paced.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn deployed(&self) -> MutexGuard<'_, Option<Deployed>> {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use proptest::prelude::*;
 use selvedge_budget::ledger::{Refusal, Rules, TermsV1 as BudgetTerms};
@@ -12,8 +13,10 @@ use selvedge_offer::TokenRefusal;
 use serde_json::json;
 
 use super::{Answer, Asked, Offers, OffersError, OffersOptions, Order, Redeemed};
+use crate::config::Prices;
 use crate::key::SigningKey;
 use crate::sample::bundle_with_campaigns;
+use crate::store::fault::FaultyDisk;
 use crate::store::{RedbStore, Store};
 
 const NOW_MS: i64 = 1_800_000_000_000;
@@ -81,7 +84,7 @@ impl Shop {
     }
 
     fn token(&self, now_ms: i64, user: &str) -> String {
-        self.asks(now_ms, user).made.expect("an offer").token.expect("a token")
+        self.asks(now_ms, user).offer.expect("an offer").token.expect("a token")
     }
 
     fn redeems(&self, now_ms: i64, order: &str, user: &str, tokens: &[String]) -> Result<Redeemed, OffersError> {
@@ -119,7 +122,7 @@ fn an_offer_is_made_and_redeemed_and_paid_by_both_budgets() {
     let shop = shop("", 100_000);
     let answer = shop.asks(NOW_MS, "ada");
     assert_eq!((answer.campaign.as_str(), answer.status, answer.reason), ("spring", "offered", None));
-    let made = answer.made.expect("an offer");
+    let made = answer.offer.expect("an offer");
     assert_eq!((made.offer.as_str(), made.currency.as_str(), made.disclosed), ("five_off", "EUR", true));
     assert_eq!(made.expires_ms, NOW_MS + DAY_MS);
     let redeemed = shop.redeems(NOW_MS + 1, "order-1", "ada", &[made.token.unwrap()]).unwrap();
@@ -139,7 +142,7 @@ fn a_decision_stays_as_it_is_until_its_epoch_ends() {
         assert_eq!(Answer { repeated: true, ..first.clone() }, again);
         assert!(!first.repeated);
     }
-    let token = |now_ms| shop.asks(now_ms, "user-1").made.map(|made| made.token);
+    let token = |now_ms| shop.asks(now_ms, "user-1").offer.map(|made| made.token);
     let tomorrow = NOW_MS + DAY_MS;
     assert!(!shop.asks(tomorrow, "user-1").repeated);
     assert!(token(tomorrow).is_none() || token(tomorrow) != token(NOW_MS));
@@ -158,7 +161,7 @@ fn a_preview_shows_the_terms_and_commits_nothing() {
     let shop = shop("holdout = 1.0\n", 100_000);
     let preview = shop.asks_as(NOW_MS, "ada", json!({}), true);
     assert_eq!(preview.status, "offered", "who is held out cannot be told from a preview");
-    assert_eq!(preview.made.unwrap().token, None);
+    assert_eq!(preview.offer.unwrap().token, None);
     assert_eq!(shop.committed(NOW_MS), (0, 0));
     assert_eq!(shop.asks(NOW_MS, "ada").status, "held-out");
 }
@@ -242,7 +245,7 @@ fn a_budget_is_not_overspent_by_a_crowd() {
     for user in 0..60 {
         let user = format!("user-{user}");
         let answer = shop.asks(NOW_MS, &user);
-        if let Some(made) = answer.made {
+        if let Some(made) = answer.offer {
             shop.redeems(NOW_MS, &user, &user, &[made.token.unwrap()]).unwrap();
             redeemed += 1;
         } else {
@@ -257,7 +260,7 @@ fn a_budget_is_not_overspent_by_a_crowd() {
 fn what_expires_unredeemed_is_offered_to_others() {
     let shop = shop("", 10_000);
     let all =
-        |now_ms, of: &str| (0..60).filter(|user| shop.asks(now_ms, &format!("{of}-{user}")).made.is_some()).count();
+        |now_ms, of: &str| (0..60).filter(|user| shop.asks(now_ms, &format!("{of}-{user}")).offer.is_some()).count();
     let first = all(NOW_MS, "early");
     assert!(first >= 30, "{first}");
     assert_eq!(all(NOW_MS + 60_000, "soon"), 0);
@@ -288,7 +291,7 @@ fn an_offer_is_of_no_use_to_another_user_or_shop_or_forged_or_late() {
     forger.deploy(&shop.head).unwrap();
     let document = json!({"time": NOW_MS, "candidates": [{"id": "none"}]});
     let asked = Asked { user: "mallory", device: None, campaign: None, document, state: &[], is_preview: false };
-    let forged = forger.decide(NOW_MS, &asked).unwrap().made.unwrap().token.unwrap();
+    let forged = forger.decide(NOW_MS, &asked).unwrap().offer.unwrap().token.unwrap();
     assert!(matches!(
         refused("mallory", &forged, NOW_MS),
         OffersError::Token { refusal: TokenRefusal::UnknownKey, .. }
@@ -385,10 +388,185 @@ fn leases_and_offers_outlive_a_restart() {
     let offers = open();
     assert_eq!(offers.decide(NOW_MS, &asked()).unwrap(), Answer { repeated: true, ..first.clone() });
     assert_eq!(offers.grant(NOW_MS + 1, &request).unwrap(), lease, "asking again is asking for the same lease");
-    let tokens = [first.made.unwrap().token.unwrap()];
+    let tokens = [first.offer.unwrap().token.unwrap()];
     let cart = cart(3_000);
     let order = Order { order: "o", user: "ada", tokens: &tokens, cart: cart.as_bytes(), is_preview: false };
     assert_eq!(offers.redeem(NOW_MS, &order).unwrap().discount_minor, 500);
+}
+
+#[test]
+fn an_offer_that_has_expired_is_not_told_again_and_no_other_is_made_in_its_epoch() {
+    let shop = shop("epoch = \"30d\"\n", 100_000);
+    // The whole epoch of the first question.
+    let begin_ms = NOW_MS.div_euclid(30 * DAY_MS) * 30 * DAY_MS;
+    let first = shop.asks(begin_ms, "ada");
+    assert_eq!(shop.asks(begin_ms + DAY_MS - 1, "ada"), Answer { repeated: true, ..first.clone() });
+    let spent = shop.committed(begin_ms + DAY_MS);
+    for later_ms in [DAY_MS, 2 * DAY_MS, 30 * DAY_MS - 1] {
+        let answer = shop.asks(begin_ms + later_ms, "ada");
+        assert_eq!((answer.status, answer.reason, answer.repeated), ("none", Some("expired"), true), "{later_ms}");
+        assert_eq!(answer.offer, None);
+        assert!(shop.committed(begin_ms + later_ms).1 <= spent.1, "nothing more is put aside");
+    }
+    assert_eq!(shop.asks(begin_ms + 30 * DAY_MS, "ada").status, "offered");
+}
+
+#[test]
+fn nobody_waits_for_the_disk_where_nothing_is_promised() {
+    let disk = FaultyDisk::new();
+    let donor = shop("", 100_000);
+    let bundle = donor.store.blob(&donor.head.bundle.id).unwrap().unwrap();
+    let open = |disk: &FaultyDisk| {
+        let store: Arc<dyn Store> = Arc::new(RedbStore::with_backend(disk.clone()).unwrap());
+        store.put_blob(&donor.head.bundle.id, &bundle).unwrap();
+        let offers = Offers::new(store, options(1)).unwrap();
+        offers.deploy(&donor.head).unwrap();
+        offers
+    };
+    let asks = |offers: &Offers, user: &str, tier: &str| {
+        let document = json!({"time": NOW_MS, "candidates": [{"id": "none"}], "user": {"fields": {"tier": tier}}});
+        let asked = Asked { user, device: None, campaign: None, document, state: &[], is_preview: false };
+        offers.decide(NOW_MS, &asked).unwrap()
+    };
+    let offers = open(&disk);
+    for budget in ["shop", "brand"] {
+        offers.set_budget(NOW_MS, budget, BudgetTerms { total: Minor(100_000), daily: None }).unwrap();
+    }
+    let syncs = disk.syncs();
+    assert_eq!(asks(&offers, "ada", "staff").status, "none");
+    assert_eq!(disk.syncs(), syncs, "nobody waited");
+    let again = asks(&offers, "ada", "guest");
+    assert_eq!((again.status, again.repeated), ("none", true), "it stands all the same");
+    assert_eq!(disk.syncs(), syncs);
+    let offered = asks(&offers, "bob", "guest");
+    assert_eq!(offered.status, "offered");
+    assert!(disk.syncs() > syncs, "a promise is durable");
+    let restarted = open(&disk.after_power_cut());
+    assert_eq!(asks(&restarted, "bob", "guest"), Answer { repeated: true, ..offered });
+}
+
+#[test]
+fn what_is_long_over_is_forgotten_and_its_offers_stay_used() {
+    let shop = shop("", 100_000);
+    let token = [shop.token(NOW_MS, "ada")];
+    shop.redeems(NOW_MS, "order-1", "ada", &token).unwrap();
+    let refused = |now_ms, order: &str| shop.redeems(now_ms, order, "ada", &token).unwrap_err();
+    assert!(matches!(refused(NOW_MS, "order-2"), OffersError::Refused(Refusal::AlreadyRedeemed { .. })));
+    let kept_ms = NOW_MS + 90 * DAY_MS;
+    shop.offers.reclaim(kept_ms).unwrap();
+    assert!(shop.redeems(kept_ms, "order-1", "ada", &token).unwrap().offers[0].repeated, "the receipt is still there");
+    let late_ms = kept_ms + 4 * DAY_MS;
+    shop.offers.reclaim(late_ms).unwrap();
+    for (now_ms, order) in [(late_ms, "order-1"), (late_ms, "order-2"), (NOW_MS, "order-2")] {
+        let refusal = refused(now_ms, order);
+        assert!(matches!(refusal, OffersError::Refused(Refusal::UnknownLease { .. })), "{refusal}");
+    }
+    assert_eq!(shop.committed(late_ms), (500, 0), "what was settled stays settled");
+}
+
+fn priced(budgets: &[&str]) -> Prices {
+    let budgets = budgets.iter().map(|budget| (*budget).to_owned()).collect();
+    Prices { budgets, every: Duration::from_secs(60), ahead_ms: DAY_MS, band: 0.05 }
+}
+
+impl Shop {
+    /// A step, and the head with what it says, as the host publishes it.
+    fn steps(&mut self, now_ms: i64) -> u64 {
+        let changed = self.offers.step_prices(now_ms, &self.head, &priced(&["shop"])).expect("a step");
+        if let [price] = &changed[..] {
+            self.says(Some(price.price_micros));
+            self.offers.published_prices(&changed).expect("noted");
+        }
+        self.head.prices.iter().find(|price| price.budget == "shop").map_or(0, |price| price.price_micros)
+    }
+
+    /// Somebody publishes a price of the budget "shop", or a head without one.
+    fn says(&mut self, price_micros: Option<u64>) {
+        self.head.prices.retain(|price| price.budget != "shop");
+        self.head.prices.extend(price_micros.map(|price_micros| PriceV1 { budget: "shop".into(), price_micros }));
+        self.head.sequence += 1;
+    }
+}
+
+const MINUTE_MS: i64 = 60_000;
+
+#[test]
+fn a_price_rises_with_a_crowd_and_falls_when_nobody_comes() {
+    let mut shop = shop("", 1_000_000);
+    shop.says(None);
+    shop.steps(NOW_MS);
+    let idle: Vec<u64> = (1..=10).map(|minute| shop.steps(NOW_MS + minute * MINUTE_MS)).collect();
+    assert!(idle.is_sorted_by(|a, b| a >= b) && idle[9] < idle[0] / 2, "from the highest price down: {idle:?}");
+    let crowd: Vec<u64> = (11..=20)
+        .map(|minute| {
+            let now_ms = NOW_MS + minute * MINUTE_MS;
+            (0..20).for_each(|user| _ = shop.asks(now_ms, &format!("user-{minute}-{user}")));
+            shop.steps(now_ms)
+        })
+        .collect();
+    assert!(crowd[9] > 2 * idle[9], "{idle:?}, {crowd:?}");
+    let later: Vec<u64> = (21..=60).map(|minute| shop.steps(NOW_MS + minute * MINUTE_MS)).collect();
+    assert!(later[39] < crowd[9] / 2, "{crowd:?}, {later:?}");
+    let brand = shop.head.prices.iter().find(|price| price.budget == "brand").map(|price| price.price_micros);
+    assert_eq!(brand, Some(100_000), "what is not priced here stays as it was published");
+}
+
+#[test]
+fn a_price_that_is_set_by_hand_stands_and_is_gone_on_from() {
+    let mut shop = shop("", 1_000_000);
+    (0..5).for_each(|minute| _ = shop.steps(NOW_MS + minute * MINUTE_MS));
+    shop.says(Some(290_000));
+    assert_eq!(shop.steps(NOW_MS + 6 * MINUTE_MS), 290_000, "it is in force for a whole interval");
+    assert_eq!(shop.offers.paced("shop").map(|paced| paced.price_micros), Some(290_000));
+    let later: Vec<u64> = (7..200).map(|minute| shop.steps(NOW_MS + minute * MINUTE_MS)).collect();
+    assert!(later.is_sorted_by(|a, b| a >= b) && later[0] > 250_000 && later[192] < 250_000, "{later:?}");
+}
+
+#[test]
+fn a_controller_goes_on_after_a_restart_where_it_was() {
+    let mut shop = shop("", 1_000_000);
+    shop.says(None);
+    let before = (0..10).map(|minute| shop.steps(NOW_MS + minute * MINUTE_MS)).last();
+    let paced = shop.offers.paced("shop").map(|paced| paced.price_micros).unwrap();
+    let again = Offers::new(Arc::clone(&shop.store), options(1)).unwrap();
+    again.deploy(&shop.head).unwrap();
+    shop.offers = again;
+    assert_eq!(shop.offers.paced("shop"), None);
+    let after = shop.steps(NOW_MS + 10 * MINUTE_MS);
+    assert!(Some(after) <= before && after > paced / 3, "{before:?}, {paced}, {after}");
+    // A head that was published and not noted is one of its own making, and changes nothing.
+    let changed = shop.offers.step_prices(NOW_MS + 11 * MINUTE_MS, &shop.head, &priced(&["shop"])).unwrap();
+    shop.says(changed.first().map(|price| price.price_micros));
+    let unnoted = shop.steps(NOW_MS + 12 * MINUTE_MS);
+    assert_eq!(Some(unnoted), changed.first().map(|price| price.price_micros));
+}
+
+#[test]
+fn nothing_is_stepped_while_a_channel_is_killed_nor_for_it_afterwards() {
+    let mut shop = shop("", 1_000_000);
+    shop.says(None);
+    (0..3).for_each(|minute| _ = shop.steps(NOW_MS + minute * MINUTE_MS));
+    let paced = |shop: &Shop| shop.offers.paced("shop").unwrap().price_micros;
+    let before = paced(&shop);
+    shop.head.killed = true;
+    for minute in 3..100 {
+        let now_ms = NOW_MS + minute * MINUTE_MS;
+        assert!(shop.offers.step_prices(now_ms, &shop.head, &priced(&["shop"])).unwrap().is_empty());
+    }
+    assert_eq!(paced(&shop), before);
+    shop.head.killed = false;
+    shop.steps(NOW_MS + 100 * MINUTE_MS);
+    assert!(paced(&shop) > before / 2 - 1, "one minute counts, and not a hundred");
+}
+
+#[test]
+fn budgets_that_are_not_open_or_unknown_are_not_priced() {
+    let shop = shop("", 1_000_000);
+    for minute in 0..3 {
+        let now_ms = NOW_MS + minute * MINUTE_MS;
+        assert!(shop.offers.step_prices(now_ms, &shop.head, &priced(&["winter"])).unwrap().is_empty());
+    }
+    assert_eq!(shop.offers.paced("winter"), None);
 }
 
 proptest! {
@@ -405,7 +583,7 @@ proptest! {
             match what {
                 0 | 1 => {
                     let answer = shop.asks(now_ms, &user);
-                    known.extend(answer.made.and_then(|made| made.token).map(|token| (user, token)));
+                    known.extend(answer.offer.and_then(|made| made.token).map(|token| (user, token)));
                 }
                 _ => {
                     let order = format!("order-{}", known.len());

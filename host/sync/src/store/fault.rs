@@ -15,6 +15,8 @@ struct Disk {
     bytes: Mutex<Bytes>,
     /// Bytes that may still be written; `u64::MAX` is no limit.
     room: AtomicU64,
+    /// How often something waited for it.
+    syncs: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -35,6 +37,12 @@ impl FaultyDisk {
     /// From now on so many more bytes can be written before the disk is full.
     pub fn set_room(&self, bytes: u64) {
         self.0.room.store(bytes, Ordering::SeqCst);
+    }
+
+    /// How often something was made to survive a power cut.
+    #[must_use]
+    pub fn syncs(&self) -> u64 {
+        self.0.syncs.load(Ordering::SeqCst)
     }
 
     /// The disk as it is after a power cut now: what was not synced is lost. What still has this disk open goes on with
@@ -85,6 +93,7 @@ impl StorageBackend for FaultyDisk {
         let mut bytes = self.bytes();
         let Bytes { written, synced } = &mut *bytes;
         synced.clone_from(written);
+        self.0.syncs.fetch_add(1, Ordering::SeqCst);
         Ok(())
     }
 

@@ -12,6 +12,7 @@ pub(super) const LEDGER: TableDefinition<'_, &str, &[u8]> = TableDefinition::new
 pub(super) const BUDGETS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("budgets");
 pub(super) const LEASES: TableDefinition<'_, u128, &[u8]> = TableDefinition::new("leases");
 pub(super) const OFFERS: TableDefinition<'_, u128, &[u8]> = TableDefinition::new("offers");
+pub(super) const OFFERS_OF: TableDefinition<'_, (u128, u128), ()> = TableDefinition::new("offers-of-leases");
 pub(super) const DUE: TableDefinition<'_, (i64, u128), ()> = TableDefinition::new("due");
 pub(super) const NOTES: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("offer-notes");
 
@@ -24,6 +25,7 @@ pub(super) struct Ledger<'t> {
     budgets: Table<'t, &'static str, &'static [u8]>,
     leases: Table<'t, u128, &'static [u8]>,
     offers: Table<'t, u128, &'static [u8]>,
+    offers_of: Table<'t, (u128, u128), ()>,
     due: Table<'t, (i64, u128), ()>,
     notes: Table<'t, &'static [u8], &'static [u8]>,
 }
@@ -35,6 +37,7 @@ impl<'t> Ledger<'t> {
             budgets: transaction.open_table(BUDGETS).map_err(failed)?,
             leases: transaction.open_table(LEASES).map_err(failed)?,
             offers: transaction.open_table(OFFERS).map_err(failed)?,
+            offers_of: transaction.open_table(OFFERS_OF).map_err(failed)?,
             due: transaction.open_table(DUE).map_err(failed)?,
             notes: transaction.open_table(NOTES).map_err(failed)?,
         })
@@ -89,6 +92,23 @@ impl LedgerTx for Ledger<'_> {
 
     fn put_offer(&mut self, jti: u128, row: &OfferRowV1) -> Result<(), StoreError> {
         self.offers.insert(jti, written(row)?.as_slice()).map_err(failed)?;
+        self.offers_of.insert((row.lease, jti), ()).map_err(failed)?;
+        Ok(())
+    }
+
+    fn offers_of(&self, lease: u128, most: usize) -> Result<Vec<u128>, StoreError> {
+        let offers = self.offers_of.range((lease, 0)..=(lease, u128::MAX)).map_err(failed)?.take(most);
+        offers.map(|entry| Ok(entry.map_err(failed)?.0.value().1)).collect()
+    }
+
+    fn remove_offer(&mut self, lease: u128, jti: u128) -> Result<(), StoreError> {
+        self.offers.remove(jti).map_err(failed)?;
+        self.offers_of.remove((lease, jti)).map_err(failed)?;
+        Ok(())
+    }
+
+    fn remove_lease(&mut self, id: u128) -> Result<(), StoreError> {
+        self.leases.remove(id).map_err(failed)?;
         Ok(())
     }
 

@@ -172,12 +172,24 @@ pub trait OffersTx: LedgerTx<Error = StoreError> {
     fn put_note(&mut self, key: &[u8], note: &[u8]) -> Result<(), StoreError>;
 }
 
+/// What becomes of a transaction that succeeded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// It was to look, and has changed nothing that matters.
+    Nothing,
+    /// Everybody sees it from now on; it is durable with the next one that is.
+    Later,
+    /// It is durable at once: money is in it.
+    Durably,
+}
+
 /// What is done in a transaction of the ledger.
-pub type OffersWork<'w> = dyn FnMut(&mut dyn OffersTx) -> Result<(), LedgerError<StoreError>> + 'w;
+pub type OffersWork<'w> = dyn FnMut(&mut dyn OffersTx) -> Result<Kept, LedgerError<StoreError>> + 'w;
 
 /// Budgets, leases, and what became of offers.
 pub trait OfferStore: Send + Sync {
-    /// Does `work` in one durable transaction, which alone writes meanwhile: whole, or not at all where it fails.
+    /// Does `work` in one transaction, which alone writes meanwhile: whole, or not at all where it fails. `work` says whether it
+    /// must be durable.
     ///
     /// # Errors
     /// That of `work`; or the store fails.

@@ -15,7 +15,7 @@ use selvedge_format::container::ContentId;
 use selvedge_budget::ledger::LedgerError;
 
 use super::ledger::{self, Ledger};
-use super::{Batch, ChannelStore, OfferStore, OffersWork, Position, StoreError, UserStore};
+use super::{Batch, ChannelStore, Kept, OfferStore, OffersWork, Position, StoreError, UserStore};
 
 const HEADS: TableDefinition<'_, (&str, u64), &[u8]> = TableDefinition::new("heads");
 const NEWEST: TableDefinition<'_, &str, u64> = TableDefinition::new("newest");
@@ -115,7 +115,15 @@ impl RedbStore {
             })*};
         }
         copy!(HEADS, NEWEST, BLOBS, LOG, RECORDS, VALUES);
-        copy!(ledger::LEDGER, ledger::BUDGETS, ledger::LEASES, ledger::OFFERS, ledger::DUE, ledger::NOTES);
+        copy!(
+            ledger::LEDGER,
+            ledger::BUDGETS,
+            ledger::LEASES,
+            ledger::OFFERS,
+            ledger::OFFERS_OF,
+            ledger::DUE,
+            ledger::NOTES
+        );
         transaction.commit().map_err(failed)
     }
 
@@ -272,6 +280,7 @@ fn ledger_tables(transaction: &::redb::WriteTransaction) -> Result<(), ::redb::E
     transaction.open_table(ledger::BUDGETS)?;
     transaction.open_table(ledger::LEASES)?;
     transaction.open_table(ledger::OFFERS)?;
+    transaction.open_table(ledger::OFFERS_OF)?;
     transaction.open_table(ledger::DUE)?;
     transaction.open_table(ledger::NOTES)?;
     Ok(())
@@ -281,11 +290,15 @@ impl OfferStore for RedbStore {
     fn transact(&self, work: &mut OffersWork<'_>) -> Result<(), LedgerError<StoreError>> {
         let store = |error: ::redb::Error| LedgerError::Store(failed(error));
         let mut transaction = self.0.begin_write().map_err(|error| store(error.into()))?;
-        transaction.set_quick_repair(true);
-        {
+        let kept = {
             let mut tables = Ledger::open(&transaction).map_err(LedgerError::Store)?;
             // Dropping the transaction takes back what was done.
-            work(&mut tables)?;
+            work(&mut tables)?
+        };
+        match kept {
+            Kept::Nothing => return transaction.abort().map_err(|error| store(error.into())),
+            Kept::Later => transaction.set_durability(Durability::None).map_err(|error| store(error.into()))?,
+            Kept::Durably => transaction.set_quick_repair(true),
         }
         transaction.commit().map_err(|error| store(error.into()))
     }
