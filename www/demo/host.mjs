@@ -11,6 +11,8 @@ import { promisify } from 'node:util';
 const CHANNEL = 'main';
 /** Declared: a unit of cost must bring a fifth more than itself. From there on the price is what the host's head says. */
 const OPENING_PRICE = 0.2;
+/** Seconds between two looks of the host at what was spent, and days that it shall last: a crowd is seen within moments. */
+const PACE = { every: 2, days: 1 };
 /** Of a budget, what the host promises from at a time: the page's budget has room for few offers. */
 const LARGEST_SHARE = 0.2;
 const RATE = 100_000;
@@ -18,19 +20,21 @@ const STARTS_WITHIN_MS = 20_000;
 
 /**
  * Starts a host that deploys the shop's bundle with its campaign and opens the campaign's budgets. `selvedge` is the command,
- * `data` the directory that `selvedge demo --storefront` wrote, `offers` what its `shop.json` says of coupons.
+ * `data` the directory that `selvedge demo --storefront` wrote, `offers` what its `shop.json` says of coupons. Where `isPaced`, the
+ * host sets the prices of the budgets by itself, from the opening price on; else they are what is published.
  */
-export async function startHost({ selvedge, data, offers }) {
+export async function startHost({ selvedge, data, offers, isPaced }) {
   const directory = await mkdtemp(join(tmpdir(), 'selvedge-coupons-'));
   const [signing, offering] = [keyPair(), keyPair()];
   const [operator, shop] = [token(), token()];
   const path = (name) => join(directory, name);
+  const budgets = offers.budgets.map(({ budget }) => budget);
   const secret = (name, text) => writeFile(path(name), text, { mode: 0o600 });
   await Promise.all([
     secret('signing.pem', signing.pem),
     secret('offers.pem', offering.pem),
     secret('offers.secret', randomBytes(32).toString('hex')),
-    secret('selvedge.toml', configuration({ signing, operator, shop })),
+    secret('selvedge.toml', configuration({ signing, operator, shop, paced: isPaced ? budgets : [] })),
   ]);
   const child = spawn(selvedge, ['serve', '--config', path('selvedge.toml')], { stdio: ['ignore', 'pipe', 'pipe'] });
   const ended = new Promise((resolve) => child.once('close', resolve));
@@ -51,7 +55,7 @@ export async function startHost({ selvedge, data, offers }) {
     await publish(address, [join(data, offers.bundle), ...prices]);
     return {
       address,
-      budgets: offers.budgets.map(({ budget }) => budget),
+      budgets,
       /** Opens what the page's server needs, and nothing of an operator's. */
       token: shop,
       /** Changes what a budget has in all; never below what is spent and held. */
@@ -73,7 +77,7 @@ function keyPair() {
 
 const token = () => `svt_${randomBytes(24).toString('hex')}`;
 
-function configuration({ signing, operator, shop }) {
+function configuration({ signing, operator, shop, paced }) {
   const entry = (name, text, scopes) => `[[token]]
 name = "${name}"
 sha256 = "${createHash('sha256').update(text).digest('hex')}"
@@ -93,7 +97,13 @@ secret = "offers.secret"
 issuer = "https://shop.example"
 audience = "shop"
 largest_share = ${LARGEST_SHARE}
-`;
+${paced.length === 0 ? '' : `[signing]
+key = "signing.pem"
+[prices]
+budgets = ${JSON.stringify(paced)}
+every_s = ${PACE.every}
+days = ${PACE.days}
+`}`;
 }
 
 /** Where it listens, once it does. */

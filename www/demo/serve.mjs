@@ -48,11 +48,11 @@ export async function serve(site, port = 0, asked = () => {}, counter = null) {
   return { address: `http://127.0.0.1:${server.address().port}/`, close };
 }
 
-/** Starts a host for the coupons of a built site, and the counter in front of it. */
-export async function openCounter(site, selvedge) {
+/** Starts a host for the coupons of a built site, and the counter in front of it. `options` are those of `startHost`. */
+export async function openCounter(site, selvedge, options) {
   const data = join(site, 'data');
   const shop = JSON.parse(await readFile(join(data, 'shop.json'), 'utf8'));
-  const host = await startHost({ selvedge, data, offers: shop.offers });
+  const host = await startHost({ selvedge, data, offers: shop.offers, ...options });
   return { host, counter: new Counter(host, shop) };
 }
 
@@ -95,7 +95,7 @@ function closeAtEnd(host) {
   }
 }
 
-/** Whoever sits at the terminal is the host's operator: a number that they type is the price of the budgets from then on. */
+/** Whoever sits at the terminal is the host's operator: a number that they type is the price of the budgets, and where the host goes on from. */
 function takePrices({ budgets, setPrice }) {
   if (!process.stdin.isTTY) return;
   console.log('type a number and Enter to publish another price of the budget');
@@ -112,7 +112,7 @@ function takePrices({ budgets, setPrice }) {
 }
 
 async function main(site, port, selvedge) {
-  const { host, counter } = selvedge ? await openCounter(site, selvedge) : { host: null, counter: null };
+  const { host, counter } = selvedge ? await openCounter(site, selvedge, { isPaced: true }) : { host: null, counter: null };
   if (host) closeAtEnd(host);
   try {
     const { address } = await serve(site, port, () => {}, counter);

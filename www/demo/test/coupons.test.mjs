@@ -9,13 +9,15 @@ import { DESK, PHONE, barriers, cutOff, settled, startBrowser, startShopWithCoup
 
 /** Of visitors, a fifth is held out, and most others get a coupon: so many in a row of one kind come once in 10^6. */
 const VISITORS = 62;
+/** A host looks at what was spent every two seconds: so often is it given the time to. */
+const [LOOKS, LOOK_MS] = [10, 2_500];
 /** In cents. That of the recipe is soon gone, as it shall be on the page. */
 const TOTAL = 100_000;
 let store;
 let browser;
 
 before(async () => {
-  [store, browser] = [await startShopWithCoupons(), await startBrowser()];
+  [store, browser] = [await startShopWithCoupons({ isPaced: false }), await startBrowser()];
   await store.host.setBudget('coupons', TOTAL);
 });
 
@@ -25,7 +27,7 @@ after(async () => {
 });
 
 /** The page as a new visitor sees it, its counter open unless `isClosed`; refusals are failed requests in the console. */
-async function onPanel(use, { isClosed = false, prepare = async () => {}, ...options } = {}) {
+async function onPanel(use, { address = store.address, isClosed = false, prepare = async () => {}, ...options } = {}) {
   const context = await browser.newContext({ viewport: DESK, reducedMotion: 'reduce', ...options });
   const page = await context.newPage();
   const [complaints, answers] = [[], []];
@@ -34,7 +36,7 @@ async function onPanel(use, { isClosed = false, prepare = async () => {}, ...opt
   page.on('response', (response) => answers.push(response));
   try {
     await prepare(context);
-    await page.goto(store.address);
+    await page.goto(address);
     await settled(page);
     await page.locator('#household').selectOption('visitor');
     await settled(page);
@@ -185,6 +187,24 @@ test('a crowd moves the budget, which adds up, and a price of the head is shown 
     assert.match(await text(page, '#offer-said'), /^(No coupon: |Held out: |There is a coupon)/);
     await store.host.setPrice('coupons', 0.2);
   });
+});
+
+test('a crowd raises the price by itself, where the host sets it', async () => {
+  const paced = await startShopWithCoupons({ isPaced: true });
+  try {
+    const price = async () => (await (await fetch(`${paced.address}v1/budgets`)).json())[0].price_micros;
+    await onPanel(async (page) => {
+      const before = await price();
+      for (let look = 0; look < LOOKS && (await price()) <= before; look++) {
+        await press(page, '#crowd');
+        await page.waitForTimeout(LOOK_MS);
+      }
+      assert.ok((await price()) > before, `${await price()} millionths after a crowd, ${before} before it`);
+      await page.waitForFunction((opening) => Number(document.querySelector('#budget-price').textContent) > opening, before / 1e6);
+    }, { address: paced.address });
+  } finally {
+    await paced.close();
+  }
 });
 
 test('an empty budget is told, and nobody is promised what it cannot pay', async () => {

@@ -24,9 +24,9 @@ export async function startStorefront() {
   return start([], async () => ({ host: null, counter: null }));
 }
 
-/** A small shop of made-up data with a host beside it, and a counter for its coupons. */
-export async function startShopWithCoupons() {
-  return start(['--quick'], (site) => openCounter(site, selvedge));
+/** A small shop of made-up data with a host beside it, and a counter for its coupons; `options` are those of `startHost`. */
+export async function startShopWithCoupons(options) {
+  return start(['--quick'], (site) => openCounter(site, selvedge, options));
 }
 
 async function start(options, open) {
