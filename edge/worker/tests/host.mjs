@@ -35,9 +35,9 @@ const linear = (bias) => ({ kind: 'linear', bias, weights: {} });
 
 /**
  * A bundle with the campaign `spring`, whose larger offer is worth more than its smaller one to everybody; `more` is added to
- * the campaign.
+ * the campaign. `highest` is the price of the budget where no head says one.
  */
-export function makeCampaigns(more = '') {
+export function makeCampaigns(more = '', highest = 2) {
   const arm = (offer, bias) => ({ offer, scale: 1, shift: 0, error: 0, model: linear(bias) });
   return withFiles(
     {
@@ -69,7 +69,7 @@ size = 500
 currency = "EUR"
 [budgets.shop]
 total = 1_000_000
-highest_price = 2
+highest_price = ${highest}
 [[campaign]]
 name = "spring"
 response = "response.json"

@@ -129,9 +129,10 @@ export const FEED_CONFIG = { path: '/feed/*', items: ['data', 'items'], context:
 
 /**
  * Starts the Worker; `change` bends its configuration, `store` chooses KV or R2. `entry` is a module that stands before it
- * and imports `./index.js`; `bend` rewrites that; `bindings` are more of them; `quiet` keeps what it says to itself.
+ * and imports `./index.js`; `bend` rewrites that; `bindings` are more of them; `objects` is a directory that keeps what Durable
+ * Objects store; `quiet` keeps what it says to itself.
  */
-export async function startWorker(origin, change = {}, { store = 'r2', entry, bend = (source) => source, secret = SECRET, bindings = {}, quiet = false } = {}) {
+export async function startWorker(origin, change = {}, { store = 'r2', entry, bend = (source) => source, secret = SECRET, bindings = {}, objects, quiet = false } = {}) {
   const config = {
     origin: origin.address,
     channel: { name: CHANNEL, keys: [PUBLIC_KEY] },
@@ -155,6 +156,7 @@ export async function startWorker(origin, change = {}, { store = 'r2', entry, be
     bindings: { SELVEDGE: config, ...(secret && { USER_SECRET: secret }), ...bindings },
     ...(store === 'r2' ? { r2Buckets: ['BUNDLES', 'LOG'] } : { r2Buckets: ['LOG'], kvNamespaces: ['BUNDLES'] }),
     durableObjects: { USERS: { className: 'User', useSQLite: true }, BUDGETS: { className: 'Budget', useSQLite: true } },
+    ...(objects && { durableObjectsPersist: objects }),
     // Past the part of Miniflare that stands before Workers and is no part of production.
     unsafeDirectSockets: [{ host: '127.0.0.1', port: 0 }],
     ...(quiet && { handleRuntimeStdio: (out, err) => (out.resume(), err.resume()) }),
@@ -181,6 +183,8 @@ export async function startWorker(origin, change = {}, { store = 'r2', entry, be
     },
     /** Puts a head in place, by itself. */
     publishHead: putHead,
+    /** Takes the head away: whoever looks for it hears nothing. */
+    withdrawHead: () => bundles.delete(`channels/${CHANNEL}/head`),
     /** Where it listens. */
     address: () => miniflare.unsafeGetDirectURL(),
     fetch,
