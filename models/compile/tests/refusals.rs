@@ -32,6 +32,13 @@ fn tree(column: &str, value: Value) -> Vec<u8> {
     edited(&format!("/learner/gradient_booster/model/trees/2/{column}"), value)
 }
 
+/// A stump that splits on a set of categories.
+fn set(categories: &[u32], size: usize) -> Value {
+    json!({"left_children": [1, -1, -1], "right_children": [2, -1, -1], "split_indices": [0, 0, 0],
+        "split_conditions": [0, -1, 1], "default_left": [0, 0, 0], "split_type": [1, 0, 0], "categories": categories,
+        "categories_nodes": [0], "categories_segments": [0], "categories_sizes": [size]})
+}
+
 /// Compares the errors of `cases` with the snapshot `name`.
 fn assert_refused(name: &str, cases: &[(&str, &[u8])]) {
     let mut text = String::new();
@@ -52,12 +59,9 @@ fn other_kinds_of_file_are_named() {
         "other_formats",
         &[
             ("nothing", b""),
-            ("LightGBM text", b"tree\nversion=v4\nnum_class=1\n"),
             ("LightGBM dump", br#"{"name":"tree","version":"v4","tree_info":[]}"#),
-            ("CatBoost JSON", br#"{"features_info":{},"oblivious_trees":[]}"#),
             ("CatBoost binary", b"CBM1\x10\x00"),
             ("ONNX", b"\x08\x08\x12\x07pytorch"),
-            ("XGBoost UBJSON", b"{L\x00\x00\x00\x00\x00\x00\x00\x07learner"),
             ("XGBoost dump", br#"[{"nodeid": 0}]"#),
             ("pickle", b"\x80\x04\x95"),
             ("bundle", b"SELVEDGE\x01\x00"),
@@ -78,6 +82,17 @@ fn damaged_models_are_refused_with_the_place() {
             ("no trees", &edited("/learner/gradient_booster/model", json!({}))),
             ("threshold too large", &tree("split_conditions", json!([1e39, 0, 0]))),
             ("a text for a threshold", &tree("split_conditions", json!(["0.5", 0, 0]))),
+            (
+                "no weights of dart",
+                &edited(
+                    "/learner/gradient_booster",
+                    json!({"name": "dart", "gbtree": {"model": {"trees": []}}, "weight_drop": [1]}),
+                ),
+            ),
+            ("no trees of dart", &edited("/learner/gradient_booster", json!({"name": "dart", "weight_drop": []}))),
+            ("a set beyond the end", &edited(&format!("{trees}/2"), set(&[3], 2))),
+            ("a set that descends", &edited(&format!("{trees}/2"), set(&[3, 3], 2))),
+            ("a category too large", &edited(&format!("{trees}/2"), set(&[1 << 24], 1))),
             ("a column too short", &tree("default_left", json!([1]))),
             ("neither left nor right", &tree("default_left", json!([2, 0, 0]))),
             ("no nodes", &edited(&format!("{trees}/0/left_children"), json!([]))),
@@ -100,17 +115,89 @@ fn models_whose_scores_would_differ_are_refused_by_name() {
     assert_refused(
         "unsupported",
         &[
-            ("dart", &edited("/learner/gradient_booster", json!({"name": "dart", "gbtree": {}, "weight_drop": []}))),
-            ("dropout", &edited("/learner/gradient_booster/model/weight_drop", json!([0.5]))),
             ("gblinear", &edited("/learner/gradient_booster", json!({"name": "gblinear", "model": {"weights": []}}))),
             ("multi-class", &edited("/learner/objective/name", json!("multi:softprob"))),
             ("classes", &edited("/learner/learner_model_param/num_class", json!("3"))),
             ("targets", &edited("/learner/learner_model_param/num_target", json!("2"))),
             ("a tree per class", &edited("/learner/gradient_booster/model/tree_info/1", json!(1))),
             ("vector leaves", &tree("tree_param", json!({"size_leaf_vector": "2"}))),
-            ("categories", &tree("split_type", json!([1, 0, 0]))),
+            ("another kind of split", &tree("split_type", json!([2, 0, 0]))),
             ("another objective", &edited("/learner/objective/name", json!("count:poisson"))),
             ("a base score per class", &edited("/learner/learner_model_param/base_score", json!("[1E-1,2E-1]"))),
+        ],
+    );
+}
+
+/// A LightGBM model with `from` replaced by `to`.
+fn text(from: &str, to: &str) -> Vec<u8> {
+    let model = std::str::from_utf8(include_bytes!("../fixtures/lgb_sets.txt")).expect("a text");
+    assert!(model.contains(from), "{from}");
+    model.replacen(from, to, 1).into_bytes()
+}
+
+#[test]
+fn lightgbm_models_are_refused_with_the_place() {
+    assert_refused(
+        "lightgbm",
+        &[
+            ("cut short", &text("end of trees", "")),
+            ("not UTF-8", b"tree\nversion=\xff\xff"),
+            ("an old version", &text("version=v4", "version=v1")),
+            ("multi-class", &text("num_class=1", "num_class=3")),
+            ("a tree per class", &text("num_tree_per_iteration=1", "num_tree_per_iteration=3")),
+            ("another objective", &text("objective=binary", "objective=poisson")),
+            ("another sigmoid", &text("sigmoid:1", "sigmoid:2")),
+            ("linear trees", &text("is_linear=0", "is_linear=1")),
+            ("no number of features", &text("max_feature_idx=4", "")),
+            ("too many features", &text("max_feature_idx=4", "max_feature_idx=100000000000")),
+            ("names for some", &text("Column_4", "")),
+            ("no number of leaves", &text("num_leaves=", "num_leaves=many")),
+            ("10^12 leaves", &text("num_leaves=", "num_leaves=1000000000000\nx=")),
+            ("a threshold that is none", &text("threshold=", "threshold=nan ")),
+            ("a set that is not there", &text("num_cat=", "num_cat=0\nx=")),
+            ("10^18 sets", &text("num_cat=", "num_cat=1000000000000000000\nx=")),
+            ("sets that overlap", &text("cat_boundaries=0 ", "cat_boundaries=9 ")),
+            ("an endless leaf", &text("leaf_value=", "leaf_value=inf\nx=")),
+            ("a cycle", &text("left_child=1", "left_child=0")),
+            ("a child that is not there", &text("left_child=1", "left_child=1000")),
+            ("a feature that is not there", &text("split_feature=1", "split_feature=9")),
+        ],
+    );
+}
+
+/// A CatBoost model with the value at `pointer` replaced.
+fn cat(pointer: &str, value: Value) -> Vec<u8> {
+    let bytes = include_bytes!("../fixtures/cat_logloss.json");
+    let mut model: Value = serde_json::from_slice(bytes).expect("a fixture is JSON");
+    let (parent, key) = pointer.rsplit_once('/').expect("a pointer has a slash");
+    match model.pointer_mut(parent).expect("the parent is there") {
+        Value::Array(values) => values[key.parse::<usize>().expect("an index")] = value,
+        parent => parent[key] = value,
+    }
+    model.to_string().into_bytes()
+}
+
+#[test]
+fn catboost_models_are_refused_with_the_place() {
+    assert_refused(
+        "catboost",
+        &[
+            ("categories", &cat("/features_info/categorical_features", json!([{}]))),
+            ("texts", &cat("/features_info/text_features", json!([{}]))),
+            ("statistics", &cat("/ctr_data", json!({}))),
+            ("another split", &cat("/oblivious_trees/1/splits/0/split_type", json!("OneHotFeature"))),
+            ("another loss", &cat("/model_info/params/loss_function/type", json!("MultiClass"))),
+            ("a score per class", &cat("/oblivious_trees/1/splits", json!([]))),
+            ("too few leaves", &cat("/oblivious_trees/1/leaf_values", json!([1.0]))),
+            ("a bias per class", &cat("/scale_and_bias", json!([1, [0, 0]]))),
+            ("no border", &cat("/oblivious_trees/0/splits/0/border", Value::Null)),
+            ("a feature that is not there", &cat("/oblivious_trees/0/splits/0/float_feature_index", json!(70))),
+            (
+                "levels without end",
+                &cat("/oblivious_trees/0/splits", json!(vec![json!({"split_type": "FloatFeature"}); 64])),
+            ),
+            ("features out of order", &cat("/features_info/float_features/0/flat_feature_index", json!(3))),
+            ("neither leaf nor split", br#"{"features_info": {}, "trees": [{"left": null}]}"#),
         ],
     );
 }
