@@ -10,7 +10,7 @@ pub(super) struct Foreign {
 }
 
 /// What is read, for messages.
-pub(super) const FORMATS: &str = "XGBoost JSON or UBJSON, LightGBM text, CatBoost JSON, or linear JSON";
+pub(super) const FORMATS: &str = "XGBoost JSON or UBJSON, LightGBM text, CatBoost JSON, trees in ONNX, or linear JSON";
 const SAVE_JSON: &str = "save it as JSON: `booster.save_model(\"model.json\")`";
 const SAVE_TEXT: &str = "save it as text: `booster.save_model(\"model.txt\")`";
 const SAVE_CATBOOST: &str = "save it as JSON: `model.save_model(\"model.json\", format=\"json\")`";
@@ -30,7 +30,6 @@ const MAGIC: [(&[u8], Foreign); 9] = [
     (b"\x89HDF", Foreign { what: "an HDF5 file", help: TRAIN }),
 ];
 
-const ONNX: Foreign = Foreign { what: "an ONNX model", help: TRAIN };
 const NOT_JSON: Foreign = Foreign { what: "data that is not JSON", help: TRAIN };
 const EMPTY: Foreign = Foreign { what: "an empty file", help: SAVE_JSON };
 
@@ -48,12 +47,7 @@ pub(super) fn by_bytes(bytes: &[u8]) -> Option<&'static Foreign> {
     known.or(match text {
         [] => Some(&EMPTY),
         [b'{', ..] => None,
-        // ONNX is a protobuf: the version of its format, a small number, then a field of bytes.
-        _ => Some(if matches!(bytes, [0x08, 1..0x20, 0x12 | 0x1a | 0x22 | 0x2a | 0x32 | 0x3a | 0x42, ..]) {
-            &ONNX
-        } else {
-            &NOT_JSON
-        }),
+        _ => Some(&NOT_JSON),
     })
 }
 

@@ -79,7 +79,7 @@ fn at_most(value: f64) -> f32 {
 }
 
 /// The least `f32` that is at least `value`.
-fn at_least(value: f64) -> f32 {
+pub(super) fn at_least(value: f64) -> f32 {
     -at_most(-value)
 }
 
@@ -171,6 +171,11 @@ enum Grown {
 }
 
 impl Source {
+    /// A tree that is but a leaf.
+    pub(super) fn of_leaf(value: f64) -> Self {
+        Self { nodes: vec![Node::Leaf(value)], ..Self::default() }
+    }
+
     /// The tree in breadth-first order; adds what each split saved to the gain of its feature, of which there are as many
     /// as inputs.
     pub(super) fn grow(&self, gains: &mut [f64], place: &str) -> Result<Tree, CompileError> {

@@ -8,6 +8,7 @@ mod foreign;
 mod grow;
 mod lightgbm;
 mod linear;
+mod onnx_ml;
 mod ubjson;
 mod xgboost;
 
@@ -34,9 +35,10 @@ enum Sign {
     Key(fn(&TopLevel) -> bool),
 }
 
-const IMPORTERS: [Importer; 5] = [
+const IMPORTERS: [Importer; 6] = [
     Importer { recognises: Sign::Bytes(ubjson::is_object), import: xgboost::import },
     Importer { recognises: Sign::Bytes(lightgbm::is_model), import: lightgbm::import },
+    Importer { recognises: Sign::Bytes(onnx_ml::is_model), import: onnx_ml::import },
     Importer { recognises: Sign::Key(|top| top.learner.is_some()), import: xgboost::import },
     Importer { recognises: Sign::Key(|top| top.features_info.is_some()), import: catboost::import },
     Importer { recognises: Sign::Key(|top| top.kind.is_some()), import: linear::import },
@@ -51,7 +53,7 @@ struct TopLevel {
     features_info: Option<IgnoredAny>,
 }
 
-/// Reads a model file: XGBoost's JSON or UBJSON, LightGBM's text, CatBoost's JSON, or
+/// Reads a model file: XGBoost's JSON or UBJSON, LightGBM's text, CatBoost's JSON, trees in ONNX, or
 /// [`LinearModel`](crate::LinearModel)'s.
 ///
 /// Raw scores of an imported model equal the trainer's bit for bit (rounded to f32 where the trainer has f64), or the
