@@ -202,6 +202,120 @@ fn catboost_models_are_refused_with_the_place() {
     );
 }
 
+/// A fixture in ONNX with each `from` replaced by `to`, which is as long.
+fn onnx(model: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
+    assert_eq!(from.len(), to.len());
+    let mut bytes = model.to_vec();
+    let places: Vec<usize> = (0..bytes.len()).filter(|at| bytes[*at..].starts_with(from)).collect();
+    assert!(!places.is_empty(), "{}", String::from_utf8_lossy(from));
+    for at in places {
+        bytes[at..at + to.len()].copy_from_slice(to);
+    }
+    bytes
+}
+
+#[test]
+fn onnx_models_are_refused_with_the_place() {
+    let (modes, v5) = (include_bytes!("../fixtures/onnx_modes.onnx"), include_bytes!("../fixtures/onnx_v5.onnx"));
+    let boosted = include_bytes!("../fixtures/onnx_boosted.onnx");
+    let scaled = include_bytes!("../fixtures/onnx_scaled.onnx");
+    assert_refused(
+        "onnx",
+        &[
+            ("cut short", &modes[..modes.len() / 2]),
+            ("no graph", b"\x08\x08\x12\x07pytorch"),
+            ("another operator", &onnx(modes, b"TreeEnsembleRegressor", b"TreeEnsembleRegresses")),
+            ("a linear model", &onnx(modes, b"\x22\x15TreeEnsembleRegressor", b"\x22\x0fLinearRegressor\x1a\x04rest")),
+            ("a normalizer", &onnx(scaled, b"\x22\x06Scaler", b"\x22\x06Norma1")),
+            ("no offset", &onnx(scaled, b"offset", b"offzet")),
+            ("no scale", &onnx(scaled, b"\x0a\x05scale", b"\x0a\x05zcale")),
+            ("another comparison", &onnx(modes, b"BRANCH_NEQ", b"BRANCH_ODD")),
+            ("another transform", &onnx(boosted, b"LOGISTIC", b"SOFTMAX_")),
+            ("no weights", &onnx(modes, b"target_weights", b"target_weighty")),
+            ("no thresholds", &onnx(modes, b"nodes_values", b"nodes_valued")),
+            ("no leaves", &onnx(v5, b"leaf_weights", b"leaf_weighty")),
+            ("no modes", &onnx(v5, b"nodes_modes", b"nodes_moods")),
+        ],
+    );
+}
+
+#[test]
+fn ubjson_is_refused_with_the_byte() {
+    let dart = include_bytes!("../fixtures/xgb_dart.ubj");
+    let long = [&b"{L\0\0\0\0\0\0\0\x07learner[$Z#L\x7f"[..], &[0xff; 7]].concat();
+    let key = [&b"{L\x7f"[..], &[0xff; 7]].concat();
+    let deep = [&b"{L\0\0\0\0\0\0\0\x07learner"[..], &[b'['; 1 << 16]].concat();
+    assert_refused(
+        "ubjson",
+        &[
+            ("cut short", &dart[..dart.len() / 2]),
+            ("more after the end", &[&dart[..], b"}"].concat()),
+            ("any number of nothing", &long),
+            ("a key without end", &key),
+            ("nested without end", &deep),
+            ("another marker", b"{L\0\0\0\0\0\0\0\x07learner?"),
+            ("no learner", b"{U\x01aU\x01}"),
+        ],
+    );
+}
+
+/// A tree of LightGBM that splits at every level on the same large set of scattered categories.
+#[test]
+fn sets_that_would_need_too_many_leaves_are_refused() {
+    let levels = 8;
+    let words = "1431655765 ".repeat(32);
+    let column = |value: &str| vec![value; levels].join(" ");
+    let children = |last: i64| {
+        (1..=levels as i64)
+            .map(|at| if at == levels as i64 { last } else { at }.to_string())
+            .collect::<Vec<_>>()
+            .join(" ")
+    };
+    let leaves: Vec<String> = (0..levels as i64).map(|at| (-1 - at).to_string()).collect();
+    let values: Vec<String> = (0..=levels).map(|at| at.to_string()).collect();
+    let features: Vec<String> = (0..levels).map(|at| at.to_string()).collect();
+    let names: Vec<String> = (0..levels).map(|at| format!("Column_{at}")).collect();
+    let model = format!(
+        "tree\nversion=v4\nnum_class=1\nmax_feature_idx={}\nobjective=regression\nfeature_names={}\n\nTree=0\nnum_leaves={}\n\
+         num_cat=1\nsplit_feature={}\nthreshold={}\ndecision_type={}\nleft_child={}\nright_child={}\nleaf_value={}\n\
+         cat_boundaries=0 32\ncat_threshold={words}\n\nend of trees\n",
+        levels - 1,
+        names.join(" "),
+        levels + 1,
+        features.join(" "),
+        column("0"),
+        column("1"),
+        children(-1 - levels as i64),
+        leaves.join(" "),
+        values.join(" "),
+    );
+    let error = import(model.as_bytes()).expect_err("512 stretches of the line per level");
+    assert_eq!(error.kind(), CompileErrorKind::Limit);
+    assert_eq!(error.to_string(), "Tree=0: its splits on sets, made thresholds, need more than 16384 leaves");
+}
+
+/// 10^6 nodes in one tree: refused by its leaves, in time and memory that follow the file.
+#[test]
+fn a_tree_of_a_million_nodes_is_refused() {
+    let inner = 500_000;
+    let column = |value: &dyn Fn(usize) -> String| (0..inner).map(value).collect::<Vec<_>>().join(" ");
+    // Complete: the children of node k are 2k + 1 and 2k + 2, and below the last inner node are leaves.
+    let child = |at: usize| if at < inner { at.to_string() } else { format!("-{}", at - inner + 1) };
+    let model = format!(
+        "tree\nversion=v4\nmax_feature_idx=0\nfeature_names=a\n\nTree=0\nnum_leaves={}\nsplit_feature={}\nthreshold={}\n\
+         decision_type={}\nleft_child={}\nright_child={}\nleaf_value={}0\n\nend of trees\n",
+        inner + 1,
+        column(&|_| "0".into()),
+        column(&|at| at.to_string()),
+        column(&|_| "2".into()),
+        column(&|at| child(2 * at + 1)),
+        column(&|at| child(2 * at + 2)),
+        "0 ".repeat(inner),
+    );
+    let error = import(model.as_bytes()).expect_err("too many leaves");
+    assert_eq!(error.to_string(), "Tree=0: a bundle holds at most 16384 leaves");
+}
+
 #[test]
 fn a_base_score_that_is_no_probability_is_refused() {
     let mut model: Value = serde_json::from_slice(BINARY).expect("a fixture is JSON");

@@ -31,7 +31,7 @@ pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8], help: &str) -> Result<T, 
         serde_path_to_error::deserialize(Value { reader: &mut reader, marker }).map_err(|error| {
             let path = error.path().to_string();
             let inner = error.into_inner();
-            Error { place: path.trim_matches('.').to_owned(), ..inner }
+            Error { place: path.trim_matches(['.', '?']).to_owned(), ..inner }
         })
     });
     match read {
