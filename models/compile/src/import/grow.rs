@@ -16,7 +16,7 @@ use crate::error::{CompileError, CompileErrorKind};
 use crate::model::Tree;
 
 /// A tree: nodes by number, the root first. Nodes that no path from the root reaches were pruned.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct Source {
     pub(super) nodes: Vec<Node>,
     /// How much of the training data each node saw; used for explanations, if those of all leaves are above 0.
@@ -26,6 +26,7 @@ pub(super) struct Source {
 }
 
 /// A node of it.
+#[derive(Debug)]
 pub(super) enum Node {
     /// Ends here, with this value.
     Leaf(f64),
@@ -34,6 +35,7 @@ pub(super) enum Node {
 }
 
 /// Which way a value goes.
+#[derive(Debug)]
 pub(super) struct Test {
     pub(super) feature: u64,
     /// Where the side changes: a value is beyond a cut if it is at or above it. Ascending strictly, not NaN.
@@ -45,7 +47,7 @@ pub(super) struct Test {
 }
 
 /// Left or right.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Side {
     Left,
     Right,
@@ -365,4 +367,96 @@ const SAVE_AGAIN: &str = "save the model again, and do not edit it by hand";
 pub(super) fn limit(place: impl Into<String>, what: &str, most: usize) -> CompileError {
     let message = format!("a bundle holds at most {most} {what}");
     CompileError::new(CompileErrorKind::Limit, place, message, "train fewer or smaller trees, on fewer features")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use selvedge_format::model::LEAF;
+
+    use super::{Node, Side, Source, Test, above, at_least};
+    use crate::model::Tree;
+
+    const NUMBERS: [f32; 9] = [f32::NEG_INFINITY, -2.0, -1e-40, 0.0, 1e-45, 1.0, 1.5, 3.0, f32::INFINITY];
+
+    /// A complete tree of three levels over two features.
+    fn source() -> impl Strategy<Value = Source> {
+        let cuts = prop::sample::subsequence(NUMBERS.to_vec(), 0..6);
+        let side = any::<bool>().prop_map(Side::left_if);
+        let test = (0..2_u64, cuts, side.clone(), side).prop_map(|(feature, cuts, first, missing)| Test {
+            feature,
+            cuts,
+            first,
+            missing,
+        });
+        vec(test, 7).prop_map(|tests| {
+            let inner = tests.into_iter().zip(0_i64..);
+            let inner = inner.map(|(test, at)| Node::Split { test, children: [2 * at + 1, 2 * at + 2] });
+            Source { nodes: inner.chain((0..8).map(|leaf| Node::Leaf(f64::from(leaf)))).collect(), ..Source::default() }
+        })
+    }
+
+    /// The leaf of a row, by the words of the types alone.
+    fn exit(source: &Source, row: [f32; 2]) -> f64 {
+        let mut at = 0;
+        loop {
+            match &source.nodes[at] {
+                Node::Leaf(value) => return *value,
+                Node::Split { test, children: [left, right] } => {
+                    let x = row[test.feature as usize];
+                    let beyond = test.cuts.iter().filter(|cut| x >= **cut).count();
+                    let is_first = beyond % 2 == 0;
+                    let side =
+                        if x.is_nan() { test.missing } else { Side::left_if(is_first == (test.first == Side::Left)) };
+                    at = if side == Side::Left { *left } else { *right } as usize;
+                }
+            }
+        }
+    }
+
+    fn exit_of_grown(tree: &Tree, row: [f32; 2]) -> f64 {
+        let mut at = 0;
+        while tree.nodes[at].feature != LEAF {
+            let node = &tree.nodes[at];
+            let x = row[usize::from(node.feature)];
+            let right = if x.is_nan() { node.flags == 0 } else { x >= node.value };
+            at = tree.left[at] as usize + usize::from(right);
+        }
+        tree.leaf[at]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(512))]
+
+        #[test]
+        fn a_grown_tree_ends_where_its_source_does(source in source()) {
+            let tree = source.grow(&mut [0.0; 2], "").expect("small enough");
+            let around = NUMBERS.iter().flat_map(|x| [x.next_down(), *x, x.next_up()]);
+            let values: Vec<f32> = around.chain([f32::NAN, -0.0]).collect();
+            for a in &values {
+                for b in &values {
+                    prop_assert_eq!(exit(&source, [*a, *b]), exit_of_grown(&tree, [*a, *b]), "{} {}", a, b);
+                }
+            }
+        }
+
+        #[test]
+        fn a_threshold_in_f64_parts_f32s_where_it_did(x: f32, threshold: f64) {
+            prop_assume!(!x.is_nan() && !threshold.is_nan());
+            for threshold in [threshold, f64::from(x), f64::from(x).next_up(), f64::from(x).next_down()] {
+                prop_assert_eq!(f64::from(x) <= threshold, above(threshold).is_none_or(|cut| x < cut));
+                prop_assert_eq!(f64::from(x) < threshold, x < at_least(threshold));
+            }
+        }
+    }
+
+    #[test]
+    fn categories_are_whole_parts_and_neighbours_are_joined() {
+        let cuts = |set: &[u32]| Test::among(0, set, Side::Left, 0.0, Side::Left).cuts;
+        assert!(cuts(&[]).is_empty());
+        assert_eq!(cuts(&[0, 1, 2, 5]), [0.0, 3.0, 5.0, 6.0]);
+        // Above 2^24 an `f32` has but every second whole number.
+        assert_eq!(cuts(&[(1 << 24) + 1, (1 << 24) + 2]), [16_777_218.0, 16_777_220.0]);
+    }
 }

@@ -567,7 +567,11 @@ fn no_comparison(at: usize, mode: &str, value: f64) -> CompileError {
         }
         _ => SAVE_AGAIN,
     };
-    unsupported(&format!("nodes_modes[{at}]"), &format!("the comparison `{mode}` with {value:?} is not supported"), help)
+    unsupported(
+        &format!("nodes_modes[{at}]"),
+        &format!("the comparison `{mode}` with {value:?} is not supported"),
+        help,
+    )
 }
 
 fn finite(value: f64) -> Result<f64, CompileError> {
