@@ -46,6 +46,20 @@ fn main() -> std::io::Result<()> {
             fs::copy(regression.path(), corpus.join(regression.file_name()))?;
         }
     }
+    seed_models()
+}
+
+/// Small models of every library, as their importers are tested with.
+fn seed_models() -> std::io::Result<()> {
+    let corpus = corpus("import")?;
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/compile/fixtures");
+    for entry in fs::read_dir(fixtures)? {
+        let path = entry?.path();
+        let is_model = path.extension().is_some_and(|suffix| suffix != "cases" && suffix != "py");
+        if let Some(name) = path.file_name().filter(|_| is_model) {
+            fs::copy(&path, corpus.join(name))?;
+        }
+    }
     Ok(())
 }
 

@@ -4,7 +4,7 @@ use selvedge_engine::state::{Event, GlobalCounters, ItemKeys, UserState};
 use selvedge_format::container::{ContainerBuilder, Kind};
 use selvedge_format::explore::{self, ExploreV1};
 use selvedge_format::model::{
-    self, LEAF, LinearWeights, Link, MISSING_LEFT, ModelKindV1, ModelV1, ModelsV1, StageV1, TreeNode, TreeNodes,
+    self, Finish, LEAF, LinearWeights, Link, MISSING_LEFT, ModelKindV1, ModelV1, ModelsV1, StageV1, TreeNode, TreeNodes,
 };
 use selvedge_format::policy::{self, PolicyV1};
 use selvedge_format::program::{
@@ -214,6 +214,7 @@ pub(crate) fn dear() -> ProgramV1 {
 pub(crate) enum Kinds {
     Linear,
     Trees,
+    DoubleTrees,
 }
 
 /// A bundle in parts, so that a part can be spoilt.
@@ -251,6 +252,14 @@ pub(crate) fn model(kind: Kinds, features: usize, seed: u8) -> (ModelKindV1, Vec
             (ModelKindV1::Linear { bias: 0.1 }, LinearWeights::encode(&weight, &centre))
         }
         Kinds::Trees => (ModelKindV1::Trees { base: 0.5 }, TreeNodes::encode(&forest(features, seed.into()))),
+        Kinds::DoubleTrees => {
+            let trees = forest(features, seed.into());
+            let leaves = trees.iter().flatten().filter(|node| node.feature == LEAF);
+            // No third of an `f32` is one, so a sum in `f32` would show.
+            let leaves: Vec<f64> = leaves.map(|leaf| f64::from(leaf.value) / 3.0).collect();
+            let finish = Finish { divisor: 3.0, scale: 7.0, bias: 0.1 };
+            (ModelKindV1::DoubleTrees(finish), TreeNodes::encode_double(&trees, &leaves))
+        }
     }
 }
 

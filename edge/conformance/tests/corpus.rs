@@ -105,8 +105,10 @@ fn every_operation_model_policy_status_rule_and_error_occurs() {
         | OpV1::Combine { .. } => (),
     };
     let _ = |kind: ModelKindV1, explore: ExploreKindV1| match (kind, explore) {
-        (ModelKindV1::Linear { .. } | ModelKindV1::Trees { .. }, ExploreKindV1::EpsilonGreedy { .. })
-        | (ModelKindV1::Linear { .. } | ModelKindV1::Trees { .. }, ExploreKindV1::Softmax { .. }) => (),
+        (
+            ModelKindV1::Linear { .. } | ModelKindV1::Trees { .. } | ModelKindV1::DoubleTrees(_),
+            ExploreKindV1::EpsilonGreedy { .. } | ExploreKindV1::Softmax { .. },
+        ) => (),
     };
     let wanted = [
         "op Number",
@@ -135,6 +137,8 @@ fn every_operation_model_policy_status_rule_and_error_occurs() {
         "model Linear Logistic",
         "model Trees Identity",
         "model Trees Logistic",
+        "model DoubleTrees Identity",
+        "model DoubleTrees Logistic",
         "policy exclude",
         "policy at most",
         "policy diversity",

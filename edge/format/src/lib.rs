@@ -47,4 +47,4 @@ pub mod terms;
 pub use aligned::AlignedBytes;
 pub use error::{DecodeError, DecodeErrorKind, ErrorCode};
 pub use hash::{key, key32};
-pub use read::{F32s, I64s, U16s, U32s, U64s};
+pub use read::{F32s, F64s, I64s, U16s, U32s, U64s};

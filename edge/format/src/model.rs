@@ -8,6 +8,11 @@
 //! and its value; an inner node sends x to the right child iff `x >= value`, a missing x by flag bit 0 (set: left).
 //! Breadth-first order makes children implicit: the k-th inner node of a tree (from 0) has its children at 2k+1 and
 //! 2k+2, so there is no pointer that could form a cycle. `mean` is the expected score below a node, for explanations.
+//! A threshold may be infinite: it then tells one infinity, or missing values alone, from all else.
+//!
+//! **Trees with leaves in `f64`**: the same, then `leaf f64[l]`, the values of the leaves in the order of the nodes, from
+//! which alone the score is made: added in `f64` and in tree order, then finished as [`Finish`] says. LightGBM and
+//! CatBoost add so. What the nodes of leaves hold as a value is not read.
 
 use alloc::vec::Vec;
 
@@ -16,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::DecodeError;
 use crate::packed::Packed;
 use crate::read::Reader;
-use crate::{F32s, U16s, U32s};
+use crate::{F32s, F64s, U16s, U32s};
 
 /// Section tag of the model directory in a bundle.
 pub const TAG: u32 = 0x03;
@@ -72,6 +77,33 @@ pub enum ModelKindV1 {
         /// Where the sum starts.
         base: f32,
     },
+    /// A sum of regression trees whose leaves are `f64`.
+    DoubleTrees(Finish),
+}
+
+/// From a sum of leaves in `f64` to the model's sum: `(sum / divisor) * scale + bias`, then rounded to `f32`. The sum
+/// starts at 0.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Finish {
+    /// How many trees share a score: 1 unless trees are averaged.
+    pub divisor: f64,
+    /// Factor of the sum.
+    pub scale: f64,
+    /// Added last.
+    pub bias: f64,
+}
+
+impl Finish {
+    /// The model's sum.
+    #[must_use]
+    #[inline]
+    pub fn of(self, sum: f64) -> f32 {
+        (sum / self.divisor * self.scale + self.bias) as f32
+    }
+
+    fn is_finite(self) -> bool {
+        self.divisor.is_finite() && self.divisor > 0.0 && self.scale.is_finite() && self.bias.is_finite()
+    }
 }
 
 /// From a model's sum to its score.
@@ -107,6 +139,7 @@ impl ModelsV1 {
         let constants = models.models.iter().all(|model| match model.kind {
             ModelKindV1::Linear { bias } => bias.is_finite(),
             ModelKindV1::Trees { base } => base.is_finite(),
+            ModelKindV1::DoubleTrees(finish) => finish.is_finite(),
         });
         let stages = models.stages.len() == 1
             && models.stages.iter().all(|stage| usize::from(stage.model) < models.models.len() && stage.keep == 0);
@@ -118,9 +151,10 @@ impl ModelsV1 {
     }
 
     fn read(packed: &mut Packed<'_>) -> Self {
-        let kind = |packed: &mut Packed<'_>| match packed.variant(2) {
+        let kind = |packed: &mut Packed<'_>| match packed.variant(3) {
             0 => ModelKindV1::Linear { bias: packed.f32() },
-            _ => ModelKindV1::Trees { base: packed.f32() },
+            1 => ModelKindV1::Trees { base: packed.f32() },
+            _ => ModelKindV1::DoubleTrees(Finish { divisor: packed.f64(), scale: packed.f64(), bias: packed.f64() }),
         };
         Self {
             models: packed
@@ -183,6 +217,8 @@ pub struct TreeNodes<'a> {
     pub feature: U16s<'a>,
     /// [`MISSING_LEFT`] or 0.
     pub flags: &'a [u8],
+    /// Values of the leaves in the order of the nodes, where they are `f64`; else nothing.
+    pub leaf: F64s<'a>,
 }
 
 /// One node, for writing.
@@ -205,6 +241,20 @@ impl<'a> TreeNodes<'a> {
     /// Wrong lengths, too many nodes or trees, a feature out of range, a value that is not finite, a node list that is
     /// not a binary tree, or one that is too deep.
     pub fn parse(bytes: &'a [u8], features: usize) -> Result<Self, DecodeError> {
+        Self::read(bytes, features, 0)
+    }
+
+    /// Validates an ensemble whose leaves are `f64`.
+    ///
+    /// # Errors
+    /// As for [`parse`](Self::parse).
+    pub fn parse_double(bytes: &'a [u8], features: usize) -> Result<Self, DecodeError> {
+        Self::read(bytes, features, size_of::<f64>())
+    }
+
+    /// Reads nodes, and for each leaf so many bytes more.
+    #[inline(never)]
+    fn read(bytes: &'a [u8], features: usize, leaf_size: usize) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(bytes, "trees");
         let trees = reader.u32()? as usize;
         if trees > MAX_TREES {
@@ -222,6 +272,8 @@ impl<'a> TreeNodes<'a> {
             mean: F32s::new(reader.array(nodes, 4)?),
             feature: U16s::new(reader.array(nodes, 2)?),
             flags: reader.take(nodes)?,
+            // Half of a tree's nodes and a half are leaves; of what is no tree, the number does not matter.
+            leaf: F64s::new(reader.array((nodes + trees) / 2, leaf_size)?),
         };
         reader.finish()?;
         parsed.validate(features)?;
@@ -229,7 +281,7 @@ impl<'a> TreeNodes<'a> {
     }
 
     fn validate(&self, features: usize) -> Result<(), DecodeError> {
-        if !self.value.iter().chain(self.mean.iter()).all(f32::is_finite) {
+        if !(self.mean.iter().all(f32::is_finite) && self.leaf.iter().all(f64::is_finite)) {
             return Err(DecodeError::invalid("tree value that is not finite", 0));
         }
         if self.flags.iter().any(|flags| *flags & !MISSING_LEFT != 0) {
@@ -256,10 +308,12 @@ impl<'a> TreeNodes<'a> {
                 level_end = 2 * inner + 1;
             }
             let feature = self.feature.get(start + node);
-            if feature == LEAF {
+            let value = self.value.get(start + node);
+            if feature == LEAF && value.is_finite() {
                 continue;
             }
-            if usize::from(feature) >= features {
+            // What is left is a threshold, or a leaf that is not finite, whose feature is out of range.
+            if usize::from(feature) >= features || value.is_nan() {
                 return Err(DecodeError::invalid("tree feature", start + node));
             }
             if node > 2 * inner {
@@ -290,6 +344,14 @@ impl<'a> TreeNodes<'a> {
         bytes.extend(nodes().flat_map(|node| node.mean.to_le_bytes()));
         bytes.extend(nodes().flat_map(|node| node.feature.to_le_bytes()));
         bytes.extend(nodes().map(|node| node.flags));
+        bytes
+    }
+
+    /// The section's bytes with leaves in `f64`, one for each leaf in the order of the nodes.
+    #[must_use]
+    pub fn encode_double(trees: &[Vec<TreeNode>], leaves: &[f64]) -> Vec<u8> {
+        let mut bytes = Self::encode(trees);
+        bytes.extend(leaves.iter().flat_map(|leaf| leaf.to_le_bytes()));
         bytes
     }
 }

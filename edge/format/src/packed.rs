@@ -99,6 +99,11 @@ impl<'a> Packed<'a> {
         f32::from_le_bytes(core::array::from_fn(|_| self.byte()))
     }
 
+    #[inline(never)]
+    pub(crate) fn f64(&mut self) -> f64 {
+        f64::from_le_bytes(core::array::from_fn(|_| self.byte()))
+    }
+
     /// Which of the `count` variants of an enum follows.
     pub(crate) fn variant(&mut self, count: u8) -> u8 {
         self.unsigned(u64::from(count) - 1) as u8

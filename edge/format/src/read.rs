@@ -147,3 +147,7 @@ le_array!(
     /// Unaligned little-endian `f32`s.
     F32s, f32
 );
+le_array!(
+    /// Unaligned little-endian `f64`s.
+    F64s, f64
+);

@@ -20,7 +20,7 @@ const FILES: &str = "
 
 | file | written by | format |
 |---|---|---|
-| `model.json` | `train`, or XGBoost | XGBoost's JSON, or a linear model's |
+| `model.json` | `train`, or another library | [a model that compiles](models.md) |
 | `response.json` | `uplift` | `{\"kind\": \"response\", \"arms\": [...]}`: per offer a model, its calibration and its error |
 | `shared-state.bin` | `train` | [shared state](../format/shared-state.md) |
 | `user-state.bin` | `train`, as an example | [user state](../format/user-state.md) |

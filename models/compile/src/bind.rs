@@ -4,7 +4,7 @@ use selvedge_format::model::{LEAF, LinearWeights, Link, ModelKindV1, ModelV1, Tr
 use selvedge_spec::FeatureSpec;
 
 use crate::error::{CompileError, CompileErrorKind};
-use crate::model::{LinearModel, TrainedModel, TreeEnsemble};
+use crate::model::{LinearModel, Sum, TrainedModel, Tree, TreeEnsemble};
 
 /// A model whose inputs are the features of a program, in their order.
 #[derive(PartialEq)]
@@ -42,7 +42,7 @@ fn trees(ensemble: &TreeEnsemble, spec: &FeatureSpec) -> Result<TreeEnsemble, Co
 fn by_name(names: &[String], spec: &FeatureSpec) -> Result<Vec<u16>, CompileError> {
     let mut positions = Vec::with_capacity(names.len());
     for (index, name) in names.iter().enumerate() {
-        let place = || format!("learner.feature_names[{index}]");
+        let place = || format!("feature_names[{index}]");
         let position = position(name, spec).ok_or_else(|| unknown(name, spec, place()))?;
         if positions.contains(&position) {
             let message = format!("the feature `{name}` is named twice");
@@ -61,7 +61,7 @@ fn by_position(count: usize, spec: &FeatureSpec) -> Result<Vec<u16>, CompileErro
     }
     let message = format!("the model has {count} unnamed features and {declared} are declared");
     let help = "train on exactly the declared features in their order, or give the model `feature_names`";
-    Err(CompileError::new(CompileErrorKind::FeatureCount, "learner.learner_model_param.num_feature", message, help))
+    Err(CompileError::new(CompileErrorKind::FeatureCount, "model", message, help))
 }
 
 fn linear(model: &LinearModel, spec: &FeatureSpec) -> Result<Bound, CompileError> {
@@ -109,7 +109,7 @@ impl Bound {
     /// The model's entry in the directory.
     pub(crate) fn declared(&self) -> ModelV1 {
         match self {
-            Self::Trees(ensemble) => ModelV1 { kind: ModelKindV1::Trees { base: ensemble.base }, link: ensemble.link },
+            Self::Trees(ensemble) => ModelV1 { kind: ensemble.sum.kind(), link: ensemble.link },
             Self::Linear { bias, link, .. } => ModelV1 { kind: ModelKindV1::Linear { bias: *bias }, link: *link },
         }
     }
@@ -119,7 +119,13 @@ impl Bound {
         match self {
             Self::Trees(ensemble) => {
                 let nodes: Vec<Vec<TreeNode>> = ensemble.trees.iter().map(|tree| tree.nodes.clone()).collect();
-                TreeNodes::encode(&nodes)
+                match ensemble.sum {
+                    Sum::Single { .. } => TreeNodes::encode(&nodes),
+                    Sum::Double(_) => {
+                        let leaves: Vec<f64> = ensemble.trees.iter().flat_map(Tree::leaves).collect();
+                        TreeNodes::encode_double(&nodes, &leaves)
+                    }
+                }
             }
             Self::Linear { weight, centre, .. } => LinearWeights::encode(weight, centre),
         }

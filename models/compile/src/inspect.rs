@@ -10,7 +10,9 @@ use selvedge_format::campaign::CampaignsV1;
 use selvedge_format::container::{Container, HEADER_LEN, Kind, MAGIC, verify_id};
 use selvedge_format::explore::{ExploreKindV1, ExploreV1};
 use selvedge_format::meta::MetaV1;
-use selvedge_format::model::{LEAF, LinearWeights, Link, ModelKindV1, ModelV1, ModelsV1, TreeNodes, WEIGHTS_TAG};
+use selvedge_format::model::{
+    Finish, LEAF, LinearWeights, Link, ModelKindV1, ModelV1, ModelsV1, TreeNodes, WEIGHTS_TAG,
+};
 use selvedge_format::policy::PolicyV1;
 use selvedge_format::program::{By, ColumnV1, Decay, FieldType, Measure, ProgramV1, Scope, TableV1, TransformV1};
 use selvedge_format::shared::SharedState;
@@ -128,8 +130,14 @@ pub enum ModelInspection {
     },
     /// A sum of regression trees.
     Trees {
-        /// Where the sum starts.
-        base: f32,
+        /// What the sum of leaves is added to.
+        base: f64,
+        /// Precision of the leaves and of their sum: `f32` or `f64`.
+        leaf: &'static str,
+        /// What the sum is divided by: the number of trees where they are averaged, else 1.
+        divisor: f64,
+        /// Factor of the sum.
+        scale: f64,
         /// `identity` or `logistic`.
         link: &'static str,
         /// Number of trees.
@@ -378,7 +386,13 @@ impl Names<'_> {
                 let weights = self.weights(LinearWeights::parse(weights, features)?);
                 ModelInspection::Linear { bias, link, weights }
             }
-            ModelKindV1::Trees { base } => self.trees(base, link, &TreeNodes::parse(weights, features)?),
+            ModelKindV1::Trees { base } => {
+                let finish = Finish { divisor: 1.0, scale: 1.0, bias: base.into() };
+                self.trees("f32", finish, link, &TreeNodes::parse(weights, features)?)
+            }
+            ModelKindV1::DoubleTrees(finish) => {
+                self.trees("f64", finish, link, &TreeNodes::parse_double(weights, features)?)
+            }
         })
     }
 
@@ -392,7 +406,7 @@ impl Names<'_> {
         weights
     }
 
-    fn trees(&self, base: f32, link: &'static str, parsed: &TreeNodes<'_>) -> ModelInspection {
+    fn trees(&self, leaf: &'static str, finish: Finish, link: &'static str, parsed: &TreeNodes<'_>) -> ModelInspection {
         let mut counts = vec![0; self.program.features.len()];
         for feature in parsed.feature.iter().filter(|feature| *feature != LEAF) {
             counts[usize::from(feature)] += 1;
@@ -403,7 +417,10 @@ impl Names<'_> {
         splits.sort_by_key(|entry| std::cmp::Reverse(entry.splits));
         let leaves = |nodes: u32| nodes as usize / 2 + 1;
         ModelInspection::Trees {
-            base,
+            base: finish.bias,
+            leaf,
+            divisor: finish.divisor,
+            scale: finish.scale,
             link,
             trees: parsed.tree_nodes.len(),
             leaves: parsed.tree_nodes.iter().map(leaves).sum(),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use selvedge_format::model::{LEAF, Link, MISSING_LEFT, TreeNode};
+use selvedge_format::model::{Finish, LEAF, Link, MISSING_LEFT, ModelKindV1, TreeNode};
 use serde::{Deserialize, Serialize};
 
 /// A trained model.
@@ -20,12 +20,21 @@ pub enum TrainedModel {
 pub struct TreeEnsemble {
     pub(crate) names: Option<Vec<String>>,
     pub(crate) features: usize,
-    pub(crate) base: f32,
+    pub(crate) sum: Sum,
     pub(crate) link: Link,
     pub(crate) trees: Vec<Tree>,
     /// Sum of the training loss that the splits of each input saved.
     pub(crate) gains: Vec<f64>,
     pub(crate) trainer: String,
+}
+
+/// How a library adds up leaves.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Sum {
+    /// In `f32`, from here on.
+    Single { base: f32 },
+    /// In `f64`.
+    Double(Finish),
 }
 
 /// One regression tree.
@@ -35,6 +44,8 @@ pub(crate) struct Tree {
     pub(crate) nodes: Vec<TreeNode>,
     /// For each inner node the position of its left child, which the right one follows; 0 for a leaf.
     pub(crate) left: Vec<u32>,
+    /// For each leaf its value as the sum takes it; 0 for an inner node.
+    pub(crate) leaf: Vec<f64>,
 }
 
 /// A weighted sum of named features. Its [file](Self::to_json) is
@@ -84,14 +95,18 @@ impl TreeEnsemble {
         self.trees.len()
     }
 
-    /// The raw score of one row of inputs, in the order of the model, where NaN is missing: leaves added to the base
-    /// in f32, tree after tree. This walks one row down one tree at a time; it is what the engine is measured against.
+    /// The raw score of one row of inputs, in the order of the model, where NaN is missing: leaves added up tree after
+    /// tree, in the precision of the trainer, and rounded to f32. This walks one row down one tree at a time; it is what the engine is measured against.
     ///
     /// # Panics
     /// If `row` has fewer than [`features`](Self::features) values.
     #[must_use]
     pub fn raw_score(&self, row: &[f32]) -> f32 {
-        self.trees.iter().fold(self.base, |sum, tree| sum + tree.leaf(row))
+        let leaves = self.trees.iter().map(|tree| tree.leaf(row));
+        match self.sum {
+            Sum::Single { base } => leaves.fold(base, |sum, leaf| sum + leaf as f32),
+            Sum::Double(finish) => finish.of(leaves.fold(0.0, |sum, leaf| sum + leaf)),
+        }
     }
 
     /// All nodes of all trees.
@@ -107,7 +122,7 @@ impl TreeEnsemble {
 
 impl Tree {
     /// Value of the leaf that `row` ends in.
-    fn leaf(&self, row: &[f32]) -> f32 {
+    fn leaf(&self, row: &[f32]) -> f64 {
         let mut at = 0;
         while self.nodes[at].feature != LEAF {
             let node = &self.nodes[at];
@@ -115,7 +130,22 @@ impl Tree {
             let left = if x.is_nan() { node.flags & MISSING_LEFT != 0 } else { x < node.value };
             at = self.left[at] as usize + usize::from(!left);
         }
-        self.nodes[at].value
+        self.leaf[at]
+    }
+
+    /// Values of the leaves alone, in the order of the nodes.
+    pub(crate) fn leaves(&self) -> impl Iterator<Item = f64> {
+        self.nodes.iter().zip(&self.leaf).filter(|(node, _)| node.feature == LEAF).map(|(_, leaf)| *leaf)
+    }
+}
+
+impl Sum {
+    /// The kind of the model that adds so.
+    pub(crate) const fn kind(self) -> ModelKindV1 {
+        match self {
+            Self::Single { base } => ModelKindV1::Trees { base },
+            Self::Double(finish) => ModelKindV1::DoubleTrees(finish),
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Imported models score as XGBoost does, bit for bit, in the reference walk and in the engine.
+//! Imported models score as the libraries that trained them, bit for bit, in the reference walk and in the engine.
 
 mod declared;
 
@@ -8,7 +8,7 @@ use selvedge_engine::model::ModelScratch;
 use selvedge_engine::{Limits, Snapshot};
 use selvedge_format::AlignedBytes;
 
-/// Inputs and XGBoost's raw scores of them, as `fixtures/export.py` lays them out.
+/// Inputs and the library's raw scores of them, as `fixtures/export.py` lays them out.
 struct Cases {
     features: usize,
     inputs: Vec<f32>,
@@ -27,7 +27,7 @@ impl Cases {
 
 fn check(model: &[u8], cases: &[u8]) {
     let cases = Cases::parse(cases);
-    let trained = import(model).expect("a model that XGBoost wrote");
+    let trained = import(model).expect("a model that its library wrote");
     let TrainedModel::Trees(ensemble) = &trained else { panic!("not trees") };
     for (row, expected) in cases.inputs.chunks_exact(cases.features).zip(&cases.margins) {
         assert_eq!(ensemble.raw_score(row).to_bits(), expected.to_bits(), "{row:?}");
@@ -60,11 +60,11 @@ fn check(model: &[u8], cases: &[u8]) {
 }
 
 macro_rules! fixtures {
-    ($($test:ident: $name:literal,)+) => {$(
+    ($($test:ident: $name:literal, $suffix:literal;)+) => {$(
         #[test]
         fn $test() {
             check(
-                include_bytes!(concat!("../fixtures/", $name, ".json")),
+                include_bytes!(concat!("../fixtures/", $name, $suffix)),
                 include_bytes!(concat!("../fixtures/", $name, ".cases")),
             );
         }
@@ -72,12 +72,55 @@ macro_rules! fixtures {
 }
 
 fixtures! {
-    binary_with_a_base_score_and_names: "binary",
-    stumps_of_raw_logits: "stumps",
-    regression_eight_levels_deep: "squared",
-    logistic_regression_grown_leaf_by_leaf: "leafwise",
-    ranking_by_ndcg: "ndcg",
-    ranking_by_map_with_parallel_trees: "map",
-    ranking_by_pairs_in_version_1_7: "pairwise_1_7",
-    pruned_trees_in_version_1_7: "pruned_1_7",
+    binary_with_a_base_score_and_names: "binary", ".json";
+    stumps_of_raw_logits: "stumps", ".json";
+    regression_eight_levels_deep: "squared", ".json";
+    logistic_regression_grown_leaf_by_leaf: "leafwise", ".json";
+    ranking_by_ndcg: "ndcg", ".json";
+    ranking_by_map_with_parallel_trees: "map", ".json";
+    ranking_by_pairs_in_version_1_7: "pairwise_1_7", ".json";
+    pruned_trees_in_version_1_7: "pruned_1_7", ".json";
+    lightgbm_binary_with_names: "lgb_binary", ".txt";
+    lightgbm_regression: "lgb_regression", ".txt";
+    lightgbm_ranking: "lgb_rank", ".txt";
+    lightgbm_with_dropout: "lgb_dart", ".txt";
+    lightgbm_random_forest_averages: "lgb_forest", ".txt";
+    lightgbm_splits_on_sets: "lgb_sets", ".txt";
+    lightgbm_zero_is_missing: "lgb_zeros", ".txt";
+    lightgbm_missing_is_zero: "lgb_none", ".txt";
+    lightgbm_300_leaves: "lgb_large", ".txt";
+    catboost_binary_with_names: "cat_logloss", ".json";
+    catboost_ranking: "cat_rank", ".json";
+    catboost_scale_and_bias: "cat_scale", ".json";
+    catboost_grown_leaf_by_leaf: "cat_leafwise", ".json";
+    catboost_missing_above_all: "cat_max", ".json";
+    xgboost_with_dropout_in_ubjson: "xgb_dart", ".ubj";
+    xgboost_splits_on_sets: "xgb_sets", ".ubj";
+    xgboost_random_forest: "xgb_forest", ".ubj";
+    onnx_random_forest: "onnx_forest", ".onnx";
+    onnx_two_classes: "onnx_classes", ".onnx";
+    onnx_binary_with_a_base: "onnx_boosted", ".onnx";
+    onnx_behind_a_scaler: "onnx_scaled", ".onnx";
+    onnx_every_comparison: "onnx_modes", ".onnx";
+    onnx_in_f64: "onnx_doubles", ".onnx";
+    onnx_version_5: "onnx_v5", ".onnx";
+    onnx_version_5_in_f64: "onnx_v5_doubles", ".onnx";
+}
+
+/// Random models with many rows, as `fixtures/boosters.py many` writes them.
+#[test]
+#[ignore = "needs a directory of models: SELVEDGE_FIXTURES"]
+fn every_model_of_a_directory() {
+    let directory = std::env::var_os("SELVEDGE_FIXTURES").expect("SELVEDGE_FIXTURES names a directory");
+    let mut models = 0;
+    for entry in std::fs::read_dir(directory).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        if path.extension().is_none_or(|suffix| suffix == "cases") {
+            continue;
+        }
+        let read = |path: &std::path::Path| std::fs::read(path).expect("a file");
+        check(&read(&path), &read(&path.with_extension("cases")));
+        models += 1;
+    }
+    assert!(models > 0);
 }

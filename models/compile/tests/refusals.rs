@@ -32,6 +32,13 @@ fn tree(column: &str, value: Value) -> Vec<u8> {
     edited(&format!("/learner/gradient_booster/model/trees/2/{column}"), value)
 }
 
+/// A stump that splits on a set of categories.
+fn set(categories: &[u32], size: usize) -> Value {
+    json!({"left_children": [1, -1, -1], "right_children": [2, -1, -1], "split_indices": [0, 0, 0],
+        "split_conditions": [0, -1, 1], "default_left": [0, 0, 0], "split_type": [1, 0, 0], "categories": categories,
+        "categories_nodes": [0], "categories_segments": [0], "categories_sizes": [size]})
+}
+
 /// Compares the errors of `cases` with the snapshot `name`.
 fn assert_refused(name: &str, cases: &[(&str, &[u8])]) {
     let mut text = String::new();
@@ -52,12 +59,9 @@ fn other_kinds_of_file_are_named() {
         "other_formats",
         &[
             ("nothing", b""),
-            ("LightGBM text", b"tree\nversion=v4\nnum_class=1\n"),
             ("LightGBM dump", br#"{"name":"tree","version":"v4","tree_info":[]}"#),
-            ("CatBoost JSON", br#"{"features_info":{},"oblivious_trees":[]}"#),
             ("CatBoost binary", b"CBM1\x10\x00"),
             ("ONNX", b"\x08\x08\x12\x07pytorch"),
-            ("XGBoost UBJSON", b"{L\x00\x00\x00\x00\x00\x00\x00\x07learner"),
             ("XGBoost dump", br#"[{"nodeid": 0}]"#),
             ("pickle", b"\x80\x04\x95"),
             ("bundle", b"SELVEDGE\x01\x00"),
@@ -78,6 +82,17 @@ fn damaged_models_are_refused_with_the_place() {
             ("no trees", &edited("/learner/gradient_booster/model", json!({}))),
             ("threshold too large", &tree("split_conditions", json!([1e39, 0, 0]))),
             ("a text for a threshold", &tree("split_conditions", json!(["0.5", 0, 0]))),
+            (
+                "no weights of dart",
+                &edited(
+                    "/learner/gradient_booster",
+                    json!({"name": "dart", "gbtree": {"model": {"trees": []}}, "weight_drop": [1]}),
+                ),
+            ),
+            ("no trees of dart", &edited("/learner/gradient_booster", json!({"name": "dart", "weight_drop": []}))),
+            ("a set beyond the end", &edited(&format!("{trees}/2"), set(&[3], 2))),
+            ("a set that descends", &edited(&format!("{trees}/2"), set(&[3, 3], 2))),
+            ("a category too large", &edited(&format!("{trees}/2"), set(&[1 << 24], 1))),
             ("a column too short", &tree("default_left", json!([1]))),
             ("neither left nor right", &tree("default_left", json!([2, 0, 0]))),
             ("no nodes", &edited(&format!("{trees}/0/left_children"), json!([]))),
@@ -100,19 +115,205 @@ fn models_whose_scores_would_differ_are_refused_by_name() {
     assert_refused(
         "unsupported",
         &[
-            ("dart", &edited("/learner/gradient_booster", json!({"name": "dart", "gbtree": {}, "weight_drop": []}))),
-            ("dropout", &edited("/learner/gradient_booster/model/weight_drop", json!([0.5]))),
             ("gblinear", &edited("/learner/gradient_booster", json!({"name": "gblinear", "model": {"weights": []}}))),
             ("multi-class", &edited("/learner/objective/name", json!("multi:softprob"))),
             ("classes", &edited("/learner/learner_model_param/num_class", json!("3"))),
             ("targets", &edited("/learner/learner_model_param/num_target", json!("2"))),
             ("a tree per class", &edited("/learner/gradient_booster/model/tree_info/1", json!(1))),
             ("vector leaves", &tree("tree_param", json!({"size_leaf_vector": "2"}))),
-            ("categories", &tree("split_type", json!([1, 0, 0]))),
+            ("another kind of split", &tree("split_type", json!([2, 0, 0]))),
             ("another objective", &edited("/learner/objective/name", json!("count:poisson"))),
             ("a base score per class", &edited("/learner/learner_model_param/base_score", json!("[1E-1,2E-1]"))),
         ],
     );
+}
+
+/// A LightGBM model with `from` replaced by `to`.
+fn text(from: &str, to: &str) -> Vec<u8> {
+    let model = std::str::from_utf8(include_bytes!("../fixtures/lgb_sets.txt")).expect("a text");
+    assert!(model.contains(from), "{from}");
+    model.replacen(from, to, 1).into_bytes()
+}
+
+#[test]
+fn lightgbm_models_are_refused_with_the_place() {
+    assert_refused(
+        "lightgbm",
+        &[
+            ("cut short", &text("end of trees", "")),
+            ("not UTF-8", b"tree\nversion=\xff\xff"),
+            ("an old version", &text("version=v4", "version=v1")),
+            ("multi-class", &text("num_class=1", "num_class=3")),
+            ("a tree per class", &text("num_tree_per_iteration=1", "num_tree_per_iteration=3")),
+            ("another objective", &text("objective=binary", "objective=poisson")),
+            ("another sigmoid", &text("sigmoid:1", "sigmoid:2")),
+            ("linear trees", &text("is_linear=0", "is_linear=1")),
+            ("no number of features", &text("max_feature_idx=4", "")),
+            ("too many features", &text("max_feature_idx=4", "max_feature_idx=100000000000")),
+            ("names for some", &text("Column_4", "")),
+            ("no number of leaves", &text("num_leaves=", "num_leaves=many")),
+            ("10^12 leaves", &text("num_leaves=", "num_leaves=1000000000000\nx=")),
+            ("a threshold that is none", &text("threshold=", "threshold=nan ")),
+            ("a set that is not there", &text("num_cat=", "num_cat=0\nx=")),
+            ("10^18 sets", &text("num_cat=", "num_cat=1000000000000000000\nx=")),
+            ("sets that overlap", &text("cat_boundaries=0 ", "cat_boundaries=9 ")),
+            ("an endless leaf", &text("leaf_value=", "leaf_value=inf\nx=")),
+            ("a cycle", &text("left_child=1", "left_child=0")),
+            ("a child that is not there", &text("left_child=1", "left_child=1000")),
+            ("a feature that is not there", &text("split_feature=1", "split_feature=9")),
+        ],
+    );
+}
+
+/// A CatBoost model with the value at `pointer` replaced.
+fn cat(pointer: &str, value: Value) -> Vec<u8> {
+    let bytes = include_bytes!("../fixtures/cat_logloss.json");
+    let mut model: Value = serde_json::from_slice(bytes).expect("a fixture is JSON");
+    let (parent, key) = pointer.rsplit_once('/').expect("a pointer has a slash");
+    match model.pointer_mut(parent).expect("the parent is there") {
+        Value::Array(values) => values[key.parse::<usize>().expect("an index")] = value,
+        parent => parent[key] = value,
+    }
+    model.to_string().into_bytes()
+}
+
+#[test]
+fn catboost_models_are_refused_with_the_place() {
+    assert_refused(
+        "catboost",
+        &[
+            ("categories", &cat("/features_info/categorical_features", json!([{}]))),
+            ("texts", &cat("/features_info/text_features", json!([{}]))),
+            ("statistics", &cat("/ctr_data", json!({}))),
+            ("another split", &cat("/oblivious_trees/1/splits/0/split_type", json!("OneHotFeature"))),
+            ("another loss", &cat("/model_info/params/loss_function/type", json!("MultiClass"))),
+            ("a score per class", &cat("/oblivious_trees/1/splits", json!([]))),
+            ("too few leaves", &cat("/oblivious_trees/1/leaf_values", json!([1.0]))),
+            ("a bias per class", &cat("/scale_and_bias", json!([1, [0, 0]]))),
+            ("no border", &cat("/oblivious_trees/0/splits/0/border", Value::Null)),
+            ("a feature that is not there", &cat("/oblivious_trees/0/splits/0/float_feature_index", json!(70))),
+            (
+                "levels without end",
+                &cat("/oblivious_trees/0/splits", json!(vec![json!({"split_type": "FloatFeature"}); 64])),
+            ),
+            ("features out of order", &cat("/features_info/float_features/0/flat_feature_index", json!(3))),
+            ("neither leaf nor split", br#"{"features_info": {}, "trees": [{"left": null}]}"#),
+        ],
+    );
+}
+
+/// A fixture in ONNX with each `from` replaced by `to`, which is as long.
+fn onnx(model: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
+    assert_eq!(from.len(), to.len());
+    let mut bytes = model.to_vec();
+    let places: Vec<usize> = (0..bytes.len()).filter(|at| bytes[*at..].starts_with(from)).collect();
+    assert!(!places.is_empty(), "{}", String::from_utf8_lossy(from));
+    for at in places {
+        bytes[at..at + to.len()].copy_from_slice(to);
+    }
+    bytes
+}
+
+#[test]
+fn onnx_models_are_refused_with_the_place() {
+    let (modes, v5) = (include_bytes!("../fixtures/onnx_modes.onnx"), include_bytes!("../fixtures/onnx_v5.onnx"));
+    let boosted = include_bytes!("../fixtures/onnx_boosted.onnx");
+    let scaled = include_bytes!("../fixtures/onnx_scaled.onnx");
+    assert_refused(
+        "onnx",
+        &[
+            ("cut short", &modes[..modes.len() / 2]),
+            ("no graph", b"\x08\x08\x12\x07pytorch"),
+            ("another operator", &onnx(modes, b"TreeEnsembleRegressor", b"TreeEnsembleRegresses")),
+            ("a linear model", &onnx(modes, b"\x22\x15TreeEnsembleRegressor", b"\x22\x0fLinearRegressor\x1a\x04rest")),
+            ("a normalizer", &onnx(scaled, b"\x22\x06Scaler", b"\x22\x06Norma1")),
+            ("no offset", &onnx(scaled, b"offset", b"offzet")),
+            ("no scale", &onnx(scaled, b"\x0a\x05scale", b"\x0a\x05zcale")),
+            ("another comparison", &onnx(modes, b"BRANCH_NEQ", b"BRANCH_ODD")),
+            ("another transform", &onnx(boosted, b"LOGISTIC", b"SOFTMAX_")),
+            ("no weights", &onnx(modes, b"target_weights", b"target_weighty")),
+            ("no thresholds", &onnx(modes, b"nodes_values", b"nodes_valued")),
+            ("no leaves", &onnx(v5, b"leaf_weights", b"leaf_weighty")),
+            ("no modes", &onnx(v5, b"nodes_modes", b"nodes_moods")),
+        ],
+    );
+}
+
+#[test]
+fn ubjson_is_refused_with_the_byte() {
+    let dart = include_bytes!("../fixtures/xgb_dart.ubj");
+    let long = [&b"{L\0\0\0\0\0\0\0\x07learner[$Z#L\x7f"[..], &[0xff; 7]].concat();
+    let key = [&b"{L\x7f"[..], &[0xff; 7]].concat();
+    let deep = [&b"{L\0\0\0\0\0\0\0\x07learner"[..], &[b'['; 1 << 16]].concat();
+    assert_refused(
+        "ubjson",
+        &[
+            ("cut short", &dart[..dart.len() / 2]),
+            ("more after the end", &[&dart[..], b"}"].concat()),
+            ("any number of nothing", &long),
+            ("a key without end", &key),
+            ("nested without end", &deep),
+            ("another marker", b"{L\0\0\0\0\0\0\0\x07learner?"),
+            ("no learner", b"{U\x01aU\x01}"),
+        ],
+    );
+}
+
+/// A tree of LightGBM that splits at every level on the same large set of scattered categories.
+#[test]
+fn sets_that_would_need_too_many_leaves_are_refused() {
+    let levels = 8;
+    let words = "1431655765 ".repeat(32);
+    let column = |value: &str| vec![value; levels].join(" ");
+    let children = |last: i64| {
+        (1..=levels as i64)
+            .map(|at| if at == levels as i64 { last } else { at }.to_string())
+            .collect::<Vec<_>>()
+            .join(" ")
+    };
+    let leaves: Vec<String> = (0..levels as i64).map(|at| (-1 - at).to_string()).collect();
+    let values: Vec<String> = (0..=levels).map(|at| at.to_string()).collect();
+    let features: Vec<String> = (0..levels).map(|at| at.to_string()).collect();
+    let names: Vec<String> = (0..levels).map(|at| format!("Column_{at}")).collect();
+    let model = format!(
+        "tree\nversion=v4\nnum_class=1\nmax_feature_idx={}\nobjective=regression\nfeature_names={}\n\nTree=0\nnum_leaves={}\n\
+         num_cat=1\nsplit_feature={}\nthreshold={}\ndecision_type={}\nleft_child={}\nright_child={}\nleaf_value={}\n\
+         cat_boundaries=0 32\ncat_threshold={words}\n\nend of trees\n",
+        levels - 1,
+        names.join(" "),
+        levels + 1,
+        features.join(" "),
+        column("0"),
+        column("1"),
+        children(-1 - levels as i64),
+        leaves.join(" "),
+        values.join(" "),
+    );
+    let error = import(model.as_bytes()).expect_err("512 stretches of the line per level");
+    assert_eq!(error.kind(), CompileErrorKind::Limit);
+    assert_eq!(error.to_string(), "Tree=0: its splits on sets, made thresholds, need more than 16384 leaves");
+}
+
+/// 10^6 nodes in one tree: refused by its leaves, in time and memory that follow the file.
+#[test]
+fn a_tree_of_a_million_nodes_is_refused() {
+    let inner = 500_000;
+    let column = |value: &dyn Fn(usize) -> String| (0..inner).map(value).collect::<Vec<_>>().join(" ");
+    // Complete: the children of node k are 2k + 1 and 2k + 2, and below the last inner node are leaves.
+    let child = |at: usize| if at < inner { at.to_string() } else { format!("-{}", at - inner + 1) };
+    let model = format!(
+        "tree\nversion=v4\nmax_feature_idx=0\nfeature_names=a\n\nTree=0\nnum_leaves={}\nsplit_feature={}\nthreshold={}\n\
+         decision_type={}\nleft_child={}\nright_child={}\nleaf_value={}0\n\nend of trees\n",
+        inner + 1,
+        column(&|_| "0".into()),
+        column(&|at| at.to_string()),
+        column(&|_| "2".into()),
+        column(&|at| child(2 * at + 1)),
+        column(&|at| child(2 * at + 2)),
+        "0 ".repeat(inner),
+    );
+    let error = import(model.as_bytes()).expect_err("too many leaves");
+    assert_eq!(error.to_string(), "Tree=0: a bundle holds at most 16384 leaves");
 }
 
 #[test]

@@ -9,6 +9,17 @@ use serde_json::{Value, json};
 
 const STUMPS: &[u8] = include_bytes!("../fixtures/stumps.json");
 
+/// Models of every other importer, the texts first.
+const OTHERS: [&[u8]; 7] = [
+    include_bytes!("../fixtures/lgb_sets.txt"),
+    include_bytes!("../fixtures/cat_leafwise.json"),
+    include_bytes!("../fixtures/cat_max.json"),
+    include_bytes!("../fixtures/xgb_sets.ubj"),
+    include_bytes!("../fixtures/onnx_scaled.onnx"),
+    include_bytes!("../fixtures/onnx_v5.onnx"),
+    include_bytes!("../fixtures/onnx_doubles.onnx"),
+];
+
 /// Imports, and where that succeeds compiles, which compares every score with the engine's.
 fn import_and_compile(bytes: &[u8]) {
     let Ok(trained) = import(bytes) else { return };
@@ -106,6 +117,38 @@ proptest! {
     #[test]
     fn a_model_cut_and_joined_is_answered(from in 0..STUMPS.len(), to in 0..STUMPS.len()) {
         import_and_compile(&[&STUMPS[..from], &STUMPS[to..]].concat());
+    }
+
+    #[test]
+    fn a_model_of_any_library_with_changed_bytes_is_answered(
+        which in 0..OTHERS.len(),
+        changes in vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+        end in prop_oneof![4 => Just(None), 1 => any::<prop::sample::Index>().prop_map(Some)],
+    ) {
+        let mut bytes = OTHERS[which].to_vec();
+        for (at, byte) in changes {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        if let Some(end) = end {
+            bytes.truncate(end.index(bytes.len()));
+        }
+        import_and_compile(&bytes);
+    }
+
+    #[test]
+    fn a_text_with_changed_digits_is_answered(
+        which in 0..2_usize,
+        changes in vec((any::<prop::sample::Index>(), b'0'..=b'9'), 1..40),
+    ) {
+        let mut bytes = OTHERS[which].to_vec();
+        for (at, digit) in changes {
+            let at = at.index(bytes.len());
+            if bytes[at].is_ascii_digit() {
+                bytes[at] = digit;
+            }
+        }
+        import_and_compile(&bytes);
     }
 
     #[test]

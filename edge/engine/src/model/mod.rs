@@ -6,12 +6,13 @@ mod trees;
 use alloc::vec::Vec;
 
 use selvedge_format::DecodeError;
-use selvedge_format::model::{LinearWeights, Link, ModelKindV1, ModelV1, TreeNodes};
+use selvedge_format::model::{LinearWeights, Link, ModelKindV1, ModelV1};
 
 use crate::feature::LANES;
 use crate::math;
 
 pub use linear::Linear;
+use trees::Sum;
 pub use trees::Trees;
 
 /// A validated model over a fixed number of features.
@@ -39,11 +40,15 @@ impl Model {
     /// # Errors
     /// The weights are not those of such a model.
     pub fn load(declared: &ModelV1, weights: &[u8], features: usize) -> Result<Self, DecodeError> {
-        let form = match declared.kind {
-            ModelKindV1::Linear { bias } => Form::Linear(Linear::new(bias, LinearWeights::parse(weights, features)?)),
-            ModelKindV1::Trees { base } => Form::Trees(Trees::new(base, &TreeNodes::parse(weights, features)?)?),
+        let sum = match declared.kind {
+            ModelKindV1::Linear { bias } => {
+                let form = Form::Linear(Linear::new(bias, LinearWeights::parse(weights, features)?));
+                return Ok(Self { form, link: declared.link });
+            }
+            ModelKindV1::Trees { base } => Sum::Single { base },
+            ModelKindV1::DoubleTrees(finish) => Sum::Double(finish),
         };
-        Ok(Self { form, link: declared.link })
+        Ok(Self { form: Form::Trees(Trees::load(sum, weights, features)?), link: declared.link })
     }
 
     /// Raw scores, before the link: `matrix` holds columns of `stride` values, `scores` has `stride` places.

@@ -13,15 +13,16 @@
 //! - **Planes.** Eight leaves make a plane, and a plane of sixteen candidates one vector. A test touches only the planes
 //!   that its left subtree reaches, usually one.
 //!
-//! Only the exit leaves' values are added, in `f32` and in tree order, starting from the base: the sum that XGBoost
-//! makes, bit for bit. Trees with more leaves than a byte can number are walked node by node.
+//! Only the exit leaves' values are added, in tree order: in `f32` starting from the base, the sum that XGBoost makes, or
+//! in `f64`, the sum that LightGBM and CatBoost make; bit for bit. Trees with more leaves than a byte can number are
+//! walked node by node.
 
 use alloc::vec;
 use alloc::vec::Vec;
 
 use bytemuck::cast;
 use selvedge_format::DecodeError;
-use selvedge_format::model::{LEAF, MISSING_LEFT, TreeNodes};
+use selvedge_format::model::{Finish, LEAF, MISSING_LEFT, TreeNodes};
 use wide::i8x16;
 
 use crate::feature::LANES;
@@ -36,17 +37,70 @@ const MAX_PLANAR_LEAVES: usize = 256;
 /// Bins are stored with their upper bit flipped, because the signed byte comparison is the one that every vector unit
 /// has.
 const BIAS: u8 = 0x80;
+
+/// How leaves become a score.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Sum {
+    /// Added in `f32`, from here on.
+    Single { base: f32 },
+    /// Added in `f64`, then finished.
+    Double(Finish),
+}
+
+impl Sum {
+    fn start(self) -> f64 {
+        match self {
+            Self::Single { base } => base.into(),
+            Self::Double(_) => 0.0,
+        }
+    }
+
+    fn add(self, sum: f64, leaf: f64) -> f64 {
+        let sum = sum + leaf;
+        match self {
+            // Two `f32`s added in `f64` and then rounded are the `f32` sum: `f64` has more than twice its digits and two
+            // (Figueroa, 1995).
+            Self::Single { .. } => f64::from(sum as f32),
+            Self::Double(_) => sum,
+        }
+    }
+
+    /// Adds to each sum the leaf that `exits` numbers for it. One function for every number of vectors.
+    #[inline(never)]
+    fn add_leaves(self, leaves: &[f64], exits: &[u8], sums: &mut [f64]) {
+        // A leaf is always left, because the rightmost is never removed.
+        let leaf = |exit: &u8| leaves.get(usize::from(*exit)).copied().unwrap_or(0.0);
+        let pairs = sums.iter_mut().zip(exits);
+        match self {
+            Self::Single { .. } => pairs.for_each(|(sum, exit)| *sum = self.add(*sum, leaf(exit))),
+            Self::Double(_) => pairs.for_each(|(sum, exit)| *sum += leaf(exit)),
+        }
+    }
+
+    #[inline(never)]
+    fn finish_all(self, sums: &[f64], scores: &mut [f32]) {
+        scores.iter_mut().zip(sums).for_each(|(score, sum)| *score = self.finish(*sum));
+    }
+
+    fn finish(self, sum: f64) -> f32 {
+        match self {
+            Self::Single { .. } => sum as f32,
+            Self::Double(finish) => finish.of(sum),
+        }
+    }
+}
+
 /// A validated ensemble, lowered.
 #[derive(Debug)]
 pub struct Trees {
-    base: f32,
+    sum: Sum,
     scales: Vec<Scale>,
     trees: Vec<Tree>,
     /// End of each plane's tests, plane after plane, tree after tree.
     plane_ends: Vec<u32>,
     tests: Vec<Test>,
-    /// Leaf values from left to right, tree after tree.
-    leaves: Vec<f32>,
+    /// Leaf values from left to right, tree after tree; those of an `f32` sum are `f32`s.
+    leaves: Vec<f64>,
     /// All nodes, for walks and explanations.
     nodes: Vec<Node>,
     /// Sum of the trees' expected scores.
@@ -89,15 +143,16 @@ struct Node {
     /// Threshold, or value of a leaf.
     value: f32,
     mean: f32,
-    /// Left child within the tree; the right one follows. 0 for a leaf.
+    /// Left child within the tree; the right one follows. Of a leaf, its number from left to right.
     left: u32,
+    /// [`LEAF`] for a leaf.
     feature: u16,
     missing_left: bool,
 }
 
 impl Node {
     const fn is_leaf(&self) -> bool {
-        self.left == 0
+        self.feature == LEAF
     }
 
     fn child(&self, x: f32) -> usize {
@@ -107,22 +162,34 @@ impl Node {
 }
 
 impl Trees {
-    /// Lowers validated nodes.
-    pub(super) fn new(base: f32, parsed: &TreeNodes<'_>) -> Result<Self, DecodeError> {
+    /// Validates nodes and lowers them.
+    pub(super) fn load(sum: Sum, weights: &[u8], features: usize) -> Result<Self, DecodeError> {
+        let parse = match sum {
+            Sum::Single { .. } => TreeNodes::parse,
+            Sum::Double(_) => TreeNodes::parse_double,
+        };
+        Self::new(sum, &parse(weights, features)?)
+    }
+
+    fn new(sum: Sum, parsed: &TreeNodes<'_>) -> Result<Self, DecodeError> {
         let mut lowered = Self {
-            base,
+            sum,
             scales: Vec::new(),
             trees: Vec::new(),
             plane_ends: Vec::new(),
             tests: Vec::new(),
             leaves: Vec::new(),
             nodes: Vec::with_capacity(parsed.value.len()),
-            mean: base,
+            mean: match sum {
+                Sum::Single { base } => base,
+                Sum::Double(finish) => finish.bias as f32,
+            },
         };
         lowered.read_nodes(parsed);
         lowered.make_scales()?;
+        let mut leaves = parsed.leaf.iter();
         for tree in 0..lowered.trees.len() {
-            lowered.make_tests(tree);
+            lowered.make_tests(tree, &mut leaves);
         }
         Ok(lowered)
     }
@@ -197,15 +264,17 @@ impl Trees {
         (bins as u16, (rank as u8 ^ BIAS) as i8)
     }
 
-    fn make_tests(&mut self, tree: usize) {
+    /// Numbers the leaves of a tree, reads their values (from `leaves`, which has those that are `f64`, in the order of the
+    /// nodes) and makes its tests.
+    fn make_tests(&mut self, tree: usize, leaves: &mut impl Iterator<Item = f64>) {
         let tree = self.trees[tree];
         let spans = leaf_spans(self.nodes_of(&tree));
         let first = self.leaves.len();
         self.leaves.resize(first + tree.leaves as usize, 0.0);
-        for (at, (start, _)) in spans.iter().enumerate() {
-            let node = self.nodes[tree.node as usize + at];
+        for (node, (start, _)) in self.nodes[tree.node as usize..].iter_mut().zip(&spans) {
             if node.is_leaf() {
-                self.leaves[first + *start as usize] = node.value;
+                node.left = *start;
+                self.leaves[first + *start as usize] = leaves.next().unwrap_or(f64::from(node.value));
             }
         }
         if !Self::is_planar(&tree) {
@@ -236,7 +305,6 @@ impl Trees {
     }
 
     pub(super) fn scores(&self, matrix: &[f32], stride: usize, bins: &mut Vec<i8>, scores: &mut [f32]) {
-        scores.fill(self.base);
         let mut start = 0;
         while start < stride {
             // Vectors that are evaluated together load each test once for all of them.
@@ -249,7 +317,7 @@ impl Trees {
         }
     }
 
-    /// Adds all trees, in order, to the scores of `N * LANES` rows from `start`; returns `N`.
+    /// Adds all trees, in order, for `N * LANES` rows from `start`; returns `N`.
     fn add_trees<const N: usize>(
         &self,
         matrix: &[f32],
@@ -270,12 +338,15 @@ impl Trees {
         let (mut tests, mut leaves) = (self.tests.as_slice(), self.leaves.as_slice());
         let mut plane_ends = self.plane_ends.as_slice();
         let mut done = 0;
+        let mut sums = [[self.sum.start(); LANES]; N];
+        let sums = sums.as_flattened_mut();
         for tree in &self.trees {
             let (values, rest) = leaves.split_at(tree.leaves as usize);
             leaves = rest;
             if !Self::is_planar(tree) {
-                for (row, score) in scores.iter_mut().enumerate() {
-                    *score += self.walk(tree, |feature| matrix[usize::from(feature) * stride + start + row]);
+                for (row, sum) in sums.iter_mut().enumerate() {
+                    let leaf = self.walk(tree, |feature| matrix[usize::from(feature) * stride + start + row]);
+                    *sum = self.sum.add(*sum, values[leaf]);
                 }
                 continue;
             }
@@ -295,30 +366,32 @@ impl Trees {
                 }
                 exit.take(left);
             }
-            let (rows, _) = scores.as_chunks_mut::<LANES>();
-            for (rows, leaf) in rows.iter_mut().zip(exit.leaves()) {
-                for (score, leaf) in rows.iter_mut().zip(leaf) {
-                    // A leaf is always left, because the rightmost is never removed.
-                    *score += values.get(usize::from(leaf)).copied().unwrap_or(0.0);
-                }
-            }
+            self.sum.add_leaves(values, exit.leaves().as_flattened(), sums);
         }
+        self.sum.finish_all(sums, scores);
         N
     }
 
     /// The score of one row alone. A walk through every tree costs less than a vector of which one lane is used; leaves
     /// are added in the same order, so the bits are the same.
     pub(super) fn score(&self, x: impl Fn(u16) -> f32) -> f32 {
-        self.trees.iter().fold(self.base, |score, tree| score + self.walk(tree, &x))
+        let mut leaves = self.leaves.as_slice();
+        let sum = self.trees.iter().fold(self.sum.start(), |sum, tree| {
+            let (values, rest) = leaves.split_at(tree.leaves as usize);
+            leaves = rest;
+            self.sum.add(sum, values[self.walk(tree, &x)])
+        });
+        self.sum.finish(sum)
     }
 
-    fn walk(&self, tree: &Tree, x: impl Fn(u16) -> f32) -> f32 {
+    /// The leaf that a row ends in, counted from the left.
+    fn walk(&self, tree: &Tree, x: impl Fn(u16) -> f32) -> usize {
         let nodes = self.nodes_of(tree);
         let mut node = &nodes[0];
         while !node.is_leaf() {
             node = &nodes[node.child(x(node.feature))];
         }
-        node.value
+        node.left as usize
     }
 
     /// Path attribution (Saabas): each step adds the change of the expected score to its feature's effect.

@@ -3,7 +3,9 @@
 use proptest::prelude::*;
 use selvedge_engine::feature::stride;
 use selvedge_engine::model::{Model, ModelScratch};
-use selvedge_format::model::{LEAF, LinearWeights, Link, MISSING_LEFT, ModelKindV1, ModelV1, TreeNode, TreeNodes};
+use selvedge_format::model::{
+    Finish, LEAF, LinearWeights, Link, MISSING_LEFT, ModelKindV1, ModelV1, TreeNode, TreeNodes,
+};
 
 /// Plain pseudo-random numbers: proptest chooses the seed, and thousands of nodes cost it nothing to make.
 pub(crate) struct Draw(u64);
@@ -32,10 +34,11 @@ impl Draw {
     }
 }
 
-/// One of `levels` thresholds of a feature; the middle one is a zero of either sign.
+/// One of `levels` thresholds of a feature; the middle one is a zero of either sign, few are infinite.
 fn threshold(draw: &mut Draw, levels: usize) -> f32 {
     match draw.below(levels) as f32 - (levels / 2) as f32 {
         0.0 if draw.below(2) == 0 => -0.0,
+        1.0 if draw.below(8) == 0 => [f32::INFINITY, f32::NEG_INFINITY][draw.below(2)],
         level => level / 8.0,
     }
 }
@@ -73,7 +76,8 @@ pub(crate) fn tree(draw: &mut Draw, leaves: usize, features: usize, levels: usiz
     nodes
 }
 
-fn exit(nodes: &[TreeNode], row: &[f32]) -> f32 {
+/// The node of the leaf that `row` ends in.
+fn exit(nodes: &[TreeNode], row: &[f32]) -> usize {
     let mut at = 0;
     while nodes[at].feature != LEAF {
         let inner = nodes[..at].iter().filter(|node| node.feature != LEAF).count();
@@ -81,7 +85,11 @@ fn exit(nodes: &[TreeNode], row: &[f32]) -> f32 {
         let goes_right = if x.is_nan() { nodes[at].flags & MISSING_LEFT == 0 } else { x >= nodes[at].value };
         at = 2 * inner + 1 + usize::from(goes_right);
     }
-    nodes[at].value
+    at
+}
+
+fn exit_value(nodes: &[TreeNode], row: &[f32]) -> f32 {
+    nodes[exit(nodes, row)].value
 }
 
 fn load(kind: ModelKindV1, link: Link, weights: &[u8], features: usize) -> Model {
@@ -150,7 +158,7 @@ proptest! {
         let mut scratch = ModelScratch::default();
         let (matrix, by_row) = inputs(&mut draw, rows, features, levels);
         let expected: Vec<f32> =
-            by_row.iter().map(|row| trees.iter().fold(base, |sum, nodes| sum + exit(nodes, row))).collect();
+            by_row.iter().map(|row| trees.iter().fold(base, |sum, nodes| sum + exit_value(nodes, row))).collect();
         let found = scores(&model, &matrix, rows, &mut scratch);
         prop_assert_eq!(bits(&found), bits(&expected));
         for row in [0, rows / 2, rows - 1] {
@@ -164,6 +172,38 @@ proptest! {
         let fresh = scores(&model, &matrix, 1, &mut ModelScratch::default());
         prop_assert_eq!(bits(&scores(&model, &matrix, 1, &mut scratch)), bits(&fresh));
         prop_assert_eq!(model.raw_score(&matrix).to_bits(), fresh[0].to_bits(), "alone or among others");
+    }
+
+    #[test]
+    fn leaves_in_f64_are_added_in_f64_and_rounded_once(
+        seed: u64,
+        rows in 1_usize..100,
+        features in 1_usize..4,
+        sizes in prop::collection::vec(prop_oneof![4 => 1_usize..70, 1 => 250_usize..300], 0..12),
+        finish in (1_u16..9, prop_oneof![Just(1.0), -2.0..2.0], prop_oneof![Just(0.0), -2.0..2.0]),
+    ) {
+        let finish = Finish { divisor: finish.0.into(), scale: finish.1, bias: finish.2 };
+        let mut draw = Draw::new(seed);
+        let trees: Vec<_> = sizes.iter().map(|leaves| tree(&mut draw, *leaves, features, 40)).collect();
+        // Of very different sizes, so that the order and the precision of the sum show.
+        let mut value = |node: &TreeNode| match node.feature {
+            LEAF => f64::from(draw.unit()) / 3.0 * [1e-9, 1.0, 1e7][draw.below(3)],
+            _ => f64::NAN,
+        };
+        let values: Vec<Vec<f64>> = trees.iter().map(|nodes| nodes.iter().map(&mut value).collect()).collect();
+        let leaves: Vec<f64> = values.iter().flatten().copied().filter(|value| !value.is_nan()).collect();
+        let kind = ModelKindV1::DoubleTrees(finish);
+        let model = load(kind, Link::Identity, &TreeNodes::encode_double(&trees, &leaves), features);
+        let (matrix, by_row) = inputs(&mut draw, rows, features, 40);
+        let expected: Vec<f32> = by_row.iter().map(|row| {
+            let leaf = trees.iter().zip(&values).map(|(nodes, values)| values[exit(nodes, row)]);
+            let sum = leaf.fold(0.0, |sum, leaf| sum + leaf);
+            (sum / finish.divisor * finish.scale + finish.bias) as f32
+        }).collect();
+        let found = scores(&model, &matrix, rows, &mut ModelScratch::default());
+        prop_assert_eq!(bits(&found), bits(&expected));
+        let alone: Vec<f32> = (0..features).flat_map(|feature| [by_row[0][feature]; stride(1)]).collect();
+        prop_assert_eq!(model.raw_score(&alone).to_bits(), expected[0].to_bits(), "alone or among others");
     }
 
     #[test]

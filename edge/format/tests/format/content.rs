@@ -11,7 +11,7 @@ use selvedge_format::explore::{self, ExploreV1};
 use selvedge_format::head::{self, HeadV1, HeadView};
 use selvedge_format::message::{BlockHeader, MessageView, MessageWriter};
 use selvedge_format::meta::{self, MetaV1};
-use selvedge_format::model::{self, LinearWeights, ModelKindV1, ModelsV1, TreeNode, TreeNodes};
+use selvedge_format::model::{self, Finish, LinearWeights, ModelKindV1, ModelsV1, TreeNode, TreeNodes};
 use selvedge_format::policy::{self, PolicyV1};
 use selvedge_format::program::{self, FieldType, ProgramV1, Scope};
 use selvedge_format::record::{DigestView, Outcome, RecordView};
@@ -95,7 +95,8 @@ pub(crate) fn every_section_survives(bytes: &[u8]) {
     if let Ok(terms) = TermsV1::decode(bytes) {
         assert_eq!(terms.encode(), bytes);
     }
-    for kind in [ModelKindV1::Linear { bias: 0.0 }, ModelKindV1::Trees { base: 0.0 }] {
+    let doubles = ModelKindV1::DoubleTrees(Finish { divisor: 1.0, scale: 1.0, bias: 0.0 });
+    for kind in [ModelKindV1::Linear { bias: 0.0 }, ModelKindV1::Trees { base: 0.0 }, doubles] {
         for features in [0, 1, 3] {
             if let Ok(weights) = Weights::decode(kind, bytes, features) {
                 assert_eq!(weights.encode(), bytes);
@@ -150,6 +151,7 @@ pub(crate) struct Bundle {
 pub(crate) enum Weights {
     Linear { weight: Vec<f32>, centre: Vec<f32> },
     Trees(Vec<Vec<TreeNode>>),
+    DoubleTrees(Vec<Vec<TreeNode>>, Vec<f64>),
 }
 
 impl Weights {
@@ -159,21 +161,10 @@ impl Weights {
                 let weights = LinearWeights::parse(bytes, features)?;
                 Self::Linear { weight: weights.weight.iter().collect(), centre: weights.centre.iter().collect() }
             }
-            ModelKindV1::Trees { .. } => {
-                let nodes = TreeNodes::parse(bytes, features)?;
-                let node = |at| TreeNode {
-                    value: nodes.value.get(at),
-                    mean: nodes.mean.get(at),
-                    feature: nodes.feature.get(at),
-                    flags: nodes.flags[at],
-                };
-                let mut start = 0;
-                let mut tree = |len: u32| {
-                    let first = start;
-                    start += len as usize;
-                    (first..start).map(node).collect()
-                };
-                Self::Trees(nodes.tree_nodes.iter().map(&mut tree).collect())
+            ModelKindV1::Trees { .. } => Self::Trees(trees(&TreeNodes::parse(bytes, features)?)),
+            ModelKindV1::DoubleTrees(_) => {
+                let nodes = TreeNodes::parse_double(bytes, features)?;
+                Self::DoubleTrees(trees(&nodes), nodes.leaf.iter().collect())
             }
         })
     }
@@ -182,8 +173,25 @@ impl Weights {
         match self {
             Self::Linear { weight, centre } => LinearWeights::encode(weight, centre),
             Self::Trees(trees) => TreeNodes::encode(trees),
+            Self::DoubleTrees(trees, leaves) => TreeNodes::encode_double(trees, leaves),
         }
     }
+}
+
+fn trees(nodes: &TreeNodes<'_>) -> Vec<Vec<TreeNode>> {
+    let node = |at| TreeNode {
+        value: nodes.value.get(at),
+        mean: nodes.mean.get(at),
+        feature: nodes.feature.get(at),
+        flags: nodes.flags[at],
+    };
+    let mut start = 0;
+    let mut tree = |len: u32| {
+        let first = start;
+        start += len as usize;
+        (first..start).map(node).collect()
+    };
+    nodes.tree_nodes.iter().map(&mut tree).collect()
 }
 
 impl Content for Bundle {

@@ -36,8 +36,15 @@ const CURRENT: [(&str, u16); 8] = [
 
 /// Contents with what came to a version after its first release, in sections and blocks of their own. The golden file of
 /// the first release stays as it is; these lie beside it.
-const ADDED: [(&str, u16, &str); 3] =
-    [(Bundle::NAME, 1, "offers"), (Request::NAME, 1, "offer"), (Decision::NAME, 1, "offer")];
+const ADDED: [(&str, u16, &str); 4] = [
+    (Bundle::NAME, 1, "offers"),
+    (Request::NAME, 1, "offer"),
+    (Decision::NAME, 1, "offer"),
+    (Bundle::NAME, 1, DOUBLES),
+];
+
+/// What came to bundles after offers: models whose leaves are `f64`.
+const DOUBLES: &str = "doubles";
 
 fn directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
@@ -147,6 +154,7 @@ fn what_was_added_to_a_version_is_written_and_read() {
         is_written_to(&path_of_added(name, version, what), content);
     }
     is_written::<Bundle>(&sample::bundle_with_offers());
+    is_written_to(&path_of_added(Bundle::NAME, 1, DOUBLES), &sample::bundle_with_doubles());
     is_written::<Request>(&sample::request_for_an_offer());
     is_written::<Decision>(&sample::decision_with_an_offer());
 }

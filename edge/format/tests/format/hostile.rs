@@ -7,7 +7,9 @@ use selvedge_format::campaign::{
 use selvedge_format::container::{self, Container, ContainerBuilder, Kind};
 use selvedge_format::message::{BlockHeader, FLAG_REQUIRED, MAX_BLOCKS, MessageKind, MessageView, MessageWriter};
 use selvedge_format::meta::MetaV1;
-use selvedge_format::model::{LEAF, MAX_DEPTH, MAX_LEAVES, ModelKindV1, ModelsV1, StageV1, TreeNode, TreeNodes};
+use selvedge_format::model::{
+    Finish, LEAF, MAX_DEPTH, MAX_LEAVES, ModelKindV1, ModelsV1, StageV1, TreeNode, TreeNodes,
+};
 use selvedge_format::program::{
     ColumnV1, CounterRef, Decay, MAX_BUCKETS, MAX_COLUMNS, MAX_FEATURES, MAX_FIELDS, Measure, OpV1, ProgramV1, TableRef,
 };
@@ -269,6 +271,10 @@ fn a_node_list_that_is_not_a_tree_is_refused() {
     assert_eq!(parse(vec![inner, leaf, leaf, inner, leaf]), invalid);
     assert_eq!(parse(vec![TreeNode { feature: 1, ..inner }, leaf, leaf]), invalid);
     assert_eq!(parse(vec![TreeNode { value: f32::NAN, ..leaf }]), invalid);
+    assert_eq!(parse(vec![TreeNode { value: f32::INFINITY, ..leaf }]), invalid);
+    assert_eq!(parse(vec![TreeNode { value: f32::NAN, ..inner }, leaf, leaf]), invalid);
+    assert_eq!(parse(vec![TreeNode { value: f32::INFINITY, ..inner }, leaf, leaf]), None);
+    assert_eq!(parse(vec![TreeNode { mean: f32::INFINITY, ..inner }, leaf, leaf]), invalid);
     assert_eq!(parse(vec![TreeNode { flags: 2, ..leaf }]), invalid);
     // A chain to the right: one inner node and one leaf a level.
     let chain = |depth: usize| {
@@ -280,6 +286,36 @@ fn a_node_list_that_is_not_a_tree_is_refused() {
     let full = |inner_nodes: usize| [vec![inner; inner_nodes], vec![leaf; inner_nodes + 1]].concat();
     assert_eq!(parse(full(MAX_LEAVES - 1)), None);
     assert_eq!(parse(full(2 * MAX_LEAVES - 1)), Some(ErrorCode::TooLarge));
+}
+
+#[test]
+fn leaves_in_f64_are_as_many_as_the_leaves_and_finite() {
+    let inner = TreeNode { value: 0.5, mean: 0.0, feature: 0, flags: 0 };
+    let leaf = TreeNode { feature: LEAF, ..inner };
+    let parse = |leaves: &[f64]| {
+        code(TreeNodes::parse_double(&TreeNodes::encode_double(&[vec![inner, leaf, leaf], vec![leaf]], leaves), 1))
+    };
+    assert_eq!(parse(&[1e300, -0.0, 1e-310]), None);
+    assert_eq!(parse(&[1.0, 2.0]), Some(ErrorCode::Truncated));
+    assert_eq!(parse(&[1.0, 2.0, 3.0, 4.0]), Some(ErrorCode::Invalid));
+    assert_eq!(parse(&[1.0, f64::NAN, 3.0]), Some(ErrorCode::Invalid));
+    assert_eq!(parse(&[1.0, 2.0, f64::INFINITY]), Some(ErrorCode::Invalid));
+}
+
+#[test]
+fn a_sum_is_finished_by_finite_numbers_and_a_divisor_above_0() {
+    let sound = Finish { divisor: 2.0, scale: -1.0, bias: 0.5 };
+    let decode = |finish| {
+        let mut models = sample::bundle().models;
+        models.models[0].kind = ModelKindV1::DoubleTrees(finish);
+        code(ModelsV1::decode(&models.encode()))
+    };
+    assert_eq!(decode(sound), None);
+    for divisor in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+        assert_eq!(decode(Finish { divisor, ..sound }), Some(ErrorCode::Invalid));
+    }
+    assert_eq!(decode(Finish { scale: f64::NAN, ..sound }), Some(ErrorCode::Invalid));
+    assert_eq!(decode(Finish { bias: f64::NEG_INFINITY, ..sound }), Some(ErrorCode::Invalid));
 }
 
 /// A shared state of one item and one field.

@@ -7,7 +7,7 @@ use selvedge_format::campaign::{
 use selvedge_format::decision::{ArmParts, DecisionStatus, OfferStatus, arm, rule};
 use selvedge_format::head::{BlobV1, GuardV1, HeadV1, PriceV1, RolloutV1};
 use selvedge_format::meta::{FeatureName, MetaV1};
-use selvedge_format::model::{LEAF, Link, MISSING_LEFT, ModelKindV1, ModelV1, ModelsV1, StageV1, TreeNode};
+use selvedge_format::model::{Finish, LEAF, Link, MISSING_LEFT, ModelKindV1, ModelV1, ModelsV1, StageV1, TreeNode};
 use selvedge_format::policy::{AtMostV1, DiversityV1, ExcludeV1, PolicyV1};
 use selvedge_format::program::{
     By, ColumnV1, CombineOp, CounterRef, Decay, FeatureV1, FieldType, FieldV1, Measure, OpV1, Overlap, ProgramV1,
@@ -195,6 +195,19 @@ pub(crate) fn bundle() -> Bundle {
         terms: None,
         program,
     }
+}
+
+/// The sample with a third model, whose leaves are `f64` and whose thresholds are infinite.
+pub(crate) fn bundle_with_doubles() -> Bundle {
+    let mut bundle = bundle();
+    let kind = ModelKindV1::DoubleTrees(Finish { divisor: 3.0, scale: 0.5, bias: -0.1 });
+    bundle.models.models.push(ModelV1 { kind, link: Link::Logistic });
+    let node = |value, feature, flags| TreeNode { value, mean: 0.25, feature, flags };
+    let leaf = node(0.0, LEAF, 0);
+    let trees =
+        vec![vec![node(f32::INFINITY, 0, 0), node(f32::NEG_INFINITY, 8, MISSING_LEFT), leaf, leaf, leaf], vec![leaf]];
+    bundle.weights.push(Weights::DoubleTrees(trees, vec![0.1, -1.0 / 3.0, 1e-300, 0.7]));
+    bundle
 }
 
 /// Feature of the sample program that is the same for all candidates: the hour.

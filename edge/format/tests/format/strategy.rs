@@ -11,7 +11,7 @@ use selvedge_format::decision::{ArmParts, ControlReason, DecisionStatus, Fallbac
 use selvedge_format::explore::{ExploreKindV1, ExploreV1};
 use selvedge_format::head::{BlobV1, GuardV1, HeadV1, PriceV1, RolloutV1, SHARE};
 use selvedge_format::meta::{FeatureName, MetaV1};
-use selvedge_format::model::{self, Link, ModelKindV1, ModelV1, ModelsV1, StageV1, TreeNode};
+use selvedge_format::model::{self, Finish, Link, ModelKindV1, ModelV1, ModelsV1, StageV1, TreeNode};
 use selvedge_format::policy::{AtMostV1, DiversityV1, ExcludeV1, MAX_SLATE, PolicyV1};
 use selvedge_format::program::{
     By, ColumnV1, CombineOp, CounterRef, Decay, FeatureV1, FieldType, FieldV1, MAX_BUCKETS, MAX_CAPACITY, Measure,
@@ -208,6 +208,14 @@ fn weights(features: usize) -> impl Strategy<Value = (ModelKindV1, Weights)> {
             .prop_map(|(bias, weight, centre)| { (ModelKindV1::Linear { bias }, Weights::Linear { weight, centre }) }),
         (finite(), vec(tree(features), 0..4))
             .prop_map(|(base, trees)| (ModelKindV1::Trees { base }, Weights::Trees(trees))),
+        (1_u16..9, finite(), finite(), vec(tree(features), 0..4), any::<u64>()).prop_map(
+            |(divisor, scale, bias, trees, seed)| {
+                let finish = Finish { divisor: divisor.into(), scale: scale.into(), bias: bias.into() };
+                let leaves = trees.iter().flatten().filter(|node| node.feature == model::LEAF).count();
+                let leaves = (1..=leaves as u64).map(|at| at.wrapping_mul(seed | 1) as f64 / 3.0).collect();
+                (ModelKindV1::DoubleTrees(finish), Weights::DoubleTrees(trees, leaves))
+            }
+        ),
     ]
 }
 

@@ -16,8 +16,8 @@ use crate::table::{Side, Table};
 
 /// Compile declarations and a trained model into a bundle, and prove that it scores like the model, bit for bit.
 ///
-/// The trained model is what `selvedge train` writes, XGBoost's own JSON (`save_model("model.json")`), or a linear
-/// model's JSON. A model whose scores would not be reproduced exactly is refused.
+/// The trained model is what `selvedge train` writes, or a file of XGBoost (JSON, UBJSON), LightGBM (text), CatBoost
+/// (JSON) or ONNX (trees), known by its content. A model whose scores would not be reproduced exactly is refused.
 ///
 /// With --campaigns the bundle also decides offers. The response models that the campaigns name, as `selvedge uplift`
 /// writes them, are read beside the file and become part of the bundle.
@@ -26,7 +26,7 @@ pub(crate) struct CompileArgs {
     #[command(flatten)]
     declared: DeclaredArgs,
     /// The trained model.
-    #[arg(long, value_name = "JSON")]
+    #[arg(long, value_name = "FILE")]
     trained: PathBuf,
     /// Campaigns whose offers the bundle decides (campaign.toml).
     #[arg(long, value_name = "TOML")]

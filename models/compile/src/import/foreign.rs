@@ -9,33 +9,33 @@ pub(super) struct Foreign {
     help: &'static str,
 }
 
+/// What is read, for messages.
+pub(super) const FORMATS: &str = "XGBoost JSON or UBJSON, LightGBM text, CatBoost JSON, trees in ONNX, or linear JSON";
 const SAVE_JSON: &str = "save it as JSON: `booster.save_model(\"model.json\")`";
-const TRAIN_XGBOOST: &str = "train with XGBoost or `selvedge train`, and save the model as JSON";
+const SAVE_TEXT: &str = "save it as text: `booster.save_model(\"model.txt\")`";
+const SAVE_CATBOOST: &str = "save it as JSON: `model.save_model(\"model.json\", format=\"json\")`";
+const TRAIN: &str =
+    "train with XGBoost, LightGBM, CatBoost or `selvedge train`, and save the model in one of these forms";
 
 /// First bytes that give a format away.
-const MAGIC: [(&[u8], Foreign); 12] = [
-    (b"{L", Foreign { what: "an XGBoost model in UBJSON", help: SAVE_JSON }),
+const MAGIC: [(&[u8], Foreign); 9] = [
     (b"binf", Foreign { what: "an XGBoost model in the old binary format", help: SAVE_JSON }),
     (b"booster[", Foreign { what: "a text dump of an XGBoost model", help: SAVE_JSON }),
     (b"[", Foreign { what: "a JSON dump of trees (`dump_model`)", help: SAVE_JSON }),
-    (b"tree\n", Foreign { what: "a LightGBM text model", help: TRAIN_XGBOOST }),
-    (b"tree\r\n", Foreign { what: "a LightGBM text model", help: TRAIN_XGBOOST }),
-    (b"CBM1", Foreign { what: "a CatBoost binary model", help: TRAIN_XGBOOST }),
+    (b"CBM1", Foreign { what: "a CatBoost binary model", help: SAVE_CATBOOST }),
     (b"SELVEDGE", Foreign { what: "a compiled bundle", help: "it needs no compiling: `selvedge inspect` shows it" }),
     (b"\x80", Foreign { what: "a Python pickle", help: SAVE_JSON }),
     (b"PK\x03\x04", Foreign { what: "a zip archive", help: "unpack it first" }),
     (b"\x1f\x8b", Foreign { what: "gzip data", help: "unpack it first" }),
-    (b"\x89HDF", Foreign { what: "an HDF5 file", help: TRAIN_XGBOOST }),
+    (b"\x89HDF", Foreign { what: "an HDF5 file", help: TRAIN }),
 ];
 
-const ONNX: Foreign = Foreign { what: "an ONNX model", help: TRAIN_XGBOOST };
-const NOT_JSON: Foreign = Foreign { what: "data that is not JSON", help: TRAIN_XGBOOST };
+const NOT_JSON: Foreign = Foreign { what: "data that is not JSON", help: TRAIN };
 const EMPTY: Foreign = Foreign { what: "an empty file", help: SAVE_JSON };
 
 impl Foreign {
     pub(super) fn refuse(&self) -> CompileError {
-        let message =
-            format!("this looks like {}; only XGBoost JSON and linear JSON are supported at present", self.what);
+        let message = format!("this looks like {}; models are read as {FORMATS}", self.what);
         CompileError::new(CompileErrorKind::OtherFormat, "", message, self.help)
     }
 }
@@ -47,22 +47,18 @@ pub(super) fn by_bytes(bytes: &[u8]) -> Option<&'static Foreign> {
     known.or(match text {
         [] => Some(&EMPTY),
         [b'{', ..] => None,
-        // ONNX is a protobuf: the version of its format, a small number, then a field of bytes.
-        _ => Some(if matches!(bytes, [0x08, 1..0x20, 0x12 | 0x1a | 0x22 | 0x2a | 0x32 | 0x3a | 0x42, ..]) {
-            &ONNX
-        } else {
-            &NOT_JSON
-        }),
+        _ => Some(&NOT_JSON),
     })
 }
 
 /// A JSON object that no importer took.
 pub(super) fn by_keys(top: &TopLevel) -> &'static Foreign {
     if top.tree_info.is_some() {
-        &Foreign { what: "a JSON dump of a LightGBM model", help: TRAIN_XGBOOST }
-    } else if top.oblivious_trees.is_some() {
-        &Foreign { what: "a CatBoost JSON model", help: TRAIN_XGBOOST }
+        &Foreign { what: "a JSON dump of a LightGBM model", help: SAVE_TEXT }
     } else {
-        &Foreign { what: "JSON without a model: it has neither `learner` nor `kind` at the top", help: SAVE_JSON }
+        &Foreign {
+            what: "JSON without a model: it has neither `learner`, `features_info` nor `kind` at the top",
+            help: SAVE_JSON,
+        }
     }
 }

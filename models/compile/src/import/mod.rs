@@ -3,8 +3,13 @@
 //! A file is recognised by its content, never by its name. To add an importer, write its module and its line in
 //! [`IMPORTERS`].
 
+mod catboost;
 mod foreign;
+mod grow;
+mod lightgbm;
 mod linear;
+mod onnx_ml;
+mod ubjson;
 mod xgboost;
 
 use serde::Deserialize;
@@ -16,15 +21,27 @@ use crate::model::TrainedModel;
 /// The largest model file that is read: four million nodes, the most of a bundle, are smaller.
 pub const MAX_MODEL_BYTES: usize = 1 << 30;
 
-/// A JSON model of ours or of another library, by a key that only it has at the top.
+/// A model of ours or of another library.
 struct Importer {
-    recognises: fn(&TopLevel) -> bool,
+    recognises: Sign,
     import: fn(&[u8]) -> Result<TrainedModel, CompileError>,
 }
 
-const IMPORTERS: [Importer; 2] = [
-    Importer { recognises: |top| top.learner.is_some(), import: xgboost::import },
-    Importer { recognises: |top| top.kind.is_some(), import: linear::import },
+/// What tells a model from others.
+enum Sign {
+    /// How the file begins.
+    Bytes(fn(&[u8]) -> bool),
+    /// In JSON, a key that only it has at the top.
+    Key(fn(&TopLevel) -> bool),
+}
+
+const IMPORTERS: [Importer; 6] = [
+    Importer { recognises: Sign::Bytes(ubjson::is_object), import: xgboost::import },
+    Importer { recognises: Sign::Bytes(lightgbm::is_model), import: lightgbm::import },
+    Importer { recognises: Sign::Bytes(onnx_ml::is_model), import: onnx_ml::import },
+    Importer { recognises: Sign::Key(|top| top.learner.is_some()), import: xgboost::import },
+    Importer { recognises: Sign::Key(|top| top.features_info.is_some()), import: catboost::import },
+    Importer { recognises: Sign::Key(|top| top.kind.is_some()), import: linear::import },
 ];
 
 /// Keys that tell JSON models apart.
@@ -33,13 +50,15 @@ struct TopLevel {
     learner: Option<IgnoredAny>,
     kind: Option<IgnoredAny>,
     tree_info: Option<IgnoredAny>,
-    oblivious_trees: Option<IgnoredAny>,
+    features_info: Option<IgnoredAny>,
 }
 
-/// Reads a model file: XGBoost's JSON (`save_model("model.json")`) or [`LinearModel`](crate::LinearModel)'s.
+/// Reads a model file: XGBoost's JSON or UBJSON, LightGBM's text, CatBoost's JSON, trees in ONNX, or
+/// [`LinearModel`](crate::LinearModel)'s.
 ///
-/// Raw scores of an imported model equal the trainer's bit for bit, or the model is refused. Time and memory are
-/// proportional to the file.
+/// Raw scores of an imported model equal the trainer's bit for bit (rounded to f32 where the trainer has f64), or the
+/// model is refused. Time and memory are proportional to the file and the trees that its splits on sets become, which a
+/// bundle bounds.
 ///
 /// # Errors
 /// A file above [`MAX_MODEL_BYTES`], of another kind (which is named), cut short, or holding a model whose scores we do
@@ -49,11 +68,16 @@ pub fn import(bytes: &[u8]) -> Result<TrainedModel, CompileError> {
         let message = format!("the model file has {} bytes, of which at most {MAX_MODEL_BYTES} are read", bytes.len());
         return Err(CompileError::new(CompileErrorKind::TooLarge, "", message, "train fewer or smaller trees"));
     }
+    let by_bytes = |importer: &&Importer| matches!(importer.recognises, Sign::Bytes(recognises) if recognises(bytes));
+    if let Some(importer) = IMPORTERS.iter().find(by_bytes) {
+        return (importer.import)(bytes);
+    }
     if let Some(found) = foreign::by_bytes(bytes) {
         return Err(found.refuse());
     }
     let top: TopLevel = parse(bytes, "the file is no valid JSON: save the model again, as JSON")?;
-    match IMPORTERS.iter().find(|importer| (importer.recognises)(&top)) {
+    let by_key = |importer: &&Importer| matches!(importer.recognises, Sign::Key(recognises) if recognises(&top));
+    match IMPORTERS.iter().find(by_key) {
         Some(importer) => (importer.import)(bytes),
         None => Err(foreign::by_keys(&top).refuse()),
     }

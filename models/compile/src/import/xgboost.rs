@@ -1,25 +1,33 @@
-//! XGBoost's JSON models, as `save_model("model.json")` writes them since version 1.0.
+//! XGBoost's models, as `save_model("model.json")` writes them since version 1.0, or in UBJSON (`model.ubj`).
 //!
 //! What makes the scores equal bit for bit: thresholds and leaves are read from their decimals straight to f32, x goes
 //! left when `x < threshold` and by `default_left` when missing, and leaves are added in f32, tree after tree, to the
-//! base margin. XGBoost stores that base as a prediction (`base_score`) and turns it into a margin when it loads a
+//! base margin. Dropout's weights are multiplied into the leaves, in f32, as XGBoost does for every row. A category in
+//! the set of a split goes right, all else left; categories are whole parts, and no number below 0 is one. XGBoost stores that base as a prediction (`base_score`) and turns it into a margin when it loads a
 //! model: so do we, with the same f32 expression.
 //!
 //! The schema is <https://xgboost.readthedocs.io/en/stable/tutorials/saving_model.html>. Whatever would change a score
 //! and is not understood here is refused by name.
 
+use std::collections::HashMap;
 use std::fmt;
 
-use selvedge_format::model::{LEAF, Link, MAX_DEPTH, MAX_LEAVES, MAX_NODES, MAX_TREES, MISSING_LEFT, TreeNode};
+use selvedge_format::model::Link;
 use selvedge_format::program::MAX_FEATURES;
-use serde::de::{IgnoredAny, Visitor};
+use serde::de::{DeserializeOwned, Visitor};
 use serde::{Deserialize, Deserializer};
 
+use super::grow::{Node, Side, Source, Test, grow_all, limit};
+use super::ubjson;
 use crate::error::{CompileError, CompileErrorKind};
-use crate::model::{self, TrainedModel, TreeEnsemble};
+use crate::model::{Sum, TrainedModel, TreeEnsemble};
 
 const SAVE_AGAIN: &str = "save the model again with `save_model(\"model.json\")`; do not edit it by hand";
+const ONE_OUTPUT: &str = "train one model with one output, such as one of a class against the rest";
 const MODEL: &str = "learner.gradient_booster.model";
+const MODEL_OF_DART: &str = "learner.gradient_booster.gbtree.model";
+/// Categories are `f32`s, which hold whole numbers up to here.
+const MAX_CATEGORY: u32 = 1 << 24;
 const PARAM: &str = "learner.learner_model_param";
 
 /// Objectives whose raw score is one number, how they turn `base_score` into a margin, and what they make of the score.
@@ -87,8 +95,16 @@ struct LearnerBody {
     gradient_booster: BoosterBody,
 }
 
+/// The trees lie here, or where dropout trained them, in a booster within this one, beside their weights.
 #[derive(Deserialize)]
 struct BoosterBody {
+    model: Option<Forest>,
+    gbtree: Option<Inner>,
+    weight_drop: Option<Vec<f32>>,
+}
+
+#[derive(Deserialize)]
+struct Inner {
     model: Forest,
 }
 
@@ -98,8 +114,6 @@ struct Forest {
     /// The class that each tree adds to.
     #[serde(default)]
     tree_info: Vec<i64>,
-    /// Weights of the trees, where dropout trained them.
-    weight_drop: Option<IgnoredAny>,
 }
 
 /// One tree: a column per property, a row per node, the root first. Rows that no path from the root reaches were pruned.
@@ -114,7 +128,14 @@ struct Tree {
     #[serde(default)]
     split_type: Vec<u64>,
     #[serde(default)]
-    categories_nodes: Vec<u64>,
+    categories_nodes: Vec<usize>,
+    #[serde(default)]
+    categories_segments: Vec<usize>,
+    #[serde(default)]
+    categories_sizes: Vec<usize>,
+    /// Sets of all splits on categories, one after the other.
+    #[serde(default)]
+    categories: Vec<u32>,
     #[serde(default)]
     sum_hessian: Vec<f32>,
     #[serde(default)]
@@ -133,7 +154,7 @@ struct TreeParameters {
 struct Flag(bool);
 
 pub(super) fn import(bytes: &[u8]) -> Result<TrainedModel, CompileError> {
-    let head: Head = super::parse(bytes, SAVE_AGAIN)?;
+    let head: Head = read(bytes)?;
     let learner = &head.learner;
     refuse_other_boosters(&learner.gradient_booster.name)?;
     let (margin, link) = objective(&learner.objective.name)?;
@@ -141,34 +162,31 @@ pub(super) fn import(bytes: &[u8]) -> Result<TrainedModel, CompileError> {
     refuse_vectors("num_class", &parameters.num_class, "multi-class")?;
     refuse_vectors("num_target", &parameters.num_target, "multi-target")?;
     let features = feature_count(&parameters.num_feature, &learner.feature_names)?;
-    let base = margin.of(base_score(&parameters.base_score)?)?;
+    let sum = Sum::Single { base: margin.of(base_score(&parameters.base_score)?)? };
 
-    let Body { learner: LearnerBody { gradient_booster: BoosterBody { model: forest } } } =
-        super::parse(bytes, SAVE_AGAIN)?;
-    forest.refuse_unsupported()?;
-    let mut gains = vec![0.0; features];
-    let mut trees = Vec::with_capacity(forest.trees.len());
-    let mut nodes = 0;
-    for (index, tree) in forest.trees.iter().enumerate() {
-        let tree = tree.lower(&format!("{MODEL}.trees[{index}]"), &mut gains)?;
-        nodes += tree.nodes.len();
-        if nodes > MAX_NODES {
-            return Err(limit(format!("{MODEL}.trees"), "nodes", MAX_NODES));
-        }
-        trees.push(tree);
-    }
+    let body: Body = read(bytes)?;
+    let (model, forest, weights) = body.learner.gradient_booster.forest()?;
+    forest.refuse_unsupported(model)?;
+    let place = |index: usize| format!("{model}.trees[{index}]");
+    let sources = forest.trees.iter().zip(weights).enumerate();
+    let sources = sources.map(|(index, (tree, weight))| tree.source(&place(index), weight));
+    let (trees, gains) = grow_all(sources, features, place)?;
     let names = (!head.learner.feature_names.is_empty()).then_some(head.learner.feature_names);
     let version = head.version.iter().map(u32::to_string).collect::<Vec<_>>().join(".");
     let trainer = format!("XGBoost {version}").trim_end().to_owned();
-    Ok(TrainedModel::Trees(TreeEnsemble { names, features, base, link, trees, gains, trainer }))
+    Ok(TrainedModel::Trees(TreeEnsemble { names, features, sum, link, trees, gains, trainer }))
+}
+
+/// Reads JSON or UBJSON.
+fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CompileError> {
+    if ubjson::is_object(bytes) { ubjson::parse(bytes, SAVE_AGAIN) } else { super::parse(bytes, SAVE_AGAIN) }
 }
 
 fn refuse_other_boosters(name: &str) -> Result<(), CompileError> {
-    if name == "gbtree" {
+    if matches!(name, "gbtree" | "dart") {
         return Ok(());
     }
     let help = match name {
-        "dart" => "train with booster \"gbtree\": the trees of \"dart\" carry weights, which are not supported",
         "gblinear" => {
             "train with booster \"gbtree\", or declare kind = \"linear\" in model.toml and use `selvedge train`"
         }
@@ -197,7 +215,7 @@ fn refuse_vectors(key: &str, value: &str, what: &str) -> Result<(), CompileError
         return Ok(());
     }
     let message = format!("`{value}` makes this a {what} model, and a ranking needs one score");
-    let help = "train one model with one output";
+    let help = ONE_OUTPUT;
     Err(CompileError::new(CompileErrorKind::Unsupported, format!("{PARAM}.{key}"), message, help))
 }
 
@@ -225,7 +243,7 @@ fn base_score(text: &str) -> Result<f32, CompileError> {
     }
     let (kind, message, help) = if scalar.contains(',') {
         let message = format!("`{text}` has a base score per output, and a ranking needs one score");
-        (CompileErrorKind::Unsupported, message, "train one model with one output")
+        (CompileErrorKind::Unsupported, message, ONE_OUTPUT)
     } else {
         (CompileErrorKind::Malformed, format!("`{text}` is not a finite number"), SAVE_AGAIN)
     };
@@ -247,65 +265,91 @@ impl Margin {
     }
 }
 
-impl Forest {
-    fn refuse_unsupported(&self) -> Result<(), CompileError> {
-        let unsupported = |place: &str, message: &str, help: &str| {
-            Err(CompileError::new(CompileErrorKind::Unsupported, format!("{MODEL}.{place}"), message, help))
+impl BoosterBody {
+    /// The place of the trees, the trees, and the weight of each.
+    fn forest(self) -> Result<(&'static str, Forest, Vec<f32>), CompileError> {
+        let (place, forest) = match (self.model, self.gbtree) {
+            (Some(model), _) => (MODEL, model),
+            (None, Some(inner)) => (MODEL_OF_DART, inner.model),
+            (None, None) => {
+                let message = "there are no trees";
+                return Err(CompileError::new(CompileErrorKind::Malformed, MODEL, message, SAVE_AGAIN));
+            }
         };
-        if self.weight_drop.is_some() {
-            return unsupported("weight_drop", "the trees carry weights", "train without dropout (`rate_drop = 0`)");
+        let weights = self.weight_drop.unwrap_or_else(|| vec![1.0; forest.trees.len()]);
+        if weights.len() == forest.trees.len() {
+            return Ok((place, forest, weights));
         }
+        let message = format!("there are {} weights for {} trees", weights.len(), forest.trees.len());
+        let place = "learner.gradient_booster.weight_drop";
+        Err(CompileError::new(CompileErrorKind::Malformed, place, message, SAVE_AGAIN))
+    }
+}
+
+impl Forest {
+    fn refuse_unsupported(&self, place: &str) -> Result<(), CompileError> {
         if self.tree_info.iter().any(|class| *class != 0) {
-            return unsupported("tree_info", "the trees add to several outputs", "train one model with one output");
-        }
-        if self.trees.len() > MAX_TREES {
-            return Err(limit(format!("{MODEL}.trees"), "trees", MAX_TREES));
+            let (place, message) = (format!("{place}.tree_info"), "the trees add to several outputs");
+            return Err(CompileError::new(CompileErrorKind::Unsupported, place, message, ONE_OUTPUT));
         }
         Ok(())
     }
 }
 
 impl Tree {
-    /// The tree in breadth-first order; adds what each split saved to the gain of its feature.
-    fn lower(&self, place: &str, gains: &mut [f64]) -> Result<model::Tree, CompileError> {
+    /// The tree with `weight` times its leaves.
+    fn source(&self, place: &str, weight: f32) -> Result<Source, CompileError> {
         self.check(place)?;
-        // Row of each node, in breadth-first order.
-        let mut order = vec![0];
-        let (mut nodes, mut left) = (Vec::new(), Vec::new());
-        // For each level, where it ends in `order`.
-        let (mut level_end, mut depth) = (1, 0);
-        while let Some(row) = order.get(nodes.len()).copied() {
-            if nodes.len() == level_end {
-                (level_end, depth) = (order.len(), depth + 1);
-            }
-            let value = self.split_conditions[row];
+        let sets = self.sets(place)?;
+        let mut nodes = Vec::with_capacity(self.left_children.len());
+        for (row, value) in self.split_conditions.iter().enumerate() {
             if self.left_children[row] == -1 {
-                nodes.push(TreeNode { value, mean: value, feature: LEAF, flags: 0 });
-                left.push(0);
+                nodes.push(Node::Leaf((weight * value).into()));
                 continue;
             }
-            let feature = self.feature(place, row, gains.len())?;
-            gains[usize::from(feature)] += self.loss_changes.get(row).map_or(0.0, |gain| f64::from(*gain));
-            let flags = if self.default_left[row].0 { MISSING_LEFT } else { 0 };
-            nodes.push(TreeNode { value, mean: 0.0, feature, flags });
-            left.push(order.len() as u32);
-            for child in [self.left_children[row], self.right_children[row]] {
-                order.push(self.row(place, row, child)?);
+            let feature = self.split_indices[row];
+            let missing = Side::left_if(self.default_left[row].0);
+            let test = match self.split_type.get(row) {
+                Some(1) => {
+                    // A negative number is in no set, and what is above -1 is negative.
+                    let set = sets.get(&row).copied().unwrap_or_default();
+                    Test::among(feature, set, Side::Right, 0.0, missing)
+                }
+                _ => Test::below(feature, *value, missing),
+            };
+            nodes.push(Node::Split { test, children: [self.left_children[row], self.right_children[row]] });
+        }
+        let doubles = |column: &[f32]| column.iter().copied().map(f64::from).collect();
+        Ok(Source { nodes, weights: doubles(&self.sum_hessian), gains: doubles(&self.loss_changes) })
+    }
+
+    /// The categories that go right, ascending, by row.
+    fn sets(&self, place: &str) -> Result<HashMap<usize, &[u32]>, CompileError> {
+        let bad = |message: &str| {
+            Err(CompileError::new(CompileErrorKind::BadTree, format!("{place}.categories"), message, SAVE_AGAIN))
+        };
+        if let Some(kind) = self.split_type.iter().find(|kind| **kind > 1) {
+            let message = format!("the kind of split {kind} is not supported");
+            let place = format!("{place}.split_type");
+            return Err(CompileError::new(CompileErrorKind::Unsupported, place, message, "train with numbers alone"));
+        }
+        let columns = [self.categories_segments.len(), self.categories_sizes.len()];
+        if columns != [self.categories_nodes.len(); 2] {
+            return bad("sets, their starts and their sizes are not equally many");
+        }
+        let mut sets = HashMap::new();
+        for ((row, start), size) in
+            self.categories_nodes.iter().zip(&self.categories_segments).zip(&self.categories_sizes)
+        {
+            let Some(set) = start.checked_add(*size).and_then(|end| self.categories.get(*start..end)) else {
+                return bad("a set reaches beyond the end");
+            };
+            if !set.is_sorted_by(|a, b| a < b) || set.last().is_some_and(|last| *last >= MAX_CATEGORY) {
+                return bad("a set does not ascend, or has a category above 2^24");
             }
-            // A tree has no more nodes than rows; if this one has, a node is reached twice.
-            if order.len() > self.left_children.len() {
-                let message = format!("the links form no tree: below node {row} a node is reached twice");
-                return Err(CompileError::new(CompileErrorKind::BadTree, place, message, SAVE_AGAIN));
-            }
+            sets.insert(*row, set);
         }
-        if depth > MAX_DEPTH {
-            return Err(limit(place, "levels", MAX_DEPTH));
-        }
-        if nodes.len() / 2 + 1 > MAX_LEAVES {
-            return Err(limit(place, "leaves", MAX_LEAVES));
-        }
-        self.fill_means(&order, &left, &mut nodes);
-        Ok(model::Tree { nodes, left })
+        Ok(sets)
     }
 
     /// Every column is there, and none says what we do not understand.
@@ -327,55 +371,12 @@ impl Tree {
         let unsupported = |column: &str, message: &str, help: &str| {
             Err(CompileError::new(CompileErrorKind::Unsupported, format!("{place}.{column}"), message, help))
         };
-        if self.split_type.iter().any(|kind| *kind != 0) || !self.categories_nodes.is_empty() {
-            let help = "encode categories as numbers: the feature kind `string` does, as an index or a hash";
-            return unsupported("split_type", "splits on categories are not supported", help);
-        }
         if !matches!(&*self.tree_param.size_leaf_vector, "" | "0" | "1") {
-            let help = "train one model with one output";
+            let help = ONE_OUTPUT;
             return unsupported("tree_param.size_leaf_vector", "leaves with several values are not supported", help);
         }
         Ok(())
     }
-
-    fn feature(&self, place: &str, row: usize, features: usize) -> Result<u16, CompileError> {
-        let index = self.split_indices[row];
-        u16::try_from(index).ok().filter(|index| usize::from(*index) < features).ok_or_else(|| {
-            let message = format!("feature {index} is split on, and there are {features}");
-            CompileError::new(CompileErrorKind::BadTree, format!("{place}.split_indices[{row}]"), message, SAVE_AGAIN)
-        })
-    }
-
-    fn row(&self, place: &str, row: usize, child: i64) -> Result<usize, CompileError> {
-        let rows = self.left_children.len();
-        usize::try_from(child).ok().filter(|child| *child < rows).ok_or_else(|| {
-            let message = format!("node {row} has the child {child}, and there are {rows} nodes");
-            CompileError::new(CompileErrorKind::BadTree, place, message, SAVE_AGAIN)
-        })
-    }
-
-    /// Expected score below each inner node: the mean of its leaves, weighted by the second derivatives that trained
-    /// them; all alike where the file has none. `order` has the row of each node.
-    fn fill_means(&self, order: &[usize], left: &[u32], nodes: &mut [TreeNode]) {
-        let weighted = order.iter().all(|row| self.sum_hessian.get(*row).is_some_and(|weight| *weight > 0.0));
-        let leaf = |(node, row): (&TreeNode, &usize)| {
-            (if weighted { f64::from(self.sum_hessian[*row]) } else { 1.0 }, f64::from(node.value))
-        };
-        // Weight and mean of each node; children come after their parent, so from the back.
-        let mut below: Vec<(f64, f64)> = nodes.iter().zip(order).map(leaf).collect();
-        for at in (0..nodes.len()).rev().filter(|at| left[*at] != 0) {
-            let child = left[at] as usize;
-            let [(left, left_mean), (right, right_mean)] = [below[child], below[child + 1]];
-            let mean = (left * left_mean + right * right_mean) / (left + right);
-            below[at] = (left + right, mean);
-            nodes[at].mean = mean as f32;
-        }
-    }
-}
-
-fn limit(place: impl Into<String>, what: &str, most: usize) -> CompileError {
-    let message = format!("a bundle holds at most {most} {what}");
-    CompileError::new(CompileErrorKind::Limit, place, message, "train fewer or smaller trees, on fewer features")
 }
 
 impl<'de> Deserialize<'de> for Flag {

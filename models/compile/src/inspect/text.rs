@@ -121,8 +121,14 @@ impl Display for ModelInspection {
                     writeln!(f, "  {:names$}  weight {}, centre {}", entry.feature, entry.weight, entry.centre)
                 })
             }
-            Self::Trees { base, link, trees, leaves, most_leaves, depth, splits } => {
-                writeln!(f, "tree model: {trees} trees, {leaves} leaves, base {base}, {link} link")?;
+            Self::Trees { base, leaf, divisor, scale, link, trees, leaves, most_leaves, depth, splits } => {
+                // What was an `f32` is shown as one.
+                let base = if *leaf == "f32" { (*base as f32).to_string() } else { base.to_string() };
+                write!(f, "tree model: {trees} trees, {leaves} leaves in {leaf}, base {base}, ")?;
+                if (*divisor, *scale) != (1.0, 1.0) {
+                    write!(f, "sum / {divisor} * {scale}, ")?;
+                }
+                writeln!(f, "{link} link")?;
                 writeln!(f, "  largest tree {most_leaves} leaves, deepest {depth} levels")?;
                 let names = width(splits.iter().map(|entry| entry.feature.as_str()));
                 splits
