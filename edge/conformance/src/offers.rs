@@ -117,7 +117,9 @@ fn campaigns(program: &ProgramV1) -> CampaignsV1 {
             CampaignV1 {
                 // Tuesday evenings, into the night.
                 hours: Some(HoursV1 { weekdays: 0b10, from_min: 17 * 60, until_min: 2 * 60 }),
+                // Arms that leave nothing of what the user brings are held back.
                 margin: MarginV1::Feature(age),
+                margin_floor: 1.0,
                 ..open(EVENING, 2, vec![arm(0, 1), arm(0, 2), arm(1, 1)])
             },
             CampaignV1 {
