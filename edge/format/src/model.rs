@@ -8,6 +8,8 @@
 //! and its value; an inner node sends x to the right child iff `x >= value`, a missing x by flag bit 0 (set: left).
 //! Breadth-first order makes children implicit: the k-th inner node of a tree (from 0) has its children at 2k+1 and
 //! 2k+2, so there is no pointer that could form a cycle. `mean` is the expected score below a node, for explanations.
+//!
+//! **Graphs** (`0x0003_0000 | model`): see [`crate::graph`].
 
 use alloc::vec::Vec;
 
@@ -72,6 +74,8 @@ pub enum ModelKindV1 {
         /// Where the sum starts.
         base: f32,
     },
+    /// A [tensor program](crate::graph).
+    Graph,
 }
 
 /// From a model's sum to its score.
@@ -107,6 +111,7 @@ impl ModelsV1 {
         let constants = models.models.iter().all(|model| match model.kind {
             ModelKindV1::Linear { bias } => bias.is_finite(),
             ModelKindV1::Trees { base } => base.is_finite(),
+            ModelKindV1::Graph => true,
         });
         let stages = models.stages.len() == 1
             && models.stages.iter().all(|stage| usize::from(stage.model) < models.models.len() && stage.keep == 0);
@@ -118,9 +123,10 @@ impl ModelsV1 {
     }
 
     fn read(packed: &mut Packed<'_>) -> Self {
-        let kind = |packed: &mut Packed<'_>| match packed.variant(2) {
+        let kind = |packed: &mut Packed<'_>| match packed.variant(3) {
             0 => ModelKindV1::Linear { bias: packed.f32() },
-            _ => ModelKindV1::Trees { base: packed.f32() },
+            1 => ModelKindV1::Trees { base: packed.f32() },
+            _ => ModelKindV1::Graph,
         };
         Self {
             models: packed

@@ -1,5 +1,6 @@
 //! Models: from a feature matrix to a score per candidate, and from a candidate to the reasons for its score.
 
+mod graph;
 mod linear;
 mod trees;
 
@@ -11,6 +12,9 @@ use selvedge_format::model::{LinearWeights, Link, ModelKindV1, ModelV1, TreeNode
 use crate::feature::LANES;
 use crate::math;
 
+use graph::GraphScratch;
+
+pub use graph::Graph;
 pub use linear::Linear;
 pub use trees::Trees;
 
@@ -25,12 +29,14 @@ pub struct Model {
 enum Form {
     Linear(Linear),
     Trees(Trees),
+    Graph(Graph),
 }
 
 /// Buffers that a model needs besides its input and output.
 #[derive(Debug, Default)]
 pub struct ModelScratch {
     bins: Vec<i8>,
+    graph: GraphScratch,
 }
 
 impl Model {
@@ -42,6 +48,7 @@ impl Model {
         let form = match declared.kind {
             ModelKindV1::Linear { bias } => Form::Linear(Linear::new(bias, LinearWeights::parse(weights, features)?)),
             ModelKindV1::Trees { base } => Form::Trees(Trees::new(base, &TreeNodes::parse(weights, features)?)?),
+            ModelKindV1::Graph => Form::Graph(Graph::load(weights, features)?),
         };
         Ok(Self { form, link: declared.link })
     }
@@ -53,6 +60,7 @@ impl Model {
         match &self.form {
             Form::Linear(linear) => linear.scores(matrix, stride, scores),
             Form::Trees(trees) => trees.scores(matrix, stride, &mut scratch.bins, scores),
+            Form::Graph(graph) => graph.scores(matrix, stride, &mut scratch.graph, scores),
         }
     }
 
@@ -66,6 +74,8 @@ impl Model {
                 scores[0]
             }
             Form::Trees(trees) => trees.score(|feature| columns[usize::from(feature) * LANES]),
+            // Only response models are asked for one row, and a graph is refused as one at load.
+            Form::Graph(_) => f32::NAN,
         }
     }
 
@@ -85,6 +95,8 @@ impl Model {
         match &self.form {
             Form::Linear(linear) => linear.contributions(features, rows, effects),
             Form::Trees(trees) => trees.contributions(features, rows, effects),
+            // A layer mixes its inputs: no sum of parts would be true.
+            Form::Graph(_) => 0.0,
         }
     }
 
@@ -94,6 +106,16 @@ impl Model {
         match &self.form {
             Form::Linear(linear) => linear.cost(),
             Form::Trees(trees) => trees.cost(),
+            Form::Graph(graph) => graph.cost(),
+        }
+    }
+
+    /// Cost units per request, whatever the number of candidates.
+    #[must_use]
+    pub fn request_cost(&self) -> u64 {
+        match &self.form {
+            Form::Graph(graph) => graph.request_cost(),
+            _ => 0,
         }
     }
 
@@ -103,6 +125,7 @@ impl Model {
         match self.form {
             Form::Linear(_) => "linear",
             Form::Trees(_) => "trees",
+            Form::Graph(_) => "graph",
         }
     }
 }
