@@ -273,7 +273,8 @@ impl<const N: usize> View<N> {
 
     /// One past the furthest value, where each index has `width` values.
     fn end(&self, sizes: &[u32; N], width: u32) -> u64 {
-        let steps = sizes.iter().zip(&self.strides).map(|(size, stride)| u64::from(size - 1).saturating_mul((*stride).into()));
+        let steps =
+            sizes.iter().zip(&self.strides).map(|(size, stride)| u64::from(size - 1).saturating_mul((*stride).into()));
         steps.fold(u64::from(self.offset) + u64::from(width), u64::saturating_add)
     }
 }
@@ -284,9 +285,11 @@ impl Step {
     pub fn work(&self) -> u64 {
         match self {
             Self::Each(each) => each.sizes.iter().fold(1, |work, size| u64::saturating_mul(work, (*size).into())),
-            Self::Product(product) => [product.positions, product.inputs, product.outputs.next_multiple_of(PANEL as u32)]
-                .into_iter()
-                .fold(1, |work, size| u64::saturating_mul(work, size.into())),
+            Self::Product(product) => {
+                [product.positions, product.inputs, product.outputs.next_multiple_of(PANEL as u32)]
+                    .into_iter()
+                    .fold(1, |work, size| u64::saturating_mul(work, size.into()))
+            }
             Self::Gather(gather) => u64::from(gather.ids) * u64::from(gather.width),
         }
     }
@@ -498,9 +501,13 @@ pub fn pack(weights: &[f32], inputs: usize, outputs: usize) -> Vec<f32> {
     let mut packed = Vec::new();
     for panel in (0..outputs).step_by(PANEL) {
         for input in 0..inputs {
-            packed.extend((panel..panel + PANEL).map(|output| {
-                if output < outputs { weights[input * outputs + output] } else { 0.0 }
-            }));
+            packed.extend(
+                (panel..panel + PANEL).map(
+                    |output| {
+                        if output < outputs { weights[input * outputs + output] } else { 0.0 }
+                    },
+                ),
+            );
         }
     }
     packed

@@ -10,7 +10,14 @@ use crate::model::{LinearModel, TrainedModel, TreeEnsemble};
 #[derive(PartialEq)]
 pub(crate) enum Bound {
     Trees(TreeEnsemble),
-    Linear { bias: f32, link: Link, weight: Vec<f32>, centre: Vec<f32> },
+    Linear {
+        bias: f32,
+        link: Link,
+        weight: Vec<f32>,
+        centre: Vec<f32>,
+    },
+    #[cfg(feature = "onnx")]
+    Graph(crate::onnx::BoundGraph),
 }
 
 /// Finds each input of `model` among the features of `spec`: by name where the model has names, else by position.
@@ -18,6 +25,8 @@ pub(crate) fn bind(model: &TrainedModel, spec: &FeatureSpec) -> Result<Bound, Co
     match model {
         TrainedModel::Trees(ensemble) => trees(ensemble, spec).map(Bound::Trees),
         TrainedModel::Linear(model) => linear(model, spec),
+        #[cfg(feature = "onnx")]
+        TrainedModel::Onnx(model) => model.bind(spec).map(Bound::Graph),
     }
 }
 
@@ -111,6 +120,8 @@ impl Bound {
         match self {
             Self::Trees(ensemble) => ModelV1 { kind: ModelKindV1::Trees { base: ensemble.base }, link: ensemble.link },
             Self::Linear { bias, link, .. } => ModelV1 { kind: ModelKindV1::Linear { bias: *bias }, link: *link },
+            #[cfg(feature = "onnx")]
+            Self::Graph(_) => ModelV1 { kind: ModelKindV1::Graph, link: Link::Identity },
         }
     }
 
@@ -122,10 +133,12 @@ impl Bound {
                 TreeNodes::encode(&nodes)
             }
             Self::Linear { weight, centre, .. } => LinearWeights::encode(weight, centre),
+            #[cfg(feature = "onnx")]
+            Self::Graph(graph) => graph.section.clone(),
         }
     }
 
-    /// The raw score of one row of features, evaluated as plainly as can be.
+    /// The raw score of one row of features, evaluated as plainly as can be; a graph is evaluated by its own reference.
     pub(crate) fn raw_score(&self, row: &[f32]) -> f32 {
         match self {
             Self::Trees(ensemble) => ensemble.raw_score(row),
@@ -133,6 +146,8 @@ impl Bound {
                 let terms = row.iter().zip(weight).zip(centre);
                 terms.fold(*bias, |sum, ((x, weight), centre)| sum + weight * if x.is_nan() { *centre } else { *x })
             }
+            #[cfg(feature = "onnx")]
+            Self::Graph(_) => f32::NAN,
         }
     }
 
@@ -151,6 +166,8 @@ impl Bound {
         match self {
             Self::Trees(ensemble) => ensemble.trees.len(),
             Self::Linear { weight, .. } => weight.len(),
+            #[cfg(feature = "onnx")]
+            Self::Graph(_) => 1,
         }
     }
 }

@@ -47,13 +47,13 @@ pub(super) fn by_bytes(bytes: &[u8]) -> Option<&'static Foreign> {
     known.or(match text {
         [] => Some(&EMPTY),
         [b'{', ..] => None,
-        // ONNX is a protobuf: the version of its format, a small number, then a field of bytes.
-        _ => Some(if matches!(bytes, [0x08, 1..0x20, 0x12 | 0x1a | 0x22 | 0x2a | 0x32 | 0x3a | 0x42, ..]) {
-            &ONNX
-        } else {
-            &NOT_JSON
-        }),
+        _ => Some(if is_onnx(bytes) { &ONNX } else { &NOT_JSON }),
     })
+}
+
+/// ONNX is a protobuf: the version of its format, a small number, then a field of bytes.
+pub(super) const fn is_onnx(bytes: &[u8]) -> bool {
+    matches!(bytes, [0x08, 1..0x20, 0x12 | 0x1a | 0x22 | 0x2a | 0x32 | 0x3a | 0x42, ..])
 }
 
 /// A JSON object that no importer took.

@@ -49,6 +49,10 @@ pub fn import(bytes: &[u8]) -> Result<TrainedModel, CompileError> {
         let message = format!("the model file has {} bytes, of which at most {MAX_MODEL_BYTES} are read", bytes.len());
         return Err(CompileError::new(CompileErrorKind::TooLarge, "", message, "train fewer or smaller trees"));
     }
+    #[cfg(feature = "onnx")]
+    if foreign::is_onnx(bytes) {
+        return crate::onnx::OnnxModel::import(bytes).map(TrainedModel::Onnx);
+    }
     if let Some(found) = foreign::by_bytes(bytes) {
         return Err(found.refuse());
     }

@@ -166,7 +166,12 @@ impl Run<'_> {
                     self.read(each.right.memory, inner[2], &mut right);
                 }
                 kernels::apply(each.function, &mut left[..self.lanes], &right[..self.lanes]);
-                kernels::combine(each.combination, &mut result[..self.lanes], &left[..self.lanes], &right[..self.lanes]);
+                kernels::combine(
+                    each.combination,
+                    &mut result[..self.lanes],
+                    &left[..self.lanes],
+                    &right[..self.lanes],
+                );
                 if !is_kept || step + 1 == each.sizes[INNER] {
                     self.write(each.out.memory, inner[0], &result);
                 }
