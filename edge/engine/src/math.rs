@@ -22,12 +22,6 @@ pub fn ln(x: f32) -> f32 {
     libm::logf(x)
 }
 
-/// `x` to the power of `y`.
-#[must_use]
-pub fn pow(x: f32, y: f32) -> f32 {
-    libm::powf(x, y)
-}
-
 /// `ln(1 + x)`; NaN below -1.
 #[must_use]
 pub fn ln_1p(x: f32) -> f32 {

@@ -93,8 +93,6 @@ pub enum Function {
     Less,
     /// 1 if `l = r`, else 0.
     Equal,
-    /// `l` to the power of `r`.
-    Power,
     /// `e^l`.
     Exp,
     /// Natural logarithm.
@@ -227,7 +225,7 @@ pub struct Graph<'a> {
 }
 
 const MEMORIES: [Memory; 4] = [Memory::Constants, Memory::Request, Memory::Candidates, Memory::Features];
-const FUNCTIONS: [Function; 19] = [
+const FUNCTIONS: [Function; 18] = [
     Function::Left,
     Function::Add,
     Function::Subtract,
@@ -237,7 +235,6 @@ const FUNCTIONS: [Function; 19] = [
     Function::Min,
     Function::Less,
     Function::Equal,
-    Function::Power,
     Function::Exp,
     Function::Log,
     Function::Sqrt,

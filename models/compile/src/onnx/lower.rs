@@ -15,6 +15,7 @@ use tract_onnx::tract_core::ops::binary::TypedBinOp;
 use tract_onnx::tract_core::ops::cast::Cast;
 use tract_onnx::tract_core::ops::einsum::EinSum;
 use tract_onnx::tract_core::ops::element_wise::ElementWiseOp;
+use tract_onnx::tract_core::ops::nn::rms_norm::{RmsNorm, ScaledRmsNorm};
 use tract_onnx::tract_core::ops::nn::{LeakyRelu, Reduce, Reducer, Softmax, SoftmaxKind};
 use tract_onnx::tract_hir::internal::DimLike;
 
@@ -203,6 +204,14 @@ impl<'m> Lowering<'m> {
             self.reduce(&from, &op.axes, op.reducer)?
         } else if let Some(op) = op.downcast_ref::<Softmax>() {
             self.softmax(node, op)?
+        } else if let Some(op) = op.downcast_ref::<RmsNorm>() {
+            self.rms_norm(node, op.axis, &op.eps)?
+        } else if let Some(op) = op.downcast_ref::<ScaledRmsNorm>().filter(|op| op.out_dt.or(op.scale_dt).is_none()) {
+            let x = self.rms_norm(node, op.axis, &op.eps)?;
+            let scale = self.view(node.inputs[1])?.values().ok_or_else(|| refuse(node))?;
+            let mut shape = vec![1; x.shape.len()];
+            shape[op.axis] = scale.len();
+            self.apply(Function::Multiply, &x, &View::constant(scale, shape))?
         } else if let Some(op) = op.downcast_ref::<Gather>() {
             self.gather(node, op.axis)?
         } else if op.is::<ops::logic::Iff>() {
@@ -282,6 +291,12 @@ impl<'m> Lowering<'m> {
 
     fn binary(&mut self, node: &TypedNode, name: &str) -> Lowered<Value> {
         // Which function, with the operands in which order, and whether its answer is turned round.
+        if name == "Pow" {
+            let exponent = self.view(node.inputs[1])?.values().filter(|values| values.len() == 1);
+            let x = self.view(node.inputs[0])?;
+            let exponent = exponent.and_then(|values| values.first().copied()).ok_or_else(|| refuse(node))?;
+            return self.power(&x, exponent).map(Value::View);
+        }
         let (function, swapped, negated) = match name {
             "Add" => (Function::Add, false, false),
             "Sub" => (Function::Subtract, false, false),
@@ -292,7 +307,6 @@ impl<'m> Lowering<'m> {
             }
             "Max" | "Or" => (Function::Max, false, false),
             "Min" => (Function::Min, false, false),
-            "Pow" => (Function::Power, false, false),
             "LT" => (Function::Less, false, false),
             "GT" => (Function::Less, true, false),
             "Eq" => (Function::Equal, false, false),
@@ -429,7 +443,10 @@ impl<'m> Lowering<'m> {
             return self.apply(Function::Add, &high, &low);
         }
         if let Some(power) = op.0.downcast_ref::<ops::math::PowConst>() {
-            return self.with(Function::Power, &x, power.exponent);
+            return self.power(&x, power.exponent);
+        }
+        if let Some(gelu) = op.0.downcast_ref::<ops::nn::gelu_approximate::GeluApproximate>() {
+            return self.gelu(&x, if gelu.fast_impl { 2.0 } else { 3.0 });
         }
         let one = View::scalar(1.0, x.shape.len());
         match op.0.name().as_str() {
@@ -473,6 +490,44 @@ impl<'m> Lowering<'m> {
             "Not" => self.not(&x),
             _ => Err(refuse(node)),
         }
+    }
+
+    /// A whole power by multiplications, or a square root.
+    fn power(&mut self, x: &View, exponent: f32) -> Lowered<View> {
+        if exponent == 0.5 {
+            return self.unary(Function::Sqrt, x);
+        }
+        if exponent.fract() != 0.0 || !(1.0..=8.0).contains(&exponent) {
+            let help = "powers are whole numbers from 1 to 8, or one half: transform the feature before";
+            return Err(unsupported(format!("the power {exponent}"), help));
+        }
+        let mut power = x.clone();
+        for _ in 1..exponent as usize {
+            power = self.apply(Function::Multiply, &power, x)?;
+        }
+        Ok(View { layer: None, ..power })
+    }
+
+    /// The Gaussian linear unit in its approximation by the hyperbolic tangent.
+    fn gelu(&mut self, x: &View, exponent: f32) -> Lowered<View> {
+        let inner = self.power(x, exponent)?;
+        let inner = self.with(Function::Multiply, &inner, 0.044_715)?;
+        let inner = self.apply(Function::Add, x, &inner)?;
+        let inner = self.with(Function::Multiply, &inner, 0.797_884_6)?;
+        let inner = self.unary(Function::Tanh, &inner)?;
+        let inner = self.with(Function::Add, &inner, 1.0)?;
+        let inner = self.with(Function::Multiply, &inner, 0.5)?;
+        self.apply(Function::Multiply, x, &inner)
+    }
+
+    /// `x / sqrt(mean of squares + epsilon)`.
+    fn rms_norm(&mut self, node: &TypedNode, axis: usize, epsilon: &Tensor) -> Lowered<View> {
+        let x = self.view(node.inputs[0])?;
+        let epsilon = epsilon.cast_to_scalar::<f32>().map_err(|_| refuse(node))?;
+        let size = self.reduce(&x, &[axis], Reducer::MeanOfSquares)?;
+        let size = self.with(Function::Add, &size, epsilon)?;
+        let size = self.unary(Function::Sqrt, &size)?;
+        self.apply(Function::Divide, &x, &size)
     }
 
     fn axis(&mut self, node: &TypedNode, op: &AxisOp) -> Lowered<View> {

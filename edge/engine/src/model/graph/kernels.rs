@@ -67,13 +67,12 @@ pub(super) fn apply(function: Function, left: &mut [f32], right: &[f32]) {
         Function::Min => map(left, right, |l, r| -max(-l, -r)),
         Function::Less => map(left, right, |l, r| truth(l < r)),
         Function::Equal => map(left, right, |l, r| truth(l == r)),
-        Function::Power => one_by_one(left, right, math::pow),
         Function::Exp => map(left, right, |l, _| exp(l)),
-        Function::Log => one_by_one(left, right, |l, _| math::ln(l)),
-        Function::Sqrt => one_by_one(left, right, |l, _| math::sqrt(l)),
+        Function::Log => one_by_one(left, math::ln),
+        Function::Sqrt => one_by_one(left, math::sqrt),
         Function::Abs => map(left, right, |l, _| l.abs()),
-        Function::Floor => one_by_one(left, right, |l, _| libm::floorf(l)),
-        Function::Round => one_by_one(left, right, |l, _| libm::rintf(l)),
+        Function::Floor => one_by_one(left, libm::floorf),
+        Function::Round => one_by_one(left, libm::rintf),
         Function::Sigmoid => map(left, right, |l, _| 1.0 / (1.0 + exp(-l))),
         Function::Tanh => map(left, right, |l, _| tanh(l)),
         Function::Erf => map(left, right, |l, _| erf(l)),
@@ -105,9 +104,10 @@ fn map(left: &mut [f32], right: &[f32], function: impl Fn(f32, f32) -> f32) {
     }
 }
 
-fn one_by_one(left: &mut [f32], right: &[f32], function: fn(f32, f32) -> f32) {
-    for (left, right) in left.iter_mut().zip(right) {
-        *left = function(*left, *right);
+#[inline(never)]
+fn one_by_one(values: &mut [f32], function: fn(f32) -> f32) {
+    for value in values {
+        *value = function(*value);
     }
 }
 

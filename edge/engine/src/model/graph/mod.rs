@@ -89,7 +89,7 @@ fn cost(steps: &[Step]) -> u64 {
     let units = |step: &Step| {
         let unit = match step {
             Step::Product(_) => MULTIPLIED,
-            Step::Each(each) if each.function >= Function::Power => TRANSCENDENTAL,
+            Step::Each(each) if each.function >= Function::Exp => TRANSCENDENTAL,
             _ => COPIED,
         };
         step.work() * unit
