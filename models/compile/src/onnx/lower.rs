@@ -745,7 +745,7 @@ impl<'m> Lowering<'m> {
                 _ => return Ok(None),
             }
         }
-        if summed.is_empty() || made.is_empty() {
+        if summed.is_empty() {
             return Ok(None);
         }
         kept.sort_by_key(|(_, to)| *to);
@@ -760,25 +760,34 @@ impl<'m> Lowering<'m> {
         let rank = kept.len() + summed.len();
         let by_last = matches!(summed.as_slice(), [(from, _)] if from + 1 == rank);
         let in_order = kept.windows(2).all(|pair| pair[0].0 < pair[1].0);
-        let out = if by_last && in_order {
+        // What repeats along an axis is computed once and repeated.
+        let repeated: Vec<(usize, usize)> = match &self.values[&node.inputs[input]] {
+            Value::View(view) => {
+                kept.iter().copied().filter(|(from, _)| view.strides[*from] == 0 && view.shape[*from] > 1).collect()
+            }
+            Value::Parts(_) => Vec::new(),
+        };
+        let out = if by_last && in_order && repeated.is_empty() {
             self.grouped(node.inputs[input], &values, outputs)?
         } else {
+            let view = self.view(node.inputs[input])?;
+            let view = repeated.iter().fold(view, |view, (from, _)| view.slice(*from, 0, 1));
             let order: Vec<usize> = kept.iter().chain(&summed).map(|(from, _)| *from).collect();
-            let view = permuted(&self.view(node.inputs[input])?, &order);
-            let view = self.emitter.contiguous(&view)?;
+            let view = self.emitter.contiguous(&permuted(&view, &order))?;
             let positions = count(&view.shape[..kept.len()]);
             self.emitter.dense(&view, positions, values, outputs, None)
         };
         // From [kept, made] to the order of the result.
         let made_order: Vec<usize> = kept.iter().chain(&made).map(|(_, to)| *to).collect();
-        let made_shape: Vec<usize> = made_order.iter().map(|to| shape[*to]).collect();
-        let packed = super::emit::contiguous(&made_shape);
+        let is_repeated = |to: usize| repeated.iter().any(|(_, other)| *other == to);
+        let made_shape = made_order.iter().map(|to| if is_repeated(*to) { 1 } else { shape[*to] });
+        let packed = super::emit::contiguous(&made_shape.collect::<Vec<_>>());
         let mut strides = vec![0; shape.len()];
         for (to, stride) in made_order.iter().zip(packed) {
-            strides[*to] = stride;
+            strides[*to] = if is_repeated(*to) { 0 } else { stride };
         }
         let is_last = made.len() == 1 && made[0].1 + 1 == shape.len();
-        let layer = out.layer.filter(|_| is_last);
+        let layer = out.layer.filter(|_| is_last && repeated.is_empty());
         Ok(Some(View { shape, strides, rows, layer, ..out }))
     }
 
