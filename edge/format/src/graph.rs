@@ -317,6 +317,10 @@ impl Step {
                 for size in &mut sizes[MAX_DIMS - dims..] {
                     *size = reader.u32()?;
                 }
+                // A first dimension of size 1 would be a second form of the same step.
+                if dims > 0 && sizes[MAX_DIMS - dims] == 1 {
+                    return Err(reader.invalid());
+                }
                 let (out, left) = (View::read(reader, dims)?, View::read(reader, dims)?);
                 Self::Each(Each { function, combination, sizes, out, left, right: View::read(reader, dims)? })
             }

@@ -4,9 +4,7 @@ use proptest::prelude::*;
 use selvedge_engine::feature::stride;
 use selvedge_engine::model::{Model, ModelScratch};
 use selvedge_format::DecodeError;
-use selvedge_format::graph::{
-    Combination, Each, Function, Gather, Graph, MAX_DIMS, Memory, Product, Step, View, pack,
-};
+use selvedge_format::graph::{Combination, Each, Function, Gather, Graph, MAX_DIMS, Memory, Product, Step, View, pack};
 use selvedge_format::model::{Link, ModelKindV1, ModelV1};
 
 use crate::trees::Draw;

@@ -8,6 +8,7 @@ use selvedge_format::container::{Container, ContainerBuilder, Kind};
 use selvedge_format::decision::{self, ArmParts, DecisionParts, DecisionStatus, DecisionView, OfferParts, OfferStatus};
 use selvedge_format::delta;
 use selvedge_format::explore::{self, ExploreV1};
+use selvedge_format::graph::Graph;
 use selvedge_format::head::{self, HeadV1, HeadView};
 use selvedge_format::message::{BlockHeader, MessageView, MessageWriter};
 use selvedge_format::meta::{self, MetaV1};
@@ -95,7 +96,7 @@ pub(crate) fn every_section_survives(bytes: &[u8]) {
     if let Ok(terms) = TermsV1::decode(bytes) {
         assert_eq!(terms.encode(), bytes);
     }
-    for kind in [ModelKindV1::Linear { bias: 0.0 }, ModelKindV1::Trees { base: 0.0 }] {
+    for kind in [ModelKindV1::Linear { bias: 0.0 }, ModelKindV1::Trees { base: 0.0 }, ModelKindV1::Graph] {
         for features in [0, 1, 3] {
             if let Ok(weights) = Weights::decode(kind, bytes, features) {
                 assert_eq!(weights.encode(), bytes);
@@ -150,6 +151,8 @@ pub(crate) struct Bundle {
 pub(crate) enum Weights {
     Linear { weight: Vec<f32>, centre: Vec<f32> },
     Trees(Vec<Vec<TreeNode>>),
+    /// Written again from what was read.
+    Graph(Vec<u8>),
 }
 
 impl Weights {
@@ -175,6 +178,12 @@ impl Weights {
                 };
                 Self::Trees(nodes.tree_nodes.iter().map(&mut tree).collect())
             }
+            ModelKindV1::Graph => {
+                let graph = Graph::parse(bytes, features)?;
+                let constants: Vec<f32> = graph.constants.iter().collect();
+                let (request, columns, score) = (graph.request as u32, graph.columns as u32, graph.score as u32);
+                Self::Graph(Graph::encode(request, columns, score, &graph.steps, &constants))
+            }
         })
     }
 
@@ -182,6 +191,7 @@ impl Weights {
         match self {
             Self::Linear { weight, centre } => LinearWeights::encode(weight, centre),
             Self::Trees(trees) => TreeNodes::encode(trees),
+            Self::Graph(bytes) => bytes.clone(),
         }
     }
 }

@@ -67,33 +67,34 @@ pub(super) fn apply(function: Function, left: &mut [f32], right: &[f32]) {
         Function::Min => map(left, right, |l, r| -max(-l, -r)),
         Function::Less => map(left, right, |l, r| truth(l < r)),
         Function::Equal => map(left, right, |l, r| truth(l == r)),
-        Function::Exp => map(left, right, |l, _| exp(l)),
+        Function::Exp => exp(left),
         Function::Log => one_by_one(left, math::ln),
         Function::Sqrt => one_by_one(left, math::sqrt),
         Function::Abs => map(left, right, |l, _| l.abs()),
         Function::Floor => one_by_one(left, libm::floorf),
         Function::Round => one_by_one(left, libm::rintf),
-        Function::Sigmoid => map(left, right, |l, _| 1.0 / (1.0 + exp(-l))),
-        Function::Tanh => map(left, right, |l, _| tanh(l)),
-        Function::Erf => map(left, right, |l, _| erf(l)),
+        Function::Sigmoid => with_power(left, |l| -l, |_, power| 1.0 / (1.0 + power)),
+        Function::Tanh => with_power(left, |l| 2.0 * l.abs(), tanh),
+        Function::Erf => with_power(left, |l| -l * l, erf),
     }
 }
 
 /// Combines what a place holds with a function's value; a selection takes the right operand.
-#[inline(never)]
 pub(super) fn combine(combination: Combination, held: &mut [f32], value: &[f32], right: &[f32]) {
-    match combination {
-        Combination::Store => held.copy_from_slice(value),
-        Combination::Add => map(held, value, |h, v| h + v),
-        Combination::Multiply => map(held, value, |h, v| h * v),
-        Combination::Max => map(held, value, max),
-        Combination::Min => map(held, value, |h, v| -max(-h, -v)),
+    let function = match combination {
+        Combination::Store => return held.copy_from_slice(value),
+        Combination::Add => Function::Add,
+        Combination::Multiply => Function::Multiply,
+        Combination::Max => Function::Max,
+        Combination::Min => Function::Min,
         Combination::Select => {
             for ((held, value), right) in held.iter_mut().zip(value).zip(right) {
                 *held = if *value == 0.0 { *held } else { *right };
             }
+            return;
         }
-    }
+    };
+    apply(function, held, value);
 }
 
 #[inline]
@@ -120,8 +121,27 @@ fn max(left: f32, right: f32) -> f32 {
 /// Adding and taking away rounds to a whole number: floats of this size have no fraction.
 const ROUNDS: f32 = 12_582_912.0;
 
+/// `function(l, e^exponent(l))` for each value: one loop for all powers, because a polynomial is long.
 #[inline]
-fn exp(x: f32) -> f32 {
+fn with_power(left: &mut [f32], exponent: impl Fn(f32) -> f32, function: impl Fn(f32, f32) -> f32) {
+    let mut powers = [0.0; TILE];
+    let powers = &mut powers[..left.len()];
+    map(powers, left, |_, l| exponent(l));
+    exp(powers);
+    map(left, powers, function);
+}
+
+#[inline(never)]
+fn exp(values: &mut [f32]) {
+    let (blocks, _) = values.as_chunks_mut::<ROWS>();
+    for block in blocks {
+        *block = block.map(power);
+    }
+}
+
+/// `e^x`.
+#[inline]
+fn power(x: f32) -> f32 {
     // Beyond these the result is 0 or infinite; NaN stays.
     let x = if x > 89.0 { 89.0 } else { x };
     let x = if x < -104.0 { -104.0 } else { x };
@@ -138,29 +158,29 @@ fn exp(x: f32) -> f32 {
     // Two powers, because one would not reach the smallest and the largest numbers.
     let n = shifted.to_bits().wrapping_sub(ROUNDS.to_bits()) as i32;
     let half = n >> 1;
-    let power = |n: i32| f32::from_bits((n.wrapping_add(127) as u32) << 23);
-    mantissa * power(half) * power(n.wrapping_sub(half))
+    let two_to = |n: i32| f32::from_bits((n.wrapping_add(127) as u32) << 23);
+    mantissa * two_to(half) * two_to(n.wrapping_sub(half))
 }
 
 #[inline]
-fn tanh(x: f32) -> f32 {
+fn tanh(x: f32, power: f32) -> f32 {
     let z = x * x;
     let small = -5.704_988_7e-3 * z + 2.063_908_9e-2;
     let small = small * z - 5.373_971_6e-2;
     let small = small * z + 1.333_144_2e-1;
     let small = small * z - 3.333_328e-1;
     let small = small * z * x + x;
-    let large = 1.0 - 2.0 / (exp(2.0 * x.abs()) + 1.0);
+    let large = 1.0 - 2.0 / (power + 1.0);
     if x.abs() < 0.625 { small } else { large.copysign(x) }
 }
 
 #[inline]
-fn erf(x: f32) -> f32 {
+fn erf(x: f32, power: f32) -> f32 {
     let a = x.abs();
     let t = 1.0 / (1.0 + 0.327_591_1 * a);
     let sum = 1.061_405_4 * t - 1.453_152;
     let sum = sum * t + 1.421_413_7;
     let sum = sum * t - 0.284_496_74;
     let sum = sum * t + 0.254_829_6;
-    (1.0 - sum * t * exp(-a * a)).copysign(x)
+    (1.0 - sum * t * power).copysign(x)
 }

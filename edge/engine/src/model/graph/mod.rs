@@ -45,6 +45,7 @@ const TRANSCENDENTAL: u64 = 64;
 const MULTIPLIED: u64 = 3;
 
 impl Graph {
+    #[cold]
     pub(super) fn load(weights: &[u8], features: usize) -> Result<Self, DecodeError> {
         let parsed = graph::Graph::parse(weights, features)?;
         let (of_request, of_candidates) = parsed.steps.into_iter().partition(Step::is_of_request);
@@ -120,6 +121,8 @@ impl Run<'_> {
         }
     }
 
+    // Called from many places and long, as it copies a column.
+    #[inline(never)]
     fn read(&self, memory: Memory, at: u32, column: &mut Column) {
         let at = at as usize;
         let all = match memory {
@@ -138,6 +141,7 @@ impl Run<'_> {
         column.fill(all);
     }
 
+    #[inline(never)]
     fn write(&mut self, memory: Memory, at: u32, column: &Column) {
         match memory {
             Memory::Request => self.memory.request[at as usize] = column[0],
