@@ -1,6 +1,7 @@
 //! ONNX models of the kinds that rank compile, and score as onnxruntime does. `onnx/export.py` made them.
 #![cfg(feature = "onnx")]
 
+use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
@@ -125,6 +126,31 @@ fn what_cannot_be_bound_is_named() {
     let trained = import(&bytes).expect("an ONNX model");
     let error = compile(&declared(&expected.features[1..]), &model(), &trained).expect_err("a feature is missing");
     assert_eq!(error.kind(), CompileErrorKind::FeatureCount);
+}
+
+#[test]
+fn what_cannot_be_compiled_is_refused_by_name() {
+    let feature = |at: usize| Feature { name: format!("f{at}"), shared: false };
+    let (features, model) = (declared(&[feature(0), feature(1), feature(2)]), model());
+    let mut text = String::new();
+    for name in [
+        "cyclic",
+        "external",
+        "overflowing",
+        "not_a_number",
+        "shapes",
+        "unknown_operator",
+        "unsupported_operator",
+        "across_candidates",
+        "power",
+        "two_numbers",
+    ] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/onnx/refused_{name}.onnx"));
+        let bytes = fs::read(path).expect("a committed model");
+        let error = import(&bytes).and_then(|trained| compile(&features, &model, &trained)).expect_err(name);
+        writeln!(text, "{name}: {}\n  {error}\n  help: {}\n", error.kind().code(), error.hint()).expect("a string");
+    }
+    insta::assert_snapshot!(text);
 }
 
 #[test]

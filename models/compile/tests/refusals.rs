@@ -56,7 +56,6 @@ fn other_kinds_of_file_are_named() {
             ("LightGBM dump", br#"{"name":"tree","version":"v4","tree_info":[]}"#),
             ("CatBoost JSON", br#"{"features_info":{},"oblivious_trees":[]}"#),
             ("CatBoost binary", b"CBM1\x10\x00"),
-            ("ONNX", b"\x08\x08\x12\x07pytorch"),
             ("XGBoost UBJSON", b"{L\x00\x00\x00\x00\x00\x00\x00\x07learner"),
             ("XGBoost dump", br#"[{"nodeid": 0}]"#),
             ("pickle", b"\x80\x04\x95"),
@@ -65,6 +64,13 @@ fn other_kinds_of_file_are_named() {
             ("other JSON", b"{}"),
         ],
     );
+}
+
+#[test]
+#[cfg(not(feature = "onnx"))]
+fn onnx_is_named_by_a_build_that_does_not_read_it() {
+    let error = import(b"\x08\x08\x12\x07pytorch").expect_err("tract is not built in");
+    assert_eq!(error.hint(), "build Selvedge with the feature `onnx`");
 }
 
 #[test]

@@ -149,7 +149,10 @@ pub(crate) struct Bundle {
 
 #[derive(Clone, Debug)]
 pub(crate) enum Weights {
-    Linear { weight: Vec<f32>, centre: Vec<f32> },
+    Linear {
+        weight: Vec<f32>,
+        centre: Vec<f32>,
+    },
     Trees(Vec<Vec<TreeNode>>),
     /// Written again from what was read.
     Graph(Vec<u8>),

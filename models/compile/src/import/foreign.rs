@@ -28,7 +28,7 @@ const MAGIC: [(&[u8], Foreign); 12] = [
     (b"\x89HDF", Foreign { what: "an HDF5 file", help: TRAIN_XGBOOST }),
 ];
 
-const ONNX: Foreign = Foreign { what: "an ONNX model", help: TRAIN_XGBOOST };
+const ONNX: Foreign = Foreign { what: "an ONNX model", help: "build Selvedge with the feature `onnx`" };
 const NOT_JSON: Foreign = Foreign { what: "data that is not JSON", help: TRAIN_XGBOOST };
 const EMPTY: Foreign = Foreign { what: "an empty file", help: SAVE_JSON };
 

@@ -850,9 +850,12 @@ fn permuted(view: &View, order: &[usize]) -> View {
 }
 
 fn refuse(node: &TypedNode) -> CompileError {
-    let message = format!("the operator {} is not supported", node.op.name());
+    refused_operator(&node.op.name())
+}
+
+pub(super) fn refused_operator(name: &str) -> CompileError {
     let help = "docs/reference/onnx.md lists the operators that are; replace it, or compute it as a feature";
-    CompileError::new(CompileErrorKind::Unsupported, "", message, help)
+    unsupported(format!("the operator {name} is not supported"), help)
 }
 
 /// A feature or several, as a value of an input's shape.

@@ -122,6 +122,11 @@ impl OnnxModel {
             }
         }
         check_order(graph)?;
+        let known = tract_onnx::onnx().op_register;
+        if let Some((at, node)) = graph.node.iter().enumerate().find(|(_, node)| !known.0.contains_key(&node.op_type)) {
+            let place = format!("graph.node[{at}]");
+            return Err(lower::refused_operator(&node.op_type).within(&place));
+        }
         let trainer = [&proto.producer_name, &proto.producer_version].map(|part| part.trim()).join(" ");
         Ok(Self { trainer: format!("onnx by {}", trainer.trim()), proto: Arc::new(proto) })
     }

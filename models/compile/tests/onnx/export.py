@@ -229,5 +229,53 @@ def encoder():
     g.save("encoder", g.dense(g.op("Concat", pooled, price, axis=1), 9, 1))
 
 
+def refused(name, build):
+    """A model of three features that must be refused; it is not checked, because most of these are not valid."""
+    g = Graph(10)
+    score = build(g, g.only_input([False] * 3))
+    g.nodes.append(helper.make_node("Identity", [score], ["score"]))
+    out = helper.make_tensor_value_info("score", TensorProto.FLOAT, ["batch", 1])
+    graph = helper.make_graph(g.nodes, name, g.inputs, [out], g.weights)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    (HERE / f"refused_{name}.onnx").write_bytes(model.SerializeToString())
+
+
+def cyclic(g, x):
+    g.nodes.append(helper.make_node("Add", [x, "b"], ["a"]))
+    g.nodes.append(helper.make_node("Relu", ["a"], ["b"]))
+    return g.dense("b", 3, 1)
+
+
+def external(g, x):
+    weights = numpy_helper.from_array(np.zeros((3, 1), np.float32), "outside")
+    onnx.external_data_helper.set_external_data(weights, location="../../etc/weights.bin")
+    weights.ClearField("raw_data")
+    weights.data_location = TensorProto.EXTERNAL
+    g.weights.append(weights)
+    return g.op("MatMul", x, "outside")
+
+
+def overflowing(g, x):
+    weights = numpy_helper.from_array(np.zeros((3, 1), np.float32), "huge")
+    weights.dims[:] = [1 << 40, 1 << 40]
+    g.weights.append(weights)
+    return g.op("MatMul", x, "huge")
+
+
+REFUSED = {
+    "cyclic": cyclic,
+    "external": external,
+    "overflowing": overflowing,
+    "not_a_number": lambda g, x: g.op("MatMul", x, g.const(np.full((3, 1), np.nan, np.float32))),
+    "shapes": lambda g, x: g.op("MatMul", x, g.weight(4, 1)),
+    "unknown_operator": lambda g, x: g.op("FancyRank", x),
+    "unsupported_operator": lambda g, x: g.dense(g.op("Sin", x), 3, 1),
+    "across_candidates": lambda g, x: g.dense(g.op("Softmax", x, axis=0), 3, 1),
+    "power": lambda g, x: g.dense(g.op("Pow", x, g.const(np.float32(2.5))), 3, 1),
+    "two_numbers": lambda g, x: g.dense(x, 3, 2),
+}
+
 for write in [mlp, normalised, dlrm, deepfm, dcn, two_tower, mmoe, din, encoder]:
     write()
+for name, build in REFUSED.items():
+    refused(name, build)

@@ -165,7 +165,7 @@ fn power(x: f32) -> f32 {
 #[inline]
 fn tanh(x: f32, power: f32) -> f32 {
     let z = x * x;
-    let small = -5.704_988_7e-3 * z + 2.063_908_9e-2;
+    let small = -5.704_988_7e-3 * z + 2.063_908_8e-2;
     let small = small * z - 5.373_971_6e-2;
     let small = small * z + 1.333_144_2e-1;
     let small = small * z - 3.333_328e-1;
