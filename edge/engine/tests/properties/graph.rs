@@ -136,7 +136,8 @@ fn function(function: Function) -> Model {
 
 #[test]
 fn functions_are_near_the_exact_values() {
-    let exact: [(Function, fn(f64) -> f64); 5] = [
+    type Exact = fn(f64) -> f64;
+    let exact: [(Function, Exact); 5] = [
         (Function::Exp, f64::exp),
         (Function::Tanh, f64::tanh),
         (Function::Sigmoid, |x| 1.0 / (1.0 + (-x).exp())),
