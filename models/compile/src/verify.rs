@@ -23,8 +23,9 @@ pub struct Parity {
     pub rows: usize,
     /// Thresholds that a row hit exactly, and missed by one step to either side.
     pub thresholds: usize,
-    /// The largest difference found, relative to the score or to 1; 0 where scores must be equal bit for bit.
-    pub difference: f32,
+    /// The largest difference found, relative to the larger of the score and 1; none where scores are equal bit for bit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub difference: Option<f32>,
 }
 
 /// Rows compared at least and at most; the values of a feature take turns, so a row shows one of each feature.
@@ -54,7 +55,7 @@ pub(crate) fn verify(bytes: &[u8], models: &[&Bound], features: usize) -> Result
         let help = "an edge with the default limits would refuse this bundle: make the model smaller";
         CompileError::new(CompileErrorKind::Limit, "bundle", error.to_string(), help)
     })?;
-    let mut parity = Parity { rows: 0, thresholds: 0, difference: 0.0 };
+    let mut parity = Parity { rows: 0, thresholds: 0, difference: None };
     for (at, bound) in models.iter().enumerate() {
         let campaigns = snapshot.campaigns();
         let loaded = if at == 0 { Some(snapshot.model()) } else { campaigns.and_then(|campaigns| campaigns.model(at)) };
@@ -69,7 +70,10 @@ pub(crate) fn verify(bytes: &[u8], models: &[&Bound], features: usize) -> Result
         };
         parity.rows += compared.rows;
         parity.thresholds += compared.thresholds;
-        parity.difference = parity.difference.max(compared.difference);
+        // None is below every difference.
+        if compared.difference > parity.difference {
+            parity.difference = compared.difference;
+        }
     }
     Ok(parity)
 }
@@ -97,7 +101,7 @@ fn compare(model: &Model, bound: &Bound, features: usize) -> Result<Parity, Comp
             return Err(CompileError::new(CompileErrorKind::Parity, "bundle", message, REPORT));
         }
     }
-    Ok(Parity { rows, thresholds, difference: 0.0 })
+    Ok(Parity { rows, thresholds, difference: None })
 }
 
 /// Values of one feature worth trying.
