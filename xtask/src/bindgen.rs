@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
-use crate::module::Module;
+use crate::module::{Module, PLAIN, SIMD};
 use crate::process;
 use crate::toolchain::WasmToolchain;
 
@@ -14,17 +14,12 @@ const BROWSER_SIMD: Module = Module {
     package: "selvedge-browser",
     directory: "simd",
     profile: "wasm",
-    rustflags: &["-Ctarget-feature=+simd128"],
+    rustflags: &SIMD,
     features: &["--enable-simd"],
 };
 
-const BROWSER_PLAIN: Module = Module {
-    package: "selvedge-browser",
-    directory: "plain",
-    profile: "wasm",
-    rustflags: &["-Cllvm-args=-inline-threshold=40"],
-    features: &[],
-};
+const BROWSER_PLAIN: Module =
+    Module { package: "selvedge-browser", directory: "plain", profile: "wasm-plain", rustflags: &PLAIN, features: &[] };
 
 const WORKER: Module = Module {
     package: "selvedge-worker",

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use wasmparser::{Parser, Payload};
 
 use crate::gates::Figure;
-use crate::module::{Module, gzip_bytes};
+use crate::module::{Module, PLAIN, SIMD, gzip_bytes};
 use crate::say;
 use crate::toolchain::WasmToolchain;
 
@@ -28,7 +28,7 @@ const VARIANTS: [Variant; 2] = [
             package: "selvedge-guest",
             directory: "simd",
             profile: "wasm",
-            rustflags: &["-Ctarget-feature=+simd128"],
+            rustflags: &SIMD,
             features: &["--enable-simd"],
         },
     },
@@ -38,9 +38,8 @@ const VARIANTS: [Variant; 2] = [
         module: Module {
             package: "selvedge-guest",
             directory: "plain",
-            profile: "wasm",
-            // For engines that are old: size counts for more than the few percent that inlining brings.
-            rustflags: &["-Cllvm-args=-inline-threshold=40"],
+            profile: "wasm-plain",
+            rustflags: &PLAIN,
             features: &[],
         },
     },

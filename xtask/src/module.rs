@@ -31,6 +31,12 @@ const BASE_FEATURES: [&str; 7] = [
 /// into its only caller stays a function: inlined, it is no faster and compresses worse.
 const OPTIMISE: [&str; 4] = ["-O3", "--one-caller-inline-max-function-size=10", "--strip-debug", "--strip-producers"];
 
+/// With SIMD, for the guest and the browser. The engine is built at level 2; its loops over trees and bins need to be unrolled as
+/// far as level 3 allows.
+pub(crate) const SIMD: [&str; 2] = ["-Ctarget-feature=+simd128", "-Cllvm-args=-unroll-threshold=300"];
+/// Without: inlining less makes it smaller.
+pub(crate) const PLAIN: [&str; 1] = ["-Cllvm-args=-inline-threshold=40"];
+
 /// A crate and how it is compiled.
 #[derive(Clone, Copy)]
 pub(crate) struct Module {

@@ -269,7 +269,7 @@ impl Engine {
             _ => 0,
         };
         let ranking_cost = candidates.saturating_mul(snapshot.cost + (slots * snapshot.slot_cost).div_ceil(8));
-        let cost = ranking_cost.saturating_add(offer_cost);
+        let cost = ranking_cost.saturating_add(snapshot.model.request_cost()).saturating_add(offer_cost);
         if request.candidates == 0 {
             return Err((FallbackReason::NoCandidates, cost));
         }

@@ -16,6 +16,12 @@ pub fn exp(x: f32) -> f32 {
     libm::expf(x)
 }
 
+/// Natural logarithm; NaN below 0.
+#[must_use]
+pub fn ln(x: f32) -> f32 {
+    libm::logf(x)
+}
+
 /// `ln(1 + x)`; NaN below -1.
 #[must_use]
 pub fn ln_1p(x: f32) -> f32 {

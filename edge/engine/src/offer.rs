@@ -15,7 +15,7 @@ use selvedge_format::campaign::{
     CampaignV1, CampaignsV1, Comparison, DAY_MIN, Goal, HoursV1, MarginV1, ResponseV1, TestOpV1, same_for_all,
 };
 use selvedge_format::decision::{ArmParts, NoOffer, OfferParts, OfferStatus, arm};
-use selvedge_format::model::ModelsV1;
+use selvedge_format::model::{ModelKindV1, ModelsV1};
 use selvedge_format::program::ProgramV1;
 use selvedge_format::request::{NO_PRICE, OfferAsked, RequestView};
 use selvedge_format::terms::SHARE;
@@ -53,7 +53,12 @@ impl Campaigns {
         for arm in declared.responses.iter().flat_map(|response| &response.arms) {
             let at = usize::from(arm.model);
             if loaded[at].is_none() {
-                loaded[at] = Some(Model::load(&models.models[at], weights(at)?, program.features.len())?);
+                let declared = &models.models[at];
+                if declared.kind == ModelKindV1::Graph {
+                    // Offers score one row without a scratch.
+                    return Err(DecodeError::invalid("response model that is a graph", at));
+                }
+                loaded[at] = Some(Model::load(declared, weights(at)?, program.features.len())?);
             }
         }
         let model_cost = |at: u16| loaded[usize::from(at)].as_ref().map_or(0, Model::cost);

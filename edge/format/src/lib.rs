@@ -6,7 +6,7 @@
 //!
 //! | bytes | module | page |
 //! |---|---|---|
-//! | Bundle, SharedState | [`container`], [`program`], [`policy`], [`explore`], [`model`], [`shared`] | `docs/format/bundle.md`, `docs/format/shared-state.md` |
+//! | Bundle, SharedState | [`container`], [`program`], [`policy`], [`explore`], [`model`], [`graph`], [`shared`] | `docs/format/bundle.md`, `docs/format/shared-state.md` |
 //! | UserState | [`state`] | `docs/format/user-state.md` |
 //! | Request, Decision | [`message`], [`request`], [`decision`] | `docs/format/request.md`, `docs/format/decision.md` |
 //! | DecisionRecord | [`record`] | `docs/format/decision-record.md` |
@@ -29,6 +29,7 @@ pub mod decision;
 pub mod delta;
 mod error;
 pub mod explore;
+pub mod graph;
 mod hash;
 pub mod head;
 pub mod message;

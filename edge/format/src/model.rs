@@ -13,6 +13,8 @@
 //! **Trees with leaves in `f64`**: the same, then `leaf f64[l]`, the values of the leaves in the order of the nodes, from
 //! which alone the score is made: added in `f64` and in tree order, then finished as [`Finish`] says. LightGBM and
 //! CatBoost add so. What the nodes of leaves hold as a value is not read.
+//!
+//! **Graphs** (`0x0003_0000 | model`): see [`crate::graph`].
 
 use alloc::vec::Vec;
 
@@ -79,6 +81,8 @@ pub enum ModelKindV1 {
     },
     /// A sum of regression trees whose leaves are `f64`.
     DoubleTrees(Finish),
+    /// A [tensor program](crate::graph).
+    Graph,
 }
 
 /// From a sum of leaves in `f64` to the model's sum: `(sum / divisor) * scale + bias`, then rounded to `f32`. The sum
@@ -140,6 +144,7 @@ impl ModelsV1 {
             ModelKindV1::Linear { bias } => bias.is_finite(),
             ModelKindV1::Trees { base } => base.is_finite(),
             ModelKindV1::DoubleTrees(finish) => finish.is_finite(),
+            ModelKindV1::Graph => true,
         });
         let stages = models.stages.len() == 1
             && models.stages.iter().all(|stage| usize::from(stage.model) < models.models.len() && stage.keep == 0);
@@ -151,10 +156,11 @@ impl ModelsV1 {
     }
 
     fn read(packed: &mut Packed<'_>) -> Self {
-        let kind = |packed: &mut Packed<'_>| match packed.variant(3) {
+        let kind = |packed: &mut Packed<'_>| match packed.variant(4) {
             0 => ModelKindV1::Linear { bias: packed.f32() },
             1 => ModelKindV1::Trees { base: packed.f32() },
-            _ => ModelKindV1::DoubleTrees(Finish { divisor: packed.f64(), scale: packed.f64(), bias: packed.f64() }),
+            2 => ModelKindV1::DoubleTrees(Finish { divisor: packed.f64(), scale: packed.f64(), bias: packed.f64() }),
+            _ => ModelKindV1::Graph,
         };
         Self {
             models: packed

@@ -10,7 +10,14 @@ use crate::model::{LinearModel, Sum, TrainedModel, Tree, TreeEnsemble};
 #[derive(PartialEq)]
 pub(crate) enum Bound {
     Trees(TreeEnsemble),
-    Linear { bias: f32, link: Link, weight: Vec<f32>, centre: Vec<f32> },
+    Linear {
+        bias: f32,
+        link: Link,
+        weight: Vec<f32>,
+        centre: Vec<f32>,
+    },
+    #[cfg(feature = "onnx")]
+    Graph(crate::onnx::BoundGraph),
 }
 
 /// Finds each input of `model` among the features of `spec`: by name where the model has names, else by position.
@@ -18,6 +25,8 @@ pub(crate) fn bind(model: &TrainedModel, spec: &FeatureSpec) -> Result<Bound, Co
     match model {
         TrainedModel::Trees(ensemble) => trees(ensemble, spec).map(Bound::Trees),
         TrainedModel::Linear(model) => linear(model, spec),
+        #[cfg(feature = "onnx")]
+        TrainedModel::Onnx(model) => model.bind(spec).map(Bound::Graph),
     }
 }
 
@@ -111,6 +120,8 @@ impl Bound {
         match self {
             Self::Trees(ensemble) => ModelV1 { kind: ensemble.sum.kind(), link: ensemble.link },
             Self::Linear { bias, link, .. } => ModelV1 { kind: ModelKindV1::Linear { bias: *bias }, link: *link },
+            #[cfg(feature = "onnx")]
+            Self::Graph(_) => ModelV1 { kind: ModelKindV1::Graph, link: Link::Identity },
         }
     }
 
@@ -128,10 +139,12 @@ impl Bound {
                 }
             }
             Self::Linear { weight, centre, .. } => LinearWeights::encode(weight, centre),
+            #[cfg(feature = "onnx")]
+            Self::Graph(graph) => graph.section.clone(),
         }
     }
 
-    /// The raw score of one row of features, evaluated as plainly as can be.
+    /// The raw score of one row of features, evaluated as plainly as can be; a graph is evaluated by its own reference.
     pub(crate) fn raw_score(&self, row: &[f32]) -> f32 {
         match self {
             Self::Trees(ensemble) => ensemble.raw_score(row),
@@ -139,6 +152,8 @@ impl Bound {
                 let terms = row.iter().zip(weight).zip(centre);
                 terms.fold(*bias, |sum, ((x, weight), centre)| sum + weight * if x.is_nan() { *centre } else { *x })
             }
+            #[cfg(feature = "onnx")]
+            Self::Graph(_) => f32::NAN,
         }
     }
 
@@ -157,6 +172,8 @@ impl Bound {
         match self {
             Self::Trees(ensemble) => ensemble.trees.len(),
             Self::Linear { weight, .. } => weight.len(),
+            #[cfg(feature = "onnx")]
+            Self::Graph(_) => 1,
         }
     }
 }

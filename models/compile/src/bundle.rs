@@ -36,7 +36,7 @@ pub struct CompileReport {
     pub bytes: usize,
     /// Its sections, in order.
     pub sections: Vec<SectionSize>,
-    /// What the model makes of each feature, in the order of the declaration.
+    /// What the model makes of each feature, in the order of the declaration; empty for a graph, which mixes them.
     pub features: Vec<FeatureUse>,
     /// The comparison of scores.
     pub parity: Parity,
@@ -189,6 +189,9 @@ fn uses(bound: &Bound, spec: &FeatureSpec) -> Vec<FeatureUse> {
                 uses[usize::from(node.feature)].splits += 1;
             }
         }
+        // What a graph makes of a feature is no number.
+        #[cfg(feature = "onnx")]
+        Bound::Graph(_) => uses.clear(),
     }
     uses
 }

@@ -3,12 +3,14 @@
 //! Everything is validated on the way, the SHA-256 included, so what is shown is what an engine would load. Names come
 //! from the optional section of names; without it, identities are shown as hexadecimal numbers.
 
+mod graph;
 mod offers;
 mod text;
 
 use selvedge_format::campaign::CampaignsV1;
 use selvedge_format::container::{Container, HEADER_LEN, Kind, MAGIC, verify_id};
 use selvedge_format::explore::{ExploreKindV1, ExploreV1};
+use selvedge_format::graph::Graph;
 use selvedge_format::meta::MetaV1;
 use selvedge_format::model::{
     Finish, LEAF, LinearWeights, Link, ModelKindV1, ModelV1, ModelsV1, TreeNodes, WEIGHTS_TAG,
@@ -25,6 +27,8 @@ use crate::error::{CompileError, CompileErrorKind};
 use crate::lower::kind_name;
 
 pub use offers::{ArmInspection, BudgetInspection, CampaignInspection};
+
+pub use graph::{GraphInspection, StepInspection};
 
 /// Contents of a container. [`Display`](std::fmt::Display) shows it to people, serde to scripts.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -151,6 +155,8 @@ pub enum ModelInspection {
         /// The features that are split on, the most frequent first.
         splits: Vec<SplitInspection>,
     },
+    /// A tensor program. It has no contributions: a layer mixes its inputs.
+    Graph(GraphInspection),
 }
 
 /// A feature's part in a linear model.
@@ -393,6 +399,7 @@ impl Names<'_> {
             ModelKindV1::DoubleTrees(finish) => {
                 self.trees("f64", finish, link, &TreeNodes::parse_double(weights, features)?)
             }
+            ModelKindV1::Graph => graph::inspect(&Graph::parse(weights, features)?),
         })
     }
 

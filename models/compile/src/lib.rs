@@ -40,6 +40,8 @@ mod import;
 pub mod inspect;
 mod lower;
 mod model;
+#[cfg(feature = "onnx")]
+mod onnx;
 mod response;
 mod verify;
 
@@ -49,5 +51,7 @@ pub use import::{MAX_MODEL_BYTES, import};
 pub use inspect::{Inspection, inspect};
 pub use lower::{lower_policy, lower_program};
 pub use model::{LinearModel, TrainedModel, TreeEnsemble};
+#[cfg(feature = "onnx")]
+pub use onnx::{MAX_ONNX_BYTES, OnnxModel};
 pub use response::{NO_OFFER, TrainedArm, TrainedResponse};
 pub use verify::Parity;

@@ -12,6 +12,9 @@ pub enum TrainedModel {
     Trees(TreeEnsemble),
     /// A weighted sum.
     Linear(LinearModel),
+    /// A graph of operators.
+    #[cfg(feature = "onnx")]
+    Onnx(crate::onnx::OnnxModel),
 }
 
 /// A sum of regression trees over numbered inputs. Only importers make one, so it holds what they have proven: every
@@ -72,6 +75,8 @@ impl TrainedModel {
         match self {
             Self::Trees(ensemble) => &ensemble.trainer,
             Self::Linear(_) => "linear",
+            #[cfg(feature = "onnx")]
+            Self::Onnx(model) => model.trainer(),
         }
     }
 }

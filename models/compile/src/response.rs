@@ -106,6 +106,8 @@ impl TrainedResponse {
                     let inputs = trees.names().ok_or_else(|| nameless(&arm.offer))?;
                     names.extend(trees.splits().filter_map(|node| inputs.get(usize::from(node.feature)).cloned()));
                 }
+                #[cfg(feature = "onnx")]
+                TrainedModel::Onnx(_) => return Err(no_graph(&arm.offer)),
             }
         }
         names.sort_unstable();
@@ -146,6 +148,12 @@ fn nameless(offer: &str) -> CompileError {
     CompileError::new(CompileErrorKind::Response, "arms", message, "save the model with `feature_names`")
 }
 
+#[cfg(feature = "onnx")]
+fn no_graph(offer: &str) -> CompileError {
+    let message = format!("the model of `{offer}` is an ONNX graph");
+    CompileError::new(CompileErrorKind::Response, "arms", message, "response models are linear or trees")
+}
+
 /// A model over rows whose columns stand in another order.
 enum Reader<'m> {
     /// Bias; position, weight and centre of each feature.
@@ -178,6 +186,8 @@ impl<'m> Reader<'m> {
                 }
                 Ok(Self::Trees(trees, inputs.iter().map(|name| find(name)).collect()))
             }
+            #[cfg(feature = "onnx")]
+            TrainedModel::Onnx(_) => Err(no_graph(&arm.offer)),
         }
     }
 
@@ -206,5 +216,8 @@ pub(crate) fn features_used(bound: &Bound) -> Vec<usize> {
             used.dedup();
             used
         }
+        // Refused before: a response model is linear or trees.
+        #[cfg(feature = "onnx")]
+        Bound::Graph(_) => Vec::new(),
     }
 }

@@ -13,13 +13,19 @@ use serde::Serialize;
 use crate::bind::Bound;
 use crate::error::{CompileError, CompileErrorKind};
 
+#[cfg(feature = "onnx")]
+mod graph;
+
 /// How many scores were compared; they were equal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Parity {
     /// Rows of features that were scored by the engine and by the reference.
     pub rows: usize,
     /// Thresholds that a row hit exactly, and missed by one step to either side.
     pub thresholds: usize,
+    /// The largest difference found, relative to the larger of the score and 1; none where scores are equal bit for bit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub difference: Option<f32>,
 }
 
 /// Rows compared at least and at most; the values of a feature take turns, so a row shows one of each feature.
@@ -49,7 +55,7 @@ pub(crate) fn verify(bytes: &[u8], models: &[&Bound], features: usize) -> Result
         let help = "an edge with the default limits would refuse this bundle: make the model smaller";
         CompileError::new(CompileErrorKind::Limit, "bundle", error.to_string(), help)
     })?;
-    let mut parity = Parity { rows: 0, thresholds: 0 };
+    let mut parity = Parity { rows: 0, thresholds: 0, difference: None };
     for (at, bound) in models.iter().enumerate() {
         let campaigns = snapshot.campaigns();
         let loaded = if at == 0 { Some(snapshot.model()) } else { campaigns.and_then(|campaigns| campaigns.model(at)) };
@@ -57,9 +63,17 @@ pub(crate) fn verify(bytes: &[u8], models: &[&Bound], features: usize) -> Result
             let message = format!("model {at} was compiled, and the engine has not loaded it");
             return Err(CompileError::new(CompileErrorKind::Parity, "bundle", message, REPORT));
         };
-        let compared = compare(loaded, bound, features)?;
+        let compared = match bound {
+            #[cfg(feature = "onnx")]
+            Bound::Graph(graph) => graph::compare(loaded, graph, features)?,
+            _ => compare(loaded, bound, features)?,
+        };
         parity.rows += compared.rows;
         parity.thresholds += compared.thresholds;
+        // None is below every difference.
+        if compared.difference > parity.difference {
+            parity.difference = compared.difference;
+        }
     }
     Ok(parity)
 }
@@ -87,7 +101,7 @@ fn compare(model: &Model, bound: &Bound, features: usize) -> Result<Parity, Comp
             return Err(CompileError::new(CompileErrorKind::Parity, "bundle", message, REPORT));
         }
     }
-    Ok(Parity { rows, thresholds })
+    Ok(Parity { rows, thresholds, difference: None })
 }
 
 /// Values of one feature worth trying.

@@ -72,6 +72,13 @@ fn other_kinds_of_file_are_named() {
 }
 
 #[test]
+#[cfg(not(feature = "onnx"))]
+fn onnx_is_named_by_a_build_that_does_not_read_it() {
+    let error = import(b"\x08\x08\x12\x07pytorch").expect_err("tract is not built in");
+    assert_eq!(error.hint(), "build Selvedge with the feature `onnx`");
+}
+
+#[test]
 fn damaged_models_are_refused_with_the_place() {
     let trees = "/learner/gradient_booster/model/trees";
     assert_refused(

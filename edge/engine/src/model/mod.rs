@@ -1,5 +1,6 @@
 //! Models: from a feature matrix to a score per candidate, and from a candidate to the reasons for its score.
 
+mod graph;
 mod linear;
 mod trees;
 
@@ -11,6 +12,9 @@ use selvedge_format::model::{LinearWeights, Link, ModelKindV1, ModelV1};
 use crate::feature::LANES;
 use crate::math;
 
+use graph::GraphScratch;
+
+pub use graph::Graph;
 pub use linear::Linear;
 use trees::Sum;
 pub use trees::Trees;
@@ -26,12 +30,14 @@ pub struct Model {
 enum Form {
     Linear(Linear),
     Trees(Trees),
+    Graph(Graph),
 }
 
 /// Buffers that a model needs besides its input and output.
 #[derive(Debug, Default)]
 pub struct ModelScratch {
     bins: Vec<i8>,
+    graph: GraphScratch,
 }
 
 impl Model {
@@ -47,6 +53,9 @@ impl Model {
             }
             ModelKindV1::Trees { base } => Sum::Single { base },
             ModelKindV1::DoubleTrees(finish) => Sum::Double(finish),
+            ModelKindV1::Graph => {
+                return Ok(Self { form: Form::Graph(Graph::load(weights, features)?), link: declared.link });
+            }
         };
         Ok(Self { form: Form::Trees(Trees::load(sum, weights, features)?), link: declared.link })
     }
@@ -58,6 +67,7 @@ impl Model {
         match &self.form {
             Form::Linear(linear) => linear.scores(matrix, stride, scores),
             Form::Trees(trees) => trees.scores(matrix, stride, &mut scratch.bins, scores),
+            Form::Graph(graph) => graph.scores(matrix, stride, &mut scratch.graph, scores),
         }
     }
 
@@ -71,6 +81,8 @@ impl Model {
                 scores[0]
             }
             Form::Trees(trees) => trees.score(|feature| columns[usize::from(feature) * LANES]),
+            // Only response models are asked for one row, and a graph is refused as one at load.
+            Form::Graph(_) => f32::NAN,
         }
     }
 
@@ -90,6 +102,8 @@ impl Model {
         match &self.form {
             Form::Linear(linear) => linear.contributions(features, rows, effects),
             Form::Trees(trees) => trees.contributions(features, rows, effects),
+            // A layer mixes its inputs: no sum of parts would be true.
+            Form::Graph(_) => 0.0,
         }
     }
 
@@ -99,6 +113,16 @@ impl Model {
         match &self.form {
             Form::Linear(linear) => linear.cost(),
             Form::Trees(trees) => trees.cost(),
+            Form::Graph(graph) => graph.cost(),
+        }
+    }
+
+    /// Cost units per request, whatever the number of candidates.
+    #[must_use]
+    pub fn request_cost(&self) -> u64 {
+        match &self.form {
+            Form::Graph(graph) => graph.request_cost(),
+            _ => 0,
         }
     }
 
@@ -108,6 +132,7 @@ impl Model {
         match self.form {
             Form::Linear(_) => "linear",
             Form::Trees(_) => "trees",
+            Form::Graph(_) => "graph",
         }
     }
 }

@@ -310,7 +310,6 @@ impl Trees {
             // Vectors that are evaluated together load each test once for all of them.
             let vectors = match (stride - start) / LANES {
                 4.. => self.add_trees::<4>(matrix, stride, bins, start, scores),
-                2.. => self.add_trees::<2>(matrix, stride, bins, start, scores),
                 _ => self.add_trees::<1>(matrix, stride, bins, start, scores),
             };
             start += vectors * LANES;

@@ -7,6 +7,7 @@
 mod alloc;
 mod decide;
 mod feature;
+mod graph;
 mod offer;
 mod slate;
 mod state;

@@ -8,6 +8,7 @@ use selvedge_format::container::{Container, ContainerBuilder, Kind};
 use selvedge_format::decision::{self, ArmParts, DecisionParts, DecisionStatus, DecisionView, OfferParts, OfferStatus};
 use selvedge_format::delta;
 use selvedge_format::explore::{self, ExploreV1};
+use selvedge_format::graph::Graph;
 use selvedge_format::head::{self, HeadV1, HeadView};
 use selvedge_format::message::{BlockHeader, MessageView, MessageWriter};
 use selvedge_format::meta::{self, MetaV1};
@@ -96,7 +97,7 @@ pub(crate) fn every_section_survives(bytes: &[u8]) {
         assert_eq!(terms.encode(), bytes);
     }
     let doubles = ModelKindV1::DoubleTrees(Finish { divisor: 1.0, scale: 1.0, bias: 0.0 });
-    for kind in [ModelKindV1::Linear { bias: 0.0 }, ModelKindV1::Trees { base: 0.0 }, doubles] {
+    for kind in [ModelKindV1::Linear { bias: 0.0 }, ModelKindV1::Trees { base: 0.0 }, doubles, ModelKindV1::Graph] {
         for features in [0, 1, 3] {
             if let Ok(weights) = Weights::decode(kind, bytes, features) {
                 assert_eq!(weights.encode(), bytes);
@@ -149,9 +150,14 @@ pub(crate) struct Bundle {
 
 #[derive(Clone, Debug)]
 pub(crate) enum Weights {
-    Linear { weight: Vec<f32>, centre: Vec<f32> },
+    Linear {
+        weight: Vec<f32>,
+        centre: Vec<f32>,
+    },
     Trees(Vec<Vec<TreeNode>>),
     DoubleTrees(Vec<Vec<TreeNode>>, Vec<f64>),
+    /// Written again from what was read.
+    Graph(Vec<u8>),
 }
 
 impl Weights {
@@ -166,6 +172,12 @@ impl Weights {
                 let nodes = TreeNodes::parse_double(bytes, features)?;
                 Self::DoubleTrees(trees(&nodes), nodes.leaf.iter().collect())
             }
+            ModelKindV1::Graph => {
+                let graph = Graph::parse(bytes, features)?;
+                let constants: Vec<f32> = graph.constants.iter().collect();
+                let (request, columns, score) = (graph.request as u32, graph.columns as u32, graph.score as u32);
+                Self::Graph(Graph::encode(request, columns, score, &graph.steps, &constants))
+            }
         })
     }
 
@@ -174,6 +186,7 @@ impl Weights {
             Self::Linear { weight, centre } => LinearWeights::encode(weight, centre),
             Self::Trees(trees) => TreeNodes::encode(trees),
             Self::DoubleTrees(trees, leaves) => TreeNodes::encode_double(trees, leaves),
+            Self::Graph(bytes) => bytes.clone(),
         }
     }
 }

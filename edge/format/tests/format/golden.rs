@@ -5,7 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use selvedge_format::container::{self, verify_id};
-use selvedge_format::{decision, delta, head, record, request, state};
+use selvedge_format::graph::Graph;
+use selvedge_format::{decision, delta, head, model, record, request, state};
 
 use crate::content::{Bundle, Content, Decision, Delta, Head, Log, Request, Shared, State, text};
 use crate::sample;
@@ -45,6 +46,9 @@ const ADDED: [(&str, u16, &str); 4] = [
 
 /// What came to bundles after offers: models whose leaves are `f64`.
 const DOUBLES: &str = "doubles";
+
+/// A section that a bundle may have and the golden bundle has not, in a file of its own.
+const GRAPH: &str = "graph";
 
 fn directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
@@ -160,6 +164,20 @@ fn what_was_added_to_a_version_is_written_and_read() {
 }
 
 #[test]
+fn the_golden_graph_is_what_is_written_and_read() {
+    let path = path(GRAPH, model::WEIGHTS_VERSION);
+    let written = sample::graph();
+    if std::env::var_os("SELVEDGE_BLESS").is_some() {
+        fs::write(&path, &written).unwrap();
+    }
+    assert_eq!(bytes(&path), written, "a released layout never changes: add a kind of model");
+    let read = Graph::parse(&written, sample::GRAPH_FEATURES).unwrap();
+    let constants: Vec<f32> = read.constants.iter().collect();
+    let again = Graph::encode(read.request as u32, read.columns as u32, read.score as u32, &read.steps, &constants);
+    assert_eq!(again, written);
+}
+
+#[test]
 fn every_released_version_has_a_golden_file_that_is_read() {
     fn is_read<C: Content>(version: u16) {
         let path = path(C::NAME, version);
@@ -194,7 +212,8 @@ fn the_version_that_is_written_is_the_newest_released() {
 fn no_golden_file_is_out_of_use() {
     let released = RELEASED.iter().flat_map(|(name, versions)| versions.iter().map(|version| path(name, *version)));
     let added = ADDED.iter().map(|(name, version, what)| path_of_added(name, *version, what));
-    let used: BTreeSet<_> = released.chain(added).collect();
+    let graph = path(GRAPH, model::WEIGHTS_VERSION);
+    let used: BTreeSet<_> = released.chain(added).chain([graph]).collect();
     let there: BTreeSet<_> = fs::read_dir(directory())
         .unwrap()
         .flat_map(|version| fs::read_dir(version.unwrap().path()).unwrap())

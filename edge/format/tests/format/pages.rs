@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use selvedge_format::decision::{ControlReason, DecisionStatus, FallbackReason};
 use selvedge_format::{
-    ErrorCode, campaign, container, decision, delta, explore, head, message, meta, model, policy, program, record,
-    request, shared, state, terms,
+    ErrorCode, campaign, container, decision, delta, explore, graph, head, message, meta, model, policy, program,
+    record, request, shared, state, terms,
 };
 
 use crate::strategy::OFFER_STATUSES;
@@ -43,6 +43,13 @@ fn constants() -> BTreeMap<&'static str, u64> {
         model::MAX_LEAVES,
         model::MAX_DEPTH,
         model::LEAF,
+        graph::MAX_STEPS,
+        graph::MAX_DIMS,
+        graph::MAX_REQUEST,
+        graph::MAX_COLUMNS,
+        graph::MAX_CONSTANTS,
+        graph::MAX_WORK,
+        graph::PANEL,
         model::MISSING_LEFT,
         campaign::TAG,
         campaign::MAX_BUDGETS,

@@ -5,6 +5,7 @@ use selvedge_format::campaign::{
     ResponseV1, TestOpV1,
 };
 use selvedge_format::decision::{ArmParts, DecisionStatus, OfferStatus, arm, rule};
+use selvedge_format::graph::{self, Combination, Each, Function, Gather, Graph, MAX_DIMS, Memory, Product, Step, View};
 use selvedge_format::head::{BlobV1, GuardV1, HeadV1, PriceV1, RolloutV1};
 use selvedge_format::meta::{FeatureName, MetaV1};
 use selvedge_format::model::{Finish, LEAF, Link, MISSING_LEFT, ModelKindV1, ModelV1, ModelsV1, StageV1, TreeNode};
@@ -583,4 +584,56 @@ pub(crate) fn delta() -> Delta {
     target.meta.as_mut().unwrap().name = "flyer of the next week".into();
     target.policy.slate_size += 1;
     Delta(delta::encode(&bundle().encode(), &target.encode()).unwrap())
+}
+
+/// Features that [`graph`] reads.
+pub(crate) const GRAPH_FEATURES: usize = 3;
+
+/// A program with every kind of step: an embedding by feature 0, a layer over it that starts from the request's share of
+/// feature 1, and the sum of its outputs divided by feature 2.
+pub(crate) fn graph() -> Vec<u8> {
+    let row = |memory, offset, stride| View { memory, offset, strides: [stride] };
+    let view = |memory, offset, stride| {
+        let mut strides = [0; MAX_DIMS];
+        strides[MAX_DIMS - 1] = stride;
+        View { memory, offset, strides }
+    };
+    let each = |function, combination, size, out, left, right| {
+        let mut sizes = [1; MAX_DIMS];
+        sizes[MAX_DIMS - 1] = size;
+        Step::Each(Each { function, combination, sizes, out, left, right })
+    };
+    let mut constants = vec![0.5, -0.5, 1.5, -1.5];
+    let (share, layer) = (constants.len() as u32, constants.len() as u32 + 4);
+    constants.extend(graph::pack(&[0.25, -0.75], 1, 2));
+    constants.extend(graph::pack(&[1.0, 2.0, 3.0, 4.0], 2, 2));
+    let outputs = |memory, inputs, out, start, weights, function| {
+        let (input, out) = (row(memory, 0, inputs), row(memory, out, 2));
+        Step::Product(Product { function, positions: 1, inputs, outputs: 2, out, input, start, weights })
+    };
+    let feature = |at| view(Memory::Features, at, 0);
+    let score = view(Memory::Candidates, 4, 0);
+    let steps = [
+        each(Function::Left, Combination::Store, 1, view(Memory::Request, 0, 0), feature(1), feature(1)),
+        outputs(Memory::Request, 1, 1, row(Memory::Constants, 0, 0), share, Function::Left),
+        Step::Gather(Gather {
+            ids: 1,
+            table: 0,
+            rows: 2,
+            width: 2,
+            out: row(Memory::Candidates, 0, 2),
+            from: row(Memory::Features, 0, 1),
+        }),
+        outputs(Memory::Candidates, 2, 2, row(Memory::Request, 1, 2), layer, Function::Max),
+        each(
+            Function::Left,
+            Combination::Add,
+            2,
+            score,
+            view(Memory::Candidates, 2, 1),
+            view(Memory::Candidates, 2, 1),
+        ),
+        each(Function::Divide, Combination::Store, 1, score, score, feature(2)),
+    ];
+    Graph::encode(3, 5, 4, &steps, &constants)
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use selvedge_compile::{CompileReport, compile, compile_with_campaigns};
+use selvedge_compile::{CompileReport, Parity, compile, compile_with_campaigns};
 use serde::Serialize;
 
 use crate::bundle::hex;
@@ -79,10 +79,13 @@ pub(crate) fn run(args: &CompileArgs, printer: &Printer) -> Result<(), CliError>
 
 fn print_report(report: &CompileReport, printer: &Printer) {
     printer.data(format_args!("trained by {}", report.trainer));
-    printer.data(format_args!(
-        "parity: {} rows score alike bit for bit, at and beside {} thresholds",
-        report.parity.rows, report.parity.thresholds
-    ));
+    let Parity { rows, thresholds, difference } = report.parity;
+    printer.data(match difference {
+        None => format!("parity: {rows} rows score alike bit for bit, at and beside {thresholds} thresholds"),
+        Some(difference) => {
+            format!("parity: {rows} rows score alike within {difference:.1e} of the larger of the score and 1")
+        }
+    });
     printer.data(format_args!("\n{} bytes", report.bytes));
     let mut sections = Table::new([("section", Side::Left), ("bytes", Side::Right)]);
     for section in &report.sections {

@@ -155,6 +155,8 @@ fn say_what_was_made(args: &TrainArgs, model: &TrainedModel, printer: &Printer) 
     let what = match model {
         TrainedModel::Trees(trees) => format!("{} trees", trees.trees()),
         TrainedModel::Linear(linear) => format!("{} weights", linear.weights.len()),
+        #[cfg(feature = "onnx")]
+        TrainedModel::Onnx(_) => "a graph".to_owned(),
     };
     let (out, declared) = (args.out.display(), args.declared.model().display());
     printer.say(format_args!("wrote {out}/model.json ({what}), shared-state.bin, request.json and user-state.bin"));

@@ -10,7 +10,7 @@ pub(super) struct Foreign {
 }
 
 /// What is read, for messages.
-pub(super) const FORMATS: &str = "XGBoost JSON or UBJSON, LightGBM text, CatBoost JSON, trees in ONNX, or linear JSON";
+pub(super) const FORMATS: &str = "XGBoost JSON or UBJSON, LightGBM text, CatBoost JSON, ONNX, or linear JSON";
 const SAVE_JSON: &str = "save it as JSON: `booster.save_model(\"model.json\")`";
 const SAVE_TEXT: &str = "save it as text: `booster.save_model(\"model.txt\")`";
 const SAVE_CATBOOST: &str = "save it as JSON: `model.save_model(\"model.json\", format=\"json\")`";

@@ -38,7 +38,7 @@ enum Sign {
 const IMPORTERS: [Importer; 6] = [
     Importer { recognises: Sign::Bytes(ubjson::is_object), import: xgboost::import },
     Importer { recognises: Sign::Bytes(lightgbm::is_model), import: lightgbm::import },
-    Importer { recognises: Sign::Bytes(onnx_ml::is_model), import: onnx_ml::import },
+    Importer { recognises: Sign::Bytes(onnx_ml::is_model), import: onnx },
     Importer { recognises: Sign::Key(|top| top.learner.is_some()), import: xgboost::import },
     Importer { recognises: Sign::Key(|top| top.features_info.is_some()), import: catboost::import },
     Importer { recognises: Sign::Key(|top| top.kind.is_some()), import: linear::import },
@@ -81,6 +81,20 @@ pub fn import(bytes: &[u8]) -> Result<TrainedModel, CompileError> {
         Some(importer) => (importer.import)(bytes),
         None => Err(foreign::by_keys(&top).refuse()),
     }
+}
+
+/// Trees are read by our own reader and score bit for bit; all other graphs become tensor programs.
+#[cfg(feature = "onnx")]
+fn onnx(bytes: &[u8]) -> Result<TrainedModel, CompileError> {
+    if onnx_ml::is_ours(bytes) {
+        return onnx_ml::import(bytes);
+    }
+    crate::onnx::OnnxModel::import(bytes).map(TrainedModel::Onnx)
+}
+
+#[cfg(not(feature = "onnx"))]
+fn onnx(bytes: &[u8]) -> Result<TrainedModel, CompileError> {
+    onnx_ml::import(bytes)
 }
 
 /// Parses JSON; an error carries the path of the value at fault, and `help`.

@@ -52,6 +52,8 @@ struct Operator {
     kind: String,
     #[prost(message, repeated, tag = "5")]
     attributes: Vec<Attribute>,
+    #[prost(string, tag = "7")]
+    domain: String,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -128,6 +130,13 @@ const DOUBLE: i32 = 11;
 /// Whether the bytes begin like an ONNX file: the version of its format, a small number, then a field of bytes.
 pub(super) fn is_model(bytes: &[u8]) -> bool {
     matches!(bytes, [0x08, 1..0x20, 0x12 | 0x1a | 0x22 | 0x2a | 0x32 | 0x3a | 0x42, ..])
+}
+
+/// Whether a model is one of these operators, or no model at all: what is damaged is told here.
+#[cfg(feature = "onnx")]
+pub(super) fn is_ours(bytes: &[u8]) -> bool {
+    let graph = Model::decode(bytes).ok().and_then(|model| model.graph);
+    graph.is_none_or(|graph| graph.nodes.iter().any(|operator| operator.domain == "ai.onnx.ml"))
 }
 
 pub(super) fn import(bytes: &[u8]) -> Result<TrainedModel, CompileError> {

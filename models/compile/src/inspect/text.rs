@@ -135,6 +135,7 @@ impl Display for ModelInspection {
                     .iter()
                     .try_for_each(|entry| writeln!(f, "  {:names$}  {:>6} splits", entry.feature, entry.splits))
             }
+            Self::Graph(graph) => graph.fmt(f),
         }
     }
 }

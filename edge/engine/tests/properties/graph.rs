@@ -1,0 +1,235 @@
+//! A tensor program computes what its steps say, for one candidate as for many, and nothing is left over from before.
+
+use proptest::prelude::*;
+use selvedge_engine::feature::stride;
+use selvedge_engine::model::{Model, ModelScratch};
+use selvedge_format::DecodeError;
+use selvedge_format::graph::{Combination, Each, Function, Gather, Graph, MAX_DIMS, Memory, Product, Step, View, pack};
+use selvedge_format::model::{Link, ModelKindV1, ModelV1};
+
+use crate::trees::Draw;
+
+const FEATURES: usize = 5;
+
+fn load(bytes: &[u8]) -> Result<Model, DecodeError> {
+    Model::load(&ModelV1 { kind: ModelKindV1::Graph, link: Link::Identity }, bytes, FEATURES)
+}
+
+fn scores(model: &Model, rows: &[[f32; FEATURES]], scratch: &mut ModelScratch) -> Vec<f32> {
+    let stride = stride(rows.len());
+    let mut matrix = vec![0.0; FEATURES * stride];
+    for (row, values) in rows.iter().enumerate() {
+        for (feature, value) in values.iter().enumerate() {
+            matrix[feature * stride + row] = *value;
+        }
+    }
+    let mut scores = vec![f32::NAN; stride];
+    model.scores(&matrix, stride, scratch, &mut scores);
+    scores.truncate(rows.len());
+    scores
+}
+
+fn place<const N: usize>(memory: Memory, offset: u32, last: u32) -> View<N> {
+    let mut strides = [0; N];
+    strides[N - 1] = last;
+    View { memory, offset, strides }
+}
+
+fn each(function: Function, combination: Combination, size: u32, views: [View<MAX_DIMS>; 3]) -> Step {
+    let mut sizes = [1; MAX_DIMS];
+    sizes[MAX_DIMS - 1] = size;
+    let [out, left, right] = views;
+    Step::Each(Each { function, combination, sizes, out, left, right })
+}
+
+/// Copies the features from `first` to a memory, at 0.
+fn copy(memory: Memory, first: u32, count: u32) -> Step {
+    let from = place(Memory::Features, first, 1);
+    each(Function::Left, Combination::Store, count, [place(memory, 0, 1), from, from])
+}
+
+fn product(memory: Memory, inputs: u32, outputs: u32, out: u32, start: View<1>, weights: u32) -> Product {
+    let input = place(memory, 0, 0);
+    let out = place(memory, out, 0);
+    Product { function: Function::Left, positions: 1, inputs, outputs, out, input, start, weights }
+}
+
+/// Candidates have the features 2 to 4, the request 0 and 1; their shares of a layer are added, and its outputs added up.
+fn layer(outputs: usize, draw: &mut Draw) -> (Vec<u8>, Vec<f32>) {
+    let weights: Vec<f32> = (0..FEATURES * outputs).map(|_| draw.unit()).collect();
+    let mut constants = pack(&weights[..2 * outputs], 2, outputs);
+    let second = constants.len() as u32;
+    constants.extend(pack(&weights[2 * outputs..], 3, outputs));
+    let bias = constants.len() as u32;
+    constants.extend(std::iter::repeat_n(0.25, outputs));
+    let outputs = outputs as u32;
+    let share = product(Memory::Request, 2, outputs, 2, place(Memory::Constants, bias, 0), 0);
+    let rest = product(Memory::Candidates, 3, outputs, 3, place(Memory::Request, 2, 0), second);
+    let (sum, from) = (place(Memory::Candidates, 3 + outputs, 0), place(Memory::Candidates, 3, 1));
+    let steps = [
+        copy(Memory::Candidates, 2, 3),
+        copy(Memory::Request, 0, 2),
+        Step::Product(share),
+        Step::Product(Product { function: Function::Max, ..rest }),
+        each(Function::Left, Combination::Add, outputs, [sum, from, from]),
+    ];
+    (Graph::encode(2 + outputs, 4 + outputs, 3 + outputs, &steps, &constants), weights)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn a_layer_is_its_weighted_sums(seed in any::<u64>(), outputs in 1_usize..12, count in 1_usize..80) {
+        let mut draw = Draw::new(seed);
+        let (bytes, weights) = layer(outputs, &mut draw);
+        let model = load(&bytes).unwrap();
+        let shared = [draw.unit(), draw.unit()];
+        let rows: Vec<[f32; FEATURES]> =
+            (0..count).map(|_| [shared[0], shared[1], draw.unit(), draw.unit(), draw.unit()]).collect();
+        let found = scores(&model, &rows, &mut ModelScratch::default());
+        for (row, found) in rows.iter().zip(&found) {
+            let output = |at: usize| {
+                let terms = row.iter().enumerate().map(|(input, x)| f64::from(x * weights[input * outputs + at]));
+                (0.25 + terms.sum::<f64>()).max(0.0)
+            };
+            let expected: f64 = (0..outputs).map(output).sum();
+            prop_assert!((f64::from(*found) - expected).abs() < 1e-5, "{found}, not {expected}");
+        }
+    }
+
+    #[test]
+    fn a_score_depends_on_its_candidate_alone(seed in any::<u64>(), count in 2_usize..70) {
+        let mut draw = Draw::new(seed);
+        let model = load(&layer(7, &mut draw).0).unwrap();
+        let rows: Vec<[f32; FEATURES]> =
+            (0..count).map(|_| [0.5, -0.5, draw.unit(), draw.unit(), draw.unit()]).collect();
+        let mut scratch = ModelScratch::default();
+        let together = scores(&model, &rows, &mut scratch);
+        let last = scores(&model, &rows[count - 1..], &mut scratch);
+        prop_assert_eq!(last[0].to_bits(), together[count - 1].to_bits());
+    }
+
+    #[test]
+    fn bytes_that_are_no_program_are_refused_or_run(seed in any::<u64>()) {
+        let mut draw = Draw::new(seed);
+        let (mut bytes, _) = layer(3, &mut draw);
+        for _ in 0..1 + draw.below(3) {
+            let at = draw.below(bytes.len());
+            bytes[at] = draw.below(256) as u8;
+        }
+        if let Ok(model) = load(&bytes)
+            && model.cost() < 1 << 20
+            && model.request_cost() < 1 << 20
+        {
+            scores(&model, &[[1.0; FEATURES]; 3], &mut ModelScratch::default());
+        }
+    }
+}
+
+/// A program that applies a function to the feature 0.
+fn function(function: Function) -> Model {
+    let feature = place(Memory::Features, 0, 1);
+    let step = each(function, Combination::Store, 1, [place(Memory::Candidates, 0, 1), feature, feature]);
+    load(&Graph::encode(0, 1, 0, &[step], &[])).expect("a valid program")
+}
+
+#[test]
+fn functions_are_near_the_exact_values() {
+    type Exact = fn(f64) -> f64;
+    let exact: [(Function, Exact); 5] = [
+        (Function::Exp, f64::exp),
+        (Function::Tanh, f64::tanh),
+        (Function::Sigmoid, |x| 1.0 / (1.0 + (-x).exp())),
+        (Function::Sqrt, f64::sqrt),
+        (Function::Log, f64::ln),
+    ];
+    for (which, exact) in exact {
+        let model = function(which);
+        let mut largest = 0.0_f64;
+        for at in 0..4000 {
+            let x = (at - 2000) as f32 / 25.0;
+            let found = f64::from(scores(&model, &[[x; FEATURES]], &mut ModelScratch::default())[0]);
+            let expected = exact(f64::from(x));
+            if expected.is_nan() || expected.is_infinite() {
+                assert_eq!(found.is_nan(), expected.is_nan(), "{which:?} of {x}");
+            } else {
+                largest = largest.max((found - expected).abs() / expected.abs().max(1e-30));
+            }
+        }
+        assert!(largest < 4.0 * f64::from(f32::EPSILON), "{which:?} is off by {largest}");
+    }
+}
+
+#[test]
+fn extremes_of_functions_are_what_they_are_in_mathematics() {
+    let of = |which, x: f32| scores(&function(which), &[[x; FEATURES]], &mut ModelScratch::default())[0];
+    assert_eq!(of(Function::Exp, f32::INFINITY), f32::INFINITY);
+    assert_eq!(of(Function::Exp, f32::NEG_INFINITY), 0.0);
+    assert_eq!(of(Function::Sigmoid, f32::NEG_INFINITY), 0.0);
+    assert_eq!(of(Function::Sigmoid, f32::INFINITY), 1.0);
+    assert_eq!(of(Function::Tanh, f32::NEG_INFINITY), -1.0);
+    assert_eq!(of(Function::Erf, f32::INFINITY), 1.0);
+    for which in [Function::Exp, Function::Tanh, Function::Sigmoid, Function::Erf, Function::Max, Function::Min] {
+        assert!(of(which, f32::NAN).is_nan(), "{which:?} hides a missing value");
+    }
+}
+
+#[test]
+fn an_id_that_is_no_row_gives_nan() {
+    let gather = Gather {
+        ids: 1,
+        table: 0,
+        rows: 3,
+        width: 2,
+        out: place(Memory::Candidates, 0, 2),
+        from: place(Memory::Features, 0, 1),
+    };
+    let bytes = Graph::encode(0, 2, 1, &[Step::Gather(gather)], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+    let model = load(&bytes).expect("a valid program");
+    let rows = [0.0, 2.0, -1.0, 3.0, -4.0, f32::NAN].map(|id| [id; FEATURES]);
+    let found = scores(&model, &rows, &mut ModelScratch::default());
+    assert_eq!(found[..3], [2.0, 6.0, 6.0]);
+    assert!(found[3..].iter().all(|score| score.is_nan()), "{found:?}");
+}
+
+#[test]
+fn nothing_is_left_from_an_earlier_request() {
+    // Adds to a place that no step has written.
+    let feature = place(Memory::Features, 0, 1);
+    let step = each(Function::Left, Combination::Add, 1, [place(Memory::Candidates, 0, 1), feature, feature]);
+    let model = load(&Graph::encode(0, 1, 0, &[step], &[])).expect("a valid program");
+    let mut scratch = ModelScratch::default();
+    for _ in 0..3 {
+        assert_eq!(scores(&model, &[[2.5; FEATURES]; 40], &mut scratch), [2.5; 40]);
+    }
+}
+
+#[test]
+fn a_warm_program_does_not_allocate() {
+    let model = load(&layer(7, &mut Draw::new(1)).0).expect("a valid program");
+    let (matrix, mut scores, mut scratch) = (vec![0.5; FEATURES * 48], vec![0.0; 48], ModelScratch::default());
+    model.scores(&matrix, 48, &mut scratch, &mut scores);
+    let counted = allocation_counter::measure(|| model.scores(&matrix, 48, &mut scratch, &mut scores));
+    assert_eq!(counted.count_total, 0, "{counted:?}");
+}
+
+#[test]
+fn programs_that_reach_outside_are_refused() {
+    let ok = |memory, offset| place::<MAX_DIMS>(memory, offset, 1);
+    let step = |out, from| [each(Function::Left, Combination::Store, 2, [out, from, from])];
+    let refused = |step: &[Step], constants: &[f32]| load(&Graph::encode(2, 2, 1, step, constants)).is_err();
+    let to = ok(Memory::Candidates, 0);
+    assert!(!refused(&step(to, ok(Memory::Features, FEATURES as u32 - 2)), &[]));
+    assert!(refused(&step(to, ok(Memory::Features, FEATURES as u32 - 1)), &[]), "a feature that is not there");
+    assert!(refused(&step(ok(Memory::Candidates, 1), ok(Memory::Features, 0)), &[]), "a column that is not there");
+    assert!(refused(&step(ok(Memory::Request, 0), ok(Memory::Candidates, 0)), &[]), "the request asks a candidate");
+    assert!(refused(&step(ok(Memory::Constants, 0), ok(Memory::Request, 0)), &[0.0; 2]), "constants are not written");
+    assert!(refused(&[], &[f32::NAN]), "a constant that is NaN");
+    let Step::Each(each) = step(to, ok(Memory::Features, 0))[0] else { unreachable!("an each") };
+    let endless = Each { sizes: [u32::MAX; MAX_DIMS], out: place(Memory::Candidates, 0, 0), ..each };
+    let endless = Each { left: place(Memory::Features, 0, 0), right: place(Memory::Features, 0, 0), ..endless };
+    assert!(refused(&[Step::Each(endless)], &[]), "work without end");
+    let overlapping = product(Memory::Candidates, 2, 1, 1, place(Memory::Constants, 8, 0), 0);
+    assert!(refused(&[Step::Product(overlapping)], &[0.0; 9]), "a layer that overwrites its inputs");
+}

@@ -1,0 +1,515 @@
+//! Tensor programs: the weights of a model of the kind `graph`.
+//!
+//! A program is a list of steps over four memories. Values that depend on the candidate are *columns*, one number per
+//! candidate; values that are the same for all candidates of a request are single numbers and are computed once. A step
+//! names places in these memories by an offset and strides, so that reshaping, slicing, transposing, broadcasting and
+//! concatenating are ways to name places and no operations. Three steps are enough for what ranking models do:
+//!
+//! - [`Each`]: a function of two values for every index of a small space, stored or combined with what is there. With a
+//!   stride of 0 in the result it reduces; multiplied and added it contracts, as an einsum does.
+//! - [`Product`]: a dense layer, with weights packed for the kernel.
+//! - [`Gather`]: rows of a table by ids.
+//!
+//! ```text
+//! 0   4  numbers of the request memory
+//! 4   4  columns of the candidates' memory
+//! 8   4  column of the score
+//! 12  4  number of steps
+//! 16  4  number of constants
+//! 20  .. steps, words of 4 bytes
+//! ..  .. constants, f32
+//!
+//! step: code u32 = kind | function << 8 | combination << 16 | dimensions << 24, then
+//!   0 each     size u32 per dimension, outermost first; result, left and right: place u32, stride u32 per dimension
+//!   1 product  positions u32, inputs u32, outputs u32; result, input and start: place u32, stride of a position u32;
+//!              weights u32
+//!   2 gather   ids u32, table u32, table rows u32, width u32; result and ids: place u32, stride u32
+//! place: memory << 30 | offset; memory 0 constants, 1 request, 2 candidates, 3 features
+//! ```
+//!
+//! Packed weights are panels of [`PANEL`] outputs: `f32[outputs / PANEL][inputs][PANEL]`, filled with zeros. The idea of
+//! addressing everything by strides is that of array libraries since APL; packing weights in panels is Goto's (2008).
+//!
+//! A successful parse proves that every index is in its memory, that nothing of the request depends on a candidate, and
+//! that the work is bounded. What is read before it is written is 0, so a program means the same wherever it runs.
+
+use alloc::vec::Vec;
+
+use crate::DecodeError;
+use crate::F32s;
+use crate::read::Reader;
+
+/// Most steps of a program.
+pub const MAX_STEPS: usize = 4096;
+/// Most dimensions of an [`Each`].
+pub const MAX_DIMS: usize = 6;
+/// Most numbers of the request memory.
+pub const MAX_REQUEST: usize = 1 << 20;
+/// Most columns of the candidates' memory.
+pub const MAX_COLUMNS: usize = 1 << 15;
+/// Most constants.
+pub const MAX_CONSTANTS: usize = 1 << 24;
+/// Most values that all steps of a program may compute, for a request or for a candidate.
+pub const MAX_WORK: u64 = 1 << 32;
+/// Outputs of a panel of packed weights.
+pub const PANEL: usize = 4;
+
+/// Place of the four memories in a `place` word.
+const MEMORY_SHIFT: u32 = 30;
+const PLACE: &str = "graph";
+
+/// Where values are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Memory {
+    /// What the model has learnt.
+    Constants,
+    /// The same for all candidates of a request.
+    Request,
+    /// One value per candidate.
+    Candidates,
+    /// The features, read only: for a result of the request, those of the first candidate.
+    Features,
+}
+
+/// A function of a left and a right value. Functions of one value ignore the right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Function {
+    /// The left value.
+    Left,
+    /// `l + r`.
+    Add,
+    /// `l - r`.
+    Subtract,
+    /// `l * r`.
+    Multiply,
+    /// `l / r`.
+    Divide,
+    /// The larger; NaN if either is.
+    Max,
+    /// The smaller; NaN if either is.
+    Min,
+    /// 1 if `l < r`, else 0.
+    Less,
+    /// 1 if `l = r`, else 0.
+    Equal,
+    /// `e^l`.
+    Exp,
+    /// Natural logarithm.
+    Log,
+    /// Square root.
+    Sqrt,
+    /// Without its sign.
+    Abs,
+    /// The next whole number below.
+    Floor,
+    /// The nearest whole number, half to even.
+    Round,
+    /// `1 / (1 + e^-l)`.
+    Sigmoid,
+    /// Hyperbolic tangent.
+    Tanh,
+    /// The error function.
+    Erf,
+}
+
+/// What becomes of a function's value and what the result's place holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Combination {
+    /// The value.
+    Store,
+    /// Their sum.
+    Add,
+    /// Their product.
+    Multiply,
+    /// The larger.
+    Max,
+    /// The smaller.
+    Min,
+    /// The right value where the function's value is not 0, else what was there.
+    Select,
+}
+
+/// A place and the way from one value to the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct View<const N: usize> {
+    /// In which memory.
+    pub memory: Memory,
+    /// The first value.
+    pub offset: u32,
+    /// By dimension, outermost first.
+    pub strides: [u32; N],
+}
+
+/// A function over an index space.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Each {
+    /// Of the two values.
+    pub function: Function,
+    /// With what is there.
+    pub combination: Combination,
+    /// Size of each dimension, outermost first; those that are not used are 1.
+    pub sizes: [u32; MAX_DIMS],
+    /// Where the result goes.
+    pub out: View<MAX_DIMS>,
+    /// The left value.
+    pub left: View<MAX_DIMS>,
+    /// The right value.
+    pub right: View<MAX_DIMS>,
+}
+
+/// `out = function(start + input * weights)` at each of a number of positions. Inputs and outputs of a position lie next to
+/// each other, in one memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Product {
+    /// Of one value.
+    pub function: Function,
+    /// How often.
+    pub positions: u32,
+    /// Inputs of a position.
+    pub inputs: u32,
+    /// Outputs of a position.
+    pub outputs: u32,
+    /// Where the outputs go.
+    pub out: View<1>,
+    /// The inputs.
+    pub input: View<1>,
+    /// Where each sum starts: a bias, or what the request contributes.
+    pub start: View<1>,
+    /// Offset of the packed weights in the constants.
+    pub weights: u32,
+}
+
+/// Rows of a table, side by side. An id that is not a row gives NaN.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gather {
+    /// How many.
+    pub ids: u32,
+    /// Offset of the table in the constants.
+    pub table: u32,
+    /// Its rows.
+    pub rows: u32,
+    /// Values of a row.
+    pub width: u32,
+    /// Where the rows go.
+    pub out: View<1>,
+    /// The ids; a negative one counts from the end.
+    pub from: View<1>,
+}
+
+/// A step of a program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// A function over an index space.
+    Each(Each),
+    /// A dense layer.
+    Product(Product),
+    /// Rows of a table.
+    Gather(Gather),
+}
+
+/// A validated program and its constants.
+#[derive(Clone, Debug)]
+pub struct Graph<'a> {
+    /// Numbers of the request memory.
+    pub request: usize,
+    /// Columns of the candidates' memory.
+    pub columns: usize,
+    /// Column of the score.
+    pub score: usize,
+    /// In the order in which they are done; those of the request come first for a request.
+    pub steps: Vec<Step>,
+    /// What the model has learnt; none is NaN.
+    pub constants: F32s<'a>,
+}
+
+const MEMORIES: [Memory; 4] = [Memory::Constants, Memory::Request, Memory::Candidates, Memory::Features];
+const FUNCTIONS: [Function; 18] = [
+    Function::Left,
+    Function::Add,
+    Function::Subtract,
+    Function::Multiply,
+    Function::Divide,
+    Function::Max,
+    Function::Min,
+    Function::Less,
+    Function::Equal,
+    Function::Exp,
+    Function::Log,
+    Function::Sqrt,
+    Function::Abs,
+    Function::Floor,
+    Function::Round,
+    Function::Sigmoid,
+    Function::Tanh,
+    Function::Erf,
+];
+const COMBINATIONS: [Combination; 6] = [
+    Combination::Store,
+    Combination::Add,
+    Combination::Multiply,
+    Combination::Max,
+    Combination::Min,
+    Combination::Select,
+];
+
+impl<const N: usize> View<N> {
+    fn read(reader: &mut Reader<'_>, dims: usize) -> Result<Self, DecodeError> {
+        let place = reader.u32()?;
+        let mut view = Self {
+            memory: MEMORIES[(place >> MEMORY_SHIFT) as usize],
+            offset: place & ((1 << MEMORY_SHIFT) - 1),
+            strides: [0; N],
+        };
+        for stride in &mut view.strides[N - dims..] {
+            *stride = reader.u32()?;
+        }
+        Ok(view)
+    }
+
+    /// One past the furthest value, where each index has `width` values.
+    fn end(&self, sizes: &[u32; N], width: u32) -> u64 {
+        let steps =
+            sizes.iter().zip(&self.strides).map(|(size, stride)| u64::from(size - 1).saturating_mul((*stride).into()));
+        steps.fold(u64::from(self.offset) + u64::from(width), u64::saturating_add)
+    }
+}
+
+impl Step {
+    /// Values computed, for the request or per candidate: products and their sums count as one.
+    #[must_use]
+    pub fn work(&self) -> u64 {
+        match self {
+            Self::Each(each) => each.sizes.iter().fold(1, |work, size| u64::saturating_mul(work, (*size).into())),
+            Self::Product(product) => {
+                [product.positions, product.inputs, product.outputs.next_multiple_of(PANEL as u32)]
+                    .into_iter()
+                    .fold(1, |work, size| u64::saturating_mul(work, size.into()))
+            }
+            Self::Gather(gather) => u64::from(gather.ids) * u64::from(gather.width),
+        }
+    }
+
+    /// Whether it is done once per request.
+    #[must_use]
+    pub fn is_of_request(&self) -> bool {
+        let out = match self {
+            Self::Each(each) => each.out.memory,
+            Self::Product(product) => product.out.memory,
+            Self::Gather(gather) => gather.out.memory,
+        };
+        out == Memory::Request
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let [kind, function, combination, dims] = reader.u32()?.to_le_bytes();
+        let (Some(function), Some(combination)) =
+            (FUNCTIONS.get(usize::from(function)), COMBINATIONS.get(usize::from(combination)))
+        else {
+            return Err(reader.invalid());
+        };
+        let (function, combination, dims) = (*function, *combination, usize::from(dims));
+        let is_plain = dims == 0 && combination == Combination::Store;
+        Ok(match kind {
+            0 if dims <= MAX_DIMS => {
+                let mut sizes = [1; MAX_DIMS];
+                for size in &mut sizes[MAX_DIMS - dims..] {
+                    *size = reader.u32()?;
+                }
+                // A first dimension of size 1 would be a second form of the same step.
+                if dims > 0 && sizes[MAX_DIMS - dims] == 1 {
+                    return Err(reader.invalid());
+                }
+                let (out, left) = (View::read(reader, dims)?, View::read(reader, dims)?);
+                Self::Each(Each { function, combination, sizes, out, left, right: View::read(reader, dims)? })
+            }
+            1 if is_plain => Self::Product(Product {
+                function,
+                positions: reader.u32()?,
+                inputs: reader.u32()?,
+                outputs: reader.u32()?,
+                out: View::read(reader, 1)?,
+                input: View::read(reader, 1)?,
+                start: View::read(reader, 1)?,
+                weights: reader.u32()?,
+            }),
+            2 if is_plain && function == Function::Left => Self::Gather(Gather {
+                ids: reader.u32()?,
+                table: reader.u32()?,
+                rows: reader.u32()?,
+                width: reader.u32()?,
+                out: View::read(reader, 1)?,
+                from: View::read(reader, 1)?,
+            }),
+            _ => return Err(reader.invalid()),
+        })
+    }
+}
+
+/// Lengths of the memories, in their order.
+struct Lengths([u64; 4]);
+
+impl Lengths {
+    fn holds<const N: usize>(&self, view: &View<N>, sizes: &[u32; N], width: u32) -> bool {
+        view.end(sizes, width) <= self.0[view.memory as usize]
+    }
+
+    /// Whether the result may be written there and needs nothing of a candidate for a request.
+    fn flows(&self, out: Memory, from: &[Memory]) -> bool {
+        match out {
+            Memory::Request => !from.contains(&Memory::Candidates),
+            Memory::Candidates => true,
+            Memory::Constants | Memory::Features => false,
+        }
+    }
+
+    fn allow(&self, step: &Step) -> bool {
+        match step {
+            Step::Each(each) => {
+                let views = [&each.out, &each.left, &each.right];
+                !each.sizes.contains(&0)
+                    && self.flows(each.out.memory, &[each.left.memory, each.right.memory])
+                    && views.iter().all(|view| self.holds(view, &each.sizes, 1))
+            }
+            Step::Product(product) => {
+                let Product { positions, inputs, outputs, out, input, start, weights, .. } = *product;
+                let sizes = [positions];
+                let panels = u64::from(outputs).next_multiple_of(PANEL as u64);
+                ![positions, inputs, outputs].contains(&0)
+                    && self.flows(out.memory, &[start.memory])
+                    && input.memory == out.memory
+                    && start.memory != Memory::Features
+                    && self.holds(&out, &sizes, outputs)
+                    && self.holds(&input, &sizes, inputs)
+                    && self.holds(&start, &sizes, outputs)
+                    && u64::from(weights).saturating_add(panels.saturating_mul(inputs.into())) <= self.0[0]
+                    // A kernel may read its inputs again after it has written some outputs.
+                    && (out.end(&sizes, outputs) <= input.offset.into() || input.end(&sizes, inputs) <= out.offset.into())
+            }
+            Step::Gather(gather) => {
+                let Gather { ids, table, rows, width, out, from } = *gather;
+                ![ids, rows, width].contains(&0)
+                    && self.flows(out.memory, &[from.memory])
+                    && self.holds(&out, &[ids], width)
+                    && self.holds(&from, &[ids], 1)
+                    && u64::from(table).saturating_add(u64::from(rows) * u64::from(width)) <= self.0[0]
+            }
+        }
+    }
+}
+
+impl<'a> Graph<'a> {
+    /// Validates a program over `features` features.
+    ///
+    /// # Errors
+    /// Too many steps, constants or values, a place outside its memory, a result of the request that needs a candidate, a
+    /// constant that is NaN; the offset is that of the step.
+    pub fn parse(bytes: &'a [u8], features: usize) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new(bytes, PLACE);
+        let mut header = [0; 5];
+        for (found, (place, limit)) in header.iter_mut().zip([
+            ("graph request memory", MAX_REQUEST),
+            ("graph columns", MAX_COLUMNS),
+            ("graph score", MAX_COLUMNS),
+            ("graph steps", MAX_STEPS),
+            ("graph constants", MAX_CONSTANTS),
+        ]) {
+            *found = reader.u32()? as usize;
+            if *found > limit {
+                return Err(DecodeError::too_large(place, limit as u64, *found as u64));
+            }
+        }
+        let [request, columns, score, count, constants] = header;
+        if score >= columns {
+            return Err(DecodeError::invalid("graph score", 8));
+        }
+        let lengths = Lengths([constants, request, columns, features].map(|length| length as u64));
+        let mut steps = Vec::new();
+        let mut work = 0_u64;
+        for _ in 0..count {
+            let at = reader.offset();
+            let step = Step::read(&mut reader)?;
+            if !lengths.allow(&step) {
+                return Err(DecodeError::invalid("graph step", at));
+            }
+            work = work.saturating_add(step.work());
+            steps.push(step);
+        }
+        if work > MAX_WORK {
+            return Err(DecodeError::too_large("graph work", MAX_WORK, work));
+        }
+        let constants = F32s::new(reader.array(constants, 4)?);
+        reader.finish()?;
+        if constants.iter().any(f32::is_nan) {
+            return Err(DecodeError::invalid("graph constant that is NaN", 0));
+        }
+        Ok(Self { request, columns, score, steps, constants })
+    }
+
+    /// The section's bytes. Memories hold as much as is given here; the score is a column.
+    #[must_use]
+    pub fn encode(request: u32, columns: u32, score: u32, steps: &[Step], constants: &[f32]) -> Vec<u8> {
+        let mut words = Vec::from([request, columns, score, steps.len() as u32, constants.len() as u32]);
+        steps.iter().for_each(|step| step.write(&mut words));
+        words.extend(constants.iter().map(|value| value.to_bits()));
+        words.iter().flat_map(|word| word.to_le_bytes()).collect()
+    }
+}
+
+impl Step {
+    fn write(&self, words: &mut Vec<u32>) {
+        match self {
+            Self::Each(each) => {
+                let code = [0, each.function as u8, each.combination as u8, MAX_DIMS as u8];
+                // Leading dimensions of size 1 say nothing.
+                let unused = each.sizes.iter().take_while(|size| **size == 1).count();
+                words.push(u32::from_le_bytes([code[0], code[1], code[2], code[3] - unused as u8]));
+                words.extend_from_slice(&each.sizes[unused..]);
+                for view in [&each.out, &each.left, &each.right] {
+                    view.write(unused, words);
+                }
+            }
+            Self::Product(product) => {
+                words.push(u32::from_le_bytes([1, product.function as u8, 0, 0]));
+                words.extend([product.positions, product.inputs, product.outputs]);
+                for view in [&product.out, &product.input, &product.start] {
+                    view.write(0, words);
+                }
+                words.push(product.weights);
+            }
+            Self::Gather(gather) => {
+                words.push(2);
+                words.extend([gather.ids, gather.table, gather.rows, gather.width]);
+                for view in [&gather.out, &gather.from] {
+                    view.write(0, words);
+                }
+            }
+        }
+    }
+}
+
+impl<const N: usize> View<N> {
+    fn write(&self, unused: usize, words: &mut Vec<u32>) {
+        words.push((self.memory as u32) << MEMORY_SHIFT | self.offset);
+        words.extend_from_slice(&self.strides[unused..]);
+    }
+}
+
+/// Weights `[inputs][outputs]`, packed for a [`Product`].
+#[must_use]
+pub fn pack(weights: &[f32], inputs: usize, outputs: usize) -> Vec<f32> {
+    let mut packed = Vec::new();
+    for panel in (0..outputs).step_by(PANEL) {
+        for input in 0..inputs {
+            packed.extend(
+                (panel..panel + PANEL).map(
+                    |output| {
+                        if output < outputs { weights[input * outputs + output] } else { 0.0 }
+                    },
+                ),
+            );
+        }
+    }
+    packed
+}

@@ -1,0 +1,49 @@
+//! The proof for graphs: their sums run in another order than in any other runtime, so scores are compared with a tolerance.
+
+use selvedge_engine::feature::LANES;
+use selvedge_engine::model::{Model, ModelScratch};
+
+use super::{Parity, REPORT, SplitMix};
+use crate::error::{CompileError, CompileErrorKind};
+use crate::onnx::BoundGraph;
+
+/// Difference that is allowed, relative to the larger of the score and 1.
+const TOLERANCE: f32 = 1e-5;
+/// Requests, each with its own values of what its candidates share.
+const REQUESTS: usize = 8;
+/// Candidates of each: whole tiles, and a rest.
+const ROWS: usize = 3 * LANES;
+
+pub(super) fn compare(model: &Model, bound: &BoundGraph, features: usize) -> Result<Parity, CompileError> {
+    let mut random = SplitMix(0x6a09_e667);
+    let mut largest = 0.0_f32;
+    let mut scratch = ModelScratch::default();
+    for _ in 0..REQUESTS {
+        let mut matrix = Vec::with_capacity(features * ROWS);
+        for feature in 0..features {
+            let mut draw = || match bound.ids[feature] {
+                Some(rows) => random.below(rows) as f32,
+                None => random.below(4001) as f32 / 1000.0 - 2.0,
+            };
+            let first = draw();
+            matrix.extend((0..ROWS).map(|_| if bound.of_request[feature] { first } else { draw() }));
+        }
+        let mut scores = vec![0.0; ROWS];
+        model.scores(&matrix, ROWS, &mut scratch, &mut scores);
+        let expected = bound.reference(&matrix, ROWS)?;
+        for (row, (score, expected)) in scores.iter().zip(&expected).enumerate() {
+            let difference = (score - expected).abs() / expected.abs().max(1.0);
+            let agrees = difference <= TOLERANCE || score == expected || (score.is_nan() && expected.is_nan());
+            if !agrees {
+                let values: Vec<f32> = (0..features).map(|feature| matrix[feature * ROWS + row]).collect();
+                let message =
+                    format!("the engine scores {score} where the model scores {expected}, for the features {values:?}");
+                return Err(CompileError::new(CompileErrorKind::Parity, "bundle", message, REPORT));
+            }
+            if difference.is_finite() {
+                largest = largest.max(difference);
+            }
+        }
+    }
+    Ok(Parity { rows: REQUESTS * ROWS, thresholds: 0, difference: Some(largest) })
+}

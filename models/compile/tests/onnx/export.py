@@ -1,0 +1,281 @@
+"""Writes the ONNX models that the tests compile, and what onnxruntime answers for them.
+
+    python -m venv venv && venv/bin/pip install onnx==1.19.0 onnxruntime numpy
+    venv/bin/python models/compile/tests/onnx/export.py
+
+Weights are random and seeded: the tests are about arithmetic, not about ranking. Each model has a `.onnx` and a `.json`
+with its features, their kinds and `rows` of them with the scores. Never run in CI; run it to add a model.
+"""
+import json
+import pathlib
+
+import numpy as np
+import onnx
+import onnxruntime
+from onnx import TensorProto, helper, numpy_helper
+
+HERE = pathlib.Path(__file__).parent
+ROWS = 20
+
+
+class Graph:
+    """Collects nodes; every method returns the name of a value."""
+
+    def __init__(self, seed):
+        self.random = np.random.default_rng(seed)
+        self.nodes, self.weights, self.inputs, self.features = [], [], [], []
+
+    def op(self, kind, *inputs, outputs=1, **attributes):
+        names = [f"v{len(self.nodes)}_{at}" for at in range(outputs)]
+        self.nodes.append(helper.make_node(kind, list(inputs), names, **attributes))
+        return names[0] if outputs == 1 else names
+
+    def const(self, array):
+        name = f"w{len(self.weights)}"
+        self.weights.append(numpy_helper.from_array(np.asarray(array), name))
+        return name
+
+    def weight(self, *shape):
+        scale = 1 / np.sqrt(shape[0])
+        return self.const((self.random.standard_normal(shape) * scale).astype(np.float32))
+
+    def input(self, name, width, shared=False, ids=None):
+        """`width` features `name_0`, ...; of width 1, the feature `name`."""
+        ty = TensorProto.INT64 if ids else TensorProto.FLOAT
+        self.inputs.append(helper.make_tensor_value_info(name, ty, ["batch", width]))
+        names = [name] if width == 1 else [f"{name}_{at}" for at in range(width)]
+        self.features += [{"name": n, "shared": shared, "ids": ids} for n in names]
+        return name
+
+    def only_input(self, shared):
+        """One input of all features, where `shared` says of each whether it is the request's."""
+        self.inputs.append(helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", len(shared)]))
+        self.features += [{"name": f"f{at}", "shared": bool(s), "ids": None} for at, s in enumerate(shared)]
+        return "x"
+
+    def dense(self, x, inputs, outputs, act=None):
+        y = self.op("Gemm", x, self.weight(inputs, outputs), self.weight(outputs))
+        return self.op(act, y) if act else y
+
+    def mlp(self, x, *widths, act="Relu"):
+        for at, (a, b) in enumerate(zip(widths, widths[1:])):
+            x = self.dense(x, a, b, act if at + 2 < len(widths) else None)
+        return x
+
+    def embed(self, ids, rows, width):
+        """[batch, 1] ids to [batch, width]."""
+        e = self.op("Gather", self.weight(rows, width), ids, axis=0)
+        return self.op("Reshape", e, self.const(np.array([-1, width], np.int64)))
+
+    def save(self, name, score):
+        self.nodes.append(helper.make_node("Identity", [score], ["score"]))
+        out = helper.make_tensor_value_info("score", TensorProto.FLOAT, ["batch", 1])
+        graph = helper.make_graph(self.nodes, name, self.inputs, [out], self.weights)
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+        model.producer_name = "selvedge-fixtures"
+        onnx.checker.check_model(model, full_check=True)
+        (HERE / f"{name}.onnx").write_bytes(model.SerializeToString())
+        random = np.random.default_rng(7)
+        columns = []
+        for f in self.features:
+            values = random.integers(0, f["ids"], ROWS) if f["ids"] else random.standard_normal(ROWS).round(3)
+            columns.append(np.full(ROWS, values[0]) if f["shared"] else values)
+        rows = np.stack(columns, 1).astype(np.float32)
+        feeds, at = {}, 0
+        for i in self.inputs:
+            width = i.type.tensor_type.shape.dim[1].dim_value
+            ty = np.int64 if i.type.tensor_type.elem_type == TensorProto.INT64 else np.float32
+            feeds[i.name] = rows[:, at : at + width].astype(ty)
+            at += width
+        session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+        scores = session.run(["score"], feeds)[0].reshape(-1)
+        assert len(scores) == ROWS and np.isfinite(scores).all() and scores.std() > 1e-4, (name, scores)
+        text = {
+            "features": self.features,
+            "rows": [[float(v) for v in row] for row in rows],
+            "scores": [float(s) for s in scores],
+        }
+        (HERE / f"{name}.json").write_text(json.dumps(text) + "\n")
+
+
+def mlp():
+    g = Graph(1)
+    x = g.only_input([at % 3 == 0 for at in range(24)])
+    g.save("mlp", g.op("Sigmoid", g.mlp(x, 24, 32, 16, 1)))
+
+
+def normalised():
+    """Batch norm before and after a layer, as trained networks have it."""
+    g = Graph(2)
+    x = g.only_input([False] * 6 + [True] * 6)
+    norm = lambda x, n: g.op(
+        "BatchNormalization", x, *[g.const(g.random.uniform(0.5, 1.5, n).astype(np.float32)) for _ in range(4)]
+    )
+    x = g.op("Relu", norm(g.dense(norm(x, 12), 12, 16), 16))
+    g.save("normalised", g.dense(x, 16, 1))
+
+
+def dlrm():
+    g = Graph(3)
+    bottom = g.mlp(g.input("dense", 5), 5, 16, 8)
+    bottom = g.op("Relu", bottom)
+    parts = [bottom]
+    for name, shared in [("user", True), ("segment", True), ("product", False), ("brand", False)]:
+        parts.append(g.embed(g.input(name, 1, shared, 50), 50, 8))
+    stacked = g.op("Reshape", g.op("Concat", *parts, axis=1), g.const(np.array([-1, 5, 8], np.int64)))
+    products = g.op("MatMul", stacked, g.op("Transpose", stacked, perm=[0, 2, 1]))
+    flat = g.op("Reshape", products, g.const(np.array([-1, 25], np.int64)))
+    pairs = [a * 5 + b for a in range(5) for b in range(a)]
+    pairs = g.op("Gather", flat, g.const(np.array(pairs, np.int64)), axis=1)
+    g.save("dlrm", g.op("Sigmoid", g.mlp(g.op("Concat", bottom, pairs, axis=1), 18, 16, 1)))
+
+
+def deepfm():
+    g = Graph(4)
+    fields = [("user", True), ("hour", True), ("product", False), ("shop", False)]
+    inputs = [g.input(name, 1, shared, 30) for name, shared in fields]
+    embedded = [g.embed(i, 30, 6) for i in inputs]
+    first = [g.embed(i, 30, 1) for i in inputs]
+    cat = g.op("Concat", *embedded, axis=1)
+    stacked = g.op("Reshape", cat, g.const(np.array([0, 4, 6], np.int64)))
+    axis = g.const(np.array([1], np.int64))
+    total = g.op("ReduceSum", stacked, axis, keepdims=0)
+    squares = g.op("ReduceSum", g.op("Mul", stacked, stacked), axis, keepdims=0)
+    second = g.op("Sub", g.op("Mul", total, total), squares)
+    second = g.op("ReduceSum", second, axis, keepdims=1)
+    second = g.op("Mul", second, g.const(np.float32(0.5)))
+    linear = g.op("ReduceSum", g.op("Concat", *first, axis=1), axis, keepdims=1)
+    deep = g.mlp(cat, 24, 16, 8, 1)
+    g.save("deepfm", g.op("Sigmoid", g.op("Add", g.op("Add", linear, second), deep)))
+
+
+def dcn():
+    """Deep and cross network, version 2: x0 * (W x + b) + x."""
+    g = Graph(5)
+    x0 = x = g.only_input([True] * 7 + [False] * 9)
+    for _ in range(3):
+        x = g.op("Add", g.op("Mul", x0, g.dense(x, 16, 16)), x)
+    deep = g.op("Relu", g.mlp(x0, 16, 24, 12))
+    g.save("dcn", g.dense(g.op("Concat", x, deep, axis=1), 28, 1))
+
+
+def two_tower():
+    g = Graph(6)
+    user = g.mlp(g.input("user", 8, True), 8, 16, 8, act="Tanh")
+    item = g.mlp(g.input("item", 10), 10, 16, 8, act="LeakyRelu")
+    unit = lambda x: g.op("Div", x, g.op("Sqrt", g.op("ReduceSum", g.op("Mul", x, x), g.const(np.array([1])), keepdims=1)))
+    g.save("two_tower", g.op("ReduceSum", g.op("Mul", unit(user), unit(item)), g.const(np.array([1])), keepdims=1))
+
+
+def mmoe():
+    g = Graph(7)
+    x = g.only_input([at < 6 for at in range(14)])
+    experts = [g.op("Relu", g.mlp(x, 14, 12, 8)) for _ in range(3)]
+    stacked = g.op("Concat", *[g.op("Unsqueeze", e, g.const(np.array([1]))) for e in experts], axis=1)
+    tasks = []
+    for _ in range(2):
+        gate = g.op("Softmax", g.dense(x, 14, 3), axis=1)
+        mixed = g.op("MatMul", g.op("Unsqueeze", gate, g.const(np.array([1]))), stacked)
+        mixed = g.op("Squeeze", mixed, g.const(np.array([1])))
+        tasks.append(g.op("Sigmoid", g.mlp(mixed, 8, 6, 1)))
+    g.save("mmoe", g.op("Mul", *tasks))
+
+
+def attention(g, q, k, v, width, dim):
+    """Scaled dot products of [batch, n, dim]."""
+    scores = g.op("MatMul", q, g.op("Transpose", k, perm=[0, 2, 1]))
+    scores = g.op("Div", scores, g.const(np.float32(np.sqrt(dim))))
+    return g.op("MatMul", g.op("Softmax", scores, axis=2), v)
+
+
+def din():
+    """Deep interest network: each candidate attends to the user's history, through a small network."""
+    g = Graph(8)
+    items, length, dim = 40, 6, 8
+    table = g.weight(items, dim)
+    history = g.op("Gather", table, g.input("history", length, True, items), axis=0)
+    item = g.op("Gather", table, g.input("product", 1, False, items), axis=0)
+    q = g.op("Expand", item, g.const(np.array([1, length, dim], np.int64)))
+    parts = g.op("Concat", q, history, g.op("Sub", q, history), g.op("Mul", q, history), axis=2)
+    hidden = g.op("Sigmoid", g.op("Add", g.op("MatMul", parts, g.weight(4 * dim, 12)), g.weight(12)))
+    score = g.op("Add", g.op("MatMul", hidden, g.weight(12, 1)), g.weight(1))
+    pooled = g.op("MatMul", g.op("Transpose", score, perm=[0, 2, 1]), history)
+    pooled = g.op("Squeeze", pooled, g.const(np.array([1])))
+    flat = g.op("Squeeze", item, g.const(np.array([1])))
+    g.save("din", g.op("Sigmoid", g.mlp(g.op("Concat", pooled, flat, axis=1), 16, 20, 10, 1, act="Sigmoid")))
+
+
+def layer_norm(g, x, dim):
+    ones = g.random.uniform(0.5, 1.5, dim).astype(np.float32)
+    return g.op("LayerNormalization", x, g.const(ones), g.weight(dim), axis=-1)
+
+
+def encoder():
+    """Two layers of self-attention over words, then a dense score."""
+    g = Graph(9)
+    words, length, dim = 60, 5, 8
+    x = g.op("Gather", g.weight(words, dim), g.input("word", length, False, words), axis=0)
+    x = g.op("Add", x, g.weight(length, dim))
+    for _ in range(2):
+        q, k, v = (g.op("MatMul", x, g.weight(dim, dim)) for _ in range(3))
+        mixed = g.op("MatMul", attention(g, q, k, v, length, dim), g.weight(dim, dim))
+        x = layer_norm(g, g.op("Add", x, mixed), dim)
+        wide = g.op("Add", g.op("MatMul", x, g.weight(dim, 16)), g.weight(16))
+        half = g.op("Erf", g.op("Mul", wide, g.const(np.float32(1 / np.sqrt(2)))))
+        wide = g.op("Mul", g.op("Mul", wide, g.op("Add", half, g.const(np.float32(1)))), g.const(np.float32(0.5)))
+        x = layer_norm(g, g.op("Add", x, g.op("MatMul", wide, g.weight(16, dim))), dim)
+    pooled = g.op("ReduceMean", x, axes=[1], keepdims=0)
+    price = g.input("price", 1)
+    g.save("encoder", g.dense(g.op("Concat", pooled, price, axis=1), 9, 1))
+
+
+def refused(name, build):
+    """A model of three features that must be refused; it is not checked, because most of these are not valid."""
+    g = Graph(10)
+    score = build(g, g.only_input([False] * 3))
+    g.nodes.append(helper.make_node("Identity", [score], ["score"]))
+    out = helper.make_tensor_value_info("score", TensorProto.FLOAT, ["batch", 1])
+    graph = helper.make_graph(g.nodes, name, g.inputs, [out], g.weights)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    (HERE / f"refused_{name}.onnx").write_bytes(model.SerializeToString())
+
+
+def cyclic(g, x):
+    g.nodes.append(helper.make_node("Add", [x, "b"], ["a"]))
+    g.nodes.append(helper.make_node("Relu", ["a"], ["b"]))
+    return g.dense("b", 3, 1)
+
+
+def external(g, x):
+    weights = numpy_helper.from_array(np.zeros((3, 1), np.float32), "outside")
+    onnx.external_data_helper.set_external_data(weights, location="../../etc/weights.bin")
+    weights.ClearField("raw_data")
+    weights.data_location = TensorProto.EXTERNAL
+    g.weights.append(weights)
+    return g.op("MatMul", x, "outside")
+
+
+def overflowing(g, x):
+    weights = numpy_helper.from_array(np.zeros((3, 1), np.float32), "huge")
+    weights.dims[:] = [1 << 40, 1 << 40]
+    g.weights.append(weights)
+    return g.op("MatMul", x, "huge")
+
+
+REFUSED = {
+    "cyclic": cyclic,
+    "external": external,
+    "overflowing": overflowing,
+    "not_a_number": lambda g, x: g.op("MatMul", x, g.const(np.full((3, 1), np.nan, np.float32))),
+    "shapes": lambda g, x: g.op("MatMul", x, g.weight(4, 1)),
+    "unknown_operator": lambda g, x: g.op("FancyRank", x),
+    "unsupported_operator": lambda g, x: g.dense(g.op("Sin", x), 3, 1),
+    "across_candidates": lambda g, x: g.dense(g.op("Softmax", x, axis=0), 3, 1),
+    "power": lambda g, x: g.dense(g.op("Pow", x, g.const(np.float32(2.5))), 3, 1),
+    "two_numbers": lambda g, x: g.dense(x, 3, 2),
+}
+
+for write in [mlp, normalised, dlrm, deepfm, dcn, two_tower, mmoe, din, encoder]:
+    write()
+for name, build in REFUSED.items():
+    refused(name, build)
