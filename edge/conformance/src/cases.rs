@@ -98,7 +98,7 @@ impl Shop {
     }
 
     fn models(&self, cases: &mut Vec<Case>) {
-        for kind in [Kinds::Linear, Kinds::Trees, Kinds::DoubleTrees] {
+        for kind in [Kinds::Linear, Kinds::Trees, Kinds::DoubleTrees, Kinds::Network] {
             for link in [Link::Identity, Link::Logistic] {
                 let bundle = self.bundle(kind, link, &plain(), None);
                 for (at, user) in self.users.iter().enumerate() {

@@ -3,6 +3,7 @@
 use selvedge_engine::state::{Event, GlobalCounters, ItemKeys, UserState};
 use selvedge_format::container::{ContainerBuilder, Kind};
 use selvedge_format::explore::{self, ExploreV1};
+use selvedge_format::graph::{self, Combination, Each, Function, Graph, MAX_DIMS, Memory, Product, Step, View};
 use selvedge_format::model::{
     self, Finish, LEAF, LinearWeights, Link, MISSING_LEFT, ModelKindV1, ModelV1, ModelsV1, StageV1, TreeNode, TreeNodes,
 };
@@ -215,6 +216,8 @@ pub(crate) enum Kinds {
     Linear,
     Trees,
     DoubleTrees,
+    /// A tensor program.
+    Network,
 }
 
 /// A bundle in parts, so that a part can be spoilt.
@@ -260,7 +263,49 @@ pub(crate) fn model(kind: Kinds, features: usize, seed: u8) -> (ModelKindV1, Vec
             let finish = Finish { divisor: 3.0, scale: 7.0, bias: 0.1 };
             (ModelKindV1::DoubleTrees(finish), TreeNodes::encode_double(&trees, &leaves))
         }
+        Kinds::Network => (ModelKindV1::Graph, network(features as u32, seed.into())),
     }
+}
+
+/// Two layers over the features, of which those that are missing count as 0.
+fn network(features: u32, seed: u64) -> Vec<u8> {
+    const HIDDEN: u32 = 5;
+    let mut random = Random(seed);
+    let mut weights = |inputs: u32, outputs: u32| {
+        let weights: Vec<f32> = (0..inputs * outputs).map(|_| random.unit() - 0.5).collect();
+        graph::pack(&weights, inputs as usize, outputs as usize)
+    };
+    // Biases, of which the output takes the first, then the weights of the layers.
+    let mut constants = vec![0.1, -0.2, 0.3, -0.4, 0.5];
+    let first = constants.len() as u32;
+    constants.extend(weights(features, HIDDEN));
+    let second = constants.len() as u32;
+    constants.extend(weights(HIDDEN, 1));
+    let (there, input) = (0, features);
+    let hidden = 2 * features;
+    let (squashed, score) = (hidden + HIDDEN, hidden + 2 * HIDDEN);
+    let row = |memory, offset| View { memory, offset, strides: [0] };
+    let each = |function, combination, size, out, (memory, left), right| {
+        let (mut sizes, mut strides) = ([1; MAX_DIMS], [0; MAX_DIMS]);
+        (sizes[MAX_DIMS - 1], strides[MAX_DIMS - 1]) = (size, 1);
+        let view = |memory, offset| View { memory, offset, strides };
+        let (out, left) = (view(Memory::Candidates, out), view(memory, left));
+        Step::Each(Each { function, combination, sizes, out, left, right: view(Memory::Features, right) })
+    };
+    let layer = |function, inputs, outputs, input, out, weights| {
+        let (input, out) = (row(Memory::Candidates, input), row(Memory::Candidates, out));
+        let start = row(Memory::Constants, 0);
+        Step::Product(Product { function, positions: 1, inputs, outputs, out, input, start, weights })
+    };
+    let of_features = (Memory::Features, 0);
+    let steps = [
+        each(Function::Equal, Combination::Store, features, there, of_features, 0),
+        each(Function::Left, Combination::Select, features, input, (Memory::Candidates, there), 0),
+        layer(Function::Tanh, features, HIDDEN, input, hidden, first),
+        each(Function::Sigmoid, Combination::Store, HIDDEN, squashed, (Memory::Candidates, hidden), 0),
+        layer(Function::Erf, HIDDEN, 1, squashed, score, second),
+    ];
+    Graph::encode(0, score + 1, score, &steps, &constants)
 }
 
 /// Trees from a stump to a deep one, on every feature, with thresholds where values lie and where none do.

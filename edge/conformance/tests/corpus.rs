@@ -106,7 +106,7 @@ fn every_operation_model_policy_status_rule_and_error_occurs() {
     };
     let _ = |kind: ModelKindV1, explore: ExploreKindV1| match (kind, explore) {
         (
-            ModelKindV1::Linear { .. } | ModelKindV1::Trees { .. } | ModelKindV1::DoubleTrees(_),
+            ModelKindV1::Linear { .. } | ModelKindV1::Trees { .. } | ModelKindV1::DoubleTrees(_) | ModelKindV1::Graph,
             ExploreKindV1::EpsilonGreedy { .. } | ExploreKindV1::Softmax { .. },
         ) => (),
     };
@@ -139,6 +139,8 @@ fn every_operation_model_policy_status_rule_and_error_occurs() {
         "model Trees Logistic",
         "model DoubleTrees Identity",
         "model DoubleTrees Logistic",
+        "model Graph Identity",
+        "model Graph Logistic",
         "policy exclude",
         "policy at most",
         "policy diversity",
