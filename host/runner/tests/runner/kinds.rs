@@ -2,8 +2,6 @@
 //!
 //! What is declared are the examples of the reference, so a new kind is compared from the day it is documented.
 
-use std::path::PathBuf;
-
 use selvedge_compile::lower_program;
 use selvedge_engine::state::{Event, GlobalCounters, ItemKeys, UserState};
 use selvedge_engine::{Engine, Limits};
@@ -227,7 +225,7 @@ fn every_kind_of_feature_has_the_same_bits_natively_and_in_both_guest_modules() 
     let decision = engine.decide(&request).to_vec();
     assert_eq!(DecisionView::parse(&decision).expect("valid bytes").status.names().0, "personalized");
 
-    for wasm in modules() {
+    for wasm in given::modules() {
         let module = GuestModule::read(&wasm).expect("the guest keeps to the ABI");
         let mut instance = Instance::new(&module, RunnerLimits::default());
         instance.load(bundle.clone()).expect("the bundle loads");
@@ -240,11 +238,4 @@ fn every_kind_of_feature_has_the_same_bits_natively_and_in_both_guest_modules() 
         let differs = decided.decision.iter().zip(&decision).position(|(found, native)| found != native);
         assert_eq!((differs, decided.decision.len()), (None, decision.len()), "the decision of {}", wasm.display());
     }
-}
-
-/// With SIMD and without.
-fn modules() -> [PathBuf; 2] {
-    let guest = given::guest_path();
-    let plain = guest.with_file_name("selvedge-guest-plain.wasm");
-    [guest, plain]
 }

@@ -1,5 +1,6 @@
 //! The runner against the real guest, and against modules that mean harm.
 
+mod graphs;
 mod hostile;
 mod kinds;
 mod real;
@@ -60,6 +61,13 @@ mod given {
     pub(crate) fn guest_path() -> PathBuf {
         let built = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/guest/selvedge-guest.wasm");
         std::env::var_os("SELVEDGE_GUEST").map_or_else(|| PathBuf::from(built), PathBuf::from)
+    }
+
+    /// The modules with SIMD and without.
+    pub(crate) fn modules() -> [PathBuf; 2] {
+        let guest = guest_path();
+        let plain = guest.with_file_name("selvedge-guest-plain.wasm");
+        [guest, plain]
     }
 
     /// The guest module that `cargo xtask wasm` builds.
