@@ -15,7 +15,7 @@ use alloc::vec::Vec;
 use selvedge_engine::state::{Event, ItemKeys, UserState};
 use selvedge_engine::{Limits, Loaded};
 use selvedge_format::container::{Container, Kind, verify_id};
-use selvedge_format::decision::canonical;
+use selvedge_format::decision::floats;
 use selvedge_format::meta::{self, MetaV1};
 use selvedge_format::program::{FieldType, Scope, field_id};
 use selvedge_format::state::ProfileValue;
@@ -155,7 +155,9 @@ impl Engine {
     pub fn score(&mut self, request: &[u8]) -> Vec<u8> {
         self.refusal = None;
         let scores = self.engine.score(request).unwrap_or_default();
-        scores.iter().flat_map(|score| canonical(*score)).collect()
+        let mut out = Vec::new();
+        floats(&mut out, scores);
+        out
     }
 
     /// Counts something that the user did at `device`. `time_ms` is since 1970-01-01 UTC; `value` is what counters of

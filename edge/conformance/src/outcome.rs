@@ -2,7 +2,7 @@
 
 use selvedge_engine::{Engine, Limits};
 use selvedge_format::AlignedBytes;
-use selvedge_format::decision::canonical;
+use selvedge_format::decision::floats;
 
 use crate::file::put;
 use crate::{Case, cases};
@@ -35,7 +35,7 @@ pub fn outcome(case: &Case) -> Outcome {
         if let Ok(matrix) = engine.features(&case.request) {
             matrix.write(&mut features);
         }
-        scores.extend(engine.score(&case.request).unwrap_or_default().iter().flat_map(|score| canonical(*score)));
+        floats(&mut scores, engine.score(&case.request).unwrap_or_default());
         decision.extend_from_slice(engine.decide(&case.request));
     }
     Outcome { refusal, decision, features, scores }

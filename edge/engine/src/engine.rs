@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use selvedge_format::container::{ContentId, Kind};
-use selvedge_format::decision::{DecisionParts, DecisionStatus, FallbackReason, canonical};
+use selvedge_format::decision::{DecisionParts, DecisionStatus, FallbackReason, floats, integers};
 use selvedge_format::policy::MAX_SLATE;
 use selvedge_format::request::RequestView;
 use selvedge_format::shared::SharedState;
@@ -83,10 +83,9 @@ impl<'a> FeatureMatrix<'a> {
 
     /// Appends `candidates u32, features u32`, then `f32[features][candidates]`, every NaN alike: how modules answer.
     pub fn write(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&(self.candidates as u32).to_le_bytes());
-        out.extend_from_slice(&(self.features() as u32).to_le_bytes());
+        integers(out, &[self.candidates as u32, self.features() as u32]);
         for feature in 0..self.features() {
-            out.extend(self.column(feature).iter().flat_map(|value| canonical(*value)));
+            floats(out, self.column(feature));
         }
     }
 }

@@ -211,15 +211,17 @@ fn append(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
+/// Appends numbers, little-endian.
 #[inline(never)]
-fn integers(out: &mut Vec<u8>, values: &[u32]) {
+pub fn integers(out: &mut Vec<u8>, values: &[u32]) {
     for value in values {
         append(out, &value.to_le_bytes());
     }
 }
 
+/// Appends numbers as they leave the engine: [`canonical`], little-endian.
 #[inline(never)]
-fn floats(out: &mut Vec<u8>, values: &[f32]) {
+pub fn floats(out: &mut Vec<u8>, values: &[f32]) {
     for value in values {
         append(out, &canonical(*value));
     }

@@ -21,7 +21,7 @@ use alloc::vec::Vec;
 
 use selvedge_engine::{Engine, Limits};
 use selvedge_format::DecodeError;
-use selvedge_format::decision::canonical;
+use selvedge_format::decision::{floats, integers};
 
 use crate::buffers::{Address, Buffers};
 
@@ -97,7 +97,7 @@ impl Guest {
         let request = self.buffers.get(address, len);
         self.foreign_buffer = request.is_none();
         if let Some(Ok(scores)) = request.map(|request| self.engine.score(request)) {
-            self.answer.extend(scores.iter().flat_map(|score| canonical(*score)));
+            floats(&mut self.answer, scores);
         }
         &self.answer
     }
@@ -109,11 +109,10 @@ impl Guest {
         let refusal = if self.foreign_buffer { Some(&FOREIGN_BUFFER) } else { self.engine.last_error() };
         if let Some(refusal) = refusal {
             let (first, second) = refusal.numbers();
-            self.answer.extend_from_slice(&(refusal.code() as u16).to_le_bytes());
-            self.answer.extend_from_slice(&[0; 2]);
-            self.answer.extend_from_slice(&(refusal.offset() as u32).to_le_bytes());
-            self.answer.extend_from_slice(&first.to_le_bytes());
-            self.answer.extend_from_slice(&second.to_le_bytes());
+            let halves = |number: u64| [number as u32, (number >> 32) as u32];
+            integers(&mut self.answer, &[refusal.code() as u32, refusal.offset() as u32]);
+            integers(&mut self.answer, halves(first).as_slice());
+            integers(&mut self.answer, halves(second).as_slice());
             self.answer.extend_from_slice(refusal.place().as_bytes());
         }
         &self.answer

@@ -46,18 +46,14 @@ impl Model {
     /// # Errors
     /// The weights are not those of such a model.
     pub fn load(declared: &ModelV1, weights: &[u8], features: usize) -> Result<Self, DecodeError> {
-        let sum = match declared.kind {
-            ModelKindV1::Linear { bias } => {
-                let form = Form::Linear(Linear::new(bias, LinearWeights::parse(weights, features)?));
-                return Ok(Self { form, link: declared.link });
-            }
-            ModelKindV1::Trees { base } => Sum::Single { base },
-            ModelKindV1::DoubleTrees(finish) => Sum::Double(finish),
-            ModelKindV1::Graph => {
-                return Ok(Self { form: Form::Graph(Graph::load(weights, features)?), link: declared.link });
-            }
+        let trees = |sum| Trees::load(sum, weights, features).map(Form::Trees);
+        let form = match declared.kind {
+            ModelKindV1::Linear { bias } => Form::Linear(Linear::new(bias, LinearWeights::parse(weights, features)?)),
+            ModelKindV1::Trees { base } => trees(Sum::Single { base })?,
+            ModelKindV1::DoubleTrees(finish) => trees(Sum::Double(finish))?,
+            ModelKindV1::Graph => Form::Graph(Graph::load(weights, features)?),
         };
-        Ok(Self { form: Form::Trees(Trees::load(sum, weights, features)?), link: declared.link })
+        Ok(Self { form, link: declared.link })
     }
 
     /// Raw scores, before the link: `matrix` holds columns of `stride` values, `scores` has `stride` places.

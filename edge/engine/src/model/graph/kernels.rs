@@ -1,9 +1,7 @@
 //! The loops of a tensor program: a dense layer's panel, and functions of a column.
 //!
-//! `exp`, `tanh` and `erf` are polynomials without a branch, so that the compiler makes vectors of them: Cephes's for the
-//! first two (Moshier), and formula 7.1.26 of Abramowitz and Stegun. Only additions, multiplications, divisions and bit
-//! operations in a fixed order: the same bits on every machine. Against the exact value `exp` and the logistic function are
-//! within 3 units in the last place, `tanh` within 4, `erf` within 5e-7 absolutely.
+//! `exp`, `tanh` and `erf` are polynomials without a branch (the last functions of [`math`]), so that the compiler makes vectors
+//! of them.
 
 use bytemuck::cast;
 use selvedge_format::graph::{Combination, Function, PANEL};
@@ -74,8 +72,8 @@ pub(super) fn apply(function: Function, left: &mut [f32], right: &[f32]) {
         Function::Floor => one_by_one(left, libm::floorf),
         Function::Round => one_by_one(left, libm::rintf),
         Function::Sigmoid => with_power(left, |l| -l, |_, power| 1.0 / (1.0 + power)),
-        Function::Tanh => with_power(left, |l| 2.0 * l.abs(), tanh),
-        Function::Erf => with_power(left, |l| -l * l, erf),
+        Function::Tanh => with_power(left, |l| 2.0 * l.abs(), math::tanh_by_power),
+        Function::Erf => with_power(left, |l| -l * l, math::erf_by_power),
     }
 }
 
@@ -118,9 +116,6 @@ fn max(left: f32, right: f32) -> f32 {
     if left < right || right.is_nan() { right } else { left }
 }
 
-/// Adding and taking away rounds to a whole number: floats of this size have no fraction.
-const ROUNDS: f32 = 12_582_912.0;
-
 /// `function(l, e^exponent(l))` for each value: one loop for all powers, because a polynomial is long.
 #[inline]
 fn with_power(left: &mut [f32], exponent: impl Fn(f32) -> f32, function: impl Fn(f32, f32) -> f32) {
@@ -135,52 +130,6 @@ fn with_power(left: &mut [f32], exponent: impl Fn(f32) -> f32, function: impl Fn
 fn exp(values: &mut [f32]) {
     let (blocks, _) = values.as_chunks_mut::<ROWS>();
     for block in blocks {
-        *block = block.map(power);
+        *block = block.map(math::power);
     }
-}
-
-/// `e^x`.
-#[inline]
-fn power(x: f32) -> f32 {
-    // Beyond these the result is 0 or infinite; NaN stays.
-    let x = if x > 89.0 { 89.0 } else { x };
-    let x = if x < -104.0 { -104.0 } else { x };
-    let shifted = x * core::f32::consts::LOG2_E + ROUNDS;
-    let n = shifted - ROUNDS;
-    let r = (x - n * 0.693_359_4) + n * 2.121_944_4e-4;
-    let tail = 1.987_569_1e-4;
-    let tail = tail * r + 1.398_199_9e-3;
-    let tail = tail * r + 8.333_452e-3;
-    let tail = tail * r + 4.166_579_6e-2;
-    let tail = tail * r + 1.666_666_5e-1;
-    let tail = tail * r + 0.5;
-    let mantissa = tail * r * r + r + 1.0;
-    // Two powers, because one would not reach the smallest and the largest numbers.
-    let n = shifted.to_bits().wrapping_sub(ROUNDS.to_bits()) as i32;
-    let half = n >> 1;
-    let two_to = |n: i32| f32::from_bits((n.wrapping_add(127) as u32) << 23);
-    mantissa * two_to(half) * two_to(n.wrapping_sub(half))
-}
-
-#[inline]
-fn tanh(x: f32, power: f32) -> f32 {
-    let z = x * x;
-    let small = -5.704_988_7e-3 * z + 2.063_908_8e-2;
-    let small = small * z - 5.373_971_6e-2;
-    let small = small * z + 1.333_144_2e-1;
-    let small = small * z - 3.333_328e-1;
-    let small = small * z * x + x;
-    let large = 1.0 - 2.0 / (power + 1.0);
-    if x.abs() < 0.625 { small } else { large.copysign(x) }
-}
-
-#[inline]
-fn erf(x: f32, power: f32) -> f32 {
-    let a = x.abs();
-    let t = 1.0 / (1.0 + 0.327_591_1 * a);
-    let sum = 1.061_405_4 * t - 1.453_152;
-    let sum = sum * t + 1.421_413_7;
-    let sum = sum * t - 0.284_496_74;
-    let sum = sum * t + 0.254_829_6;
-    (1.0 - sum * t * power).copysign(x)
 }
