@@ -355,13 +355,17 @@ export class Client implements Selvedge {
   async #write(): Promise<void> {
     this.#writing = undefined;
     const count = this.#pending.length;
+    let isOthers = false;
     try {
       const written = await this.#store?.update((stored) => {
-        if (stored && stored.revision !== this.#revision) this.#restore(stored);
+        isOthers = stored !== undefined && stored.revision !== this.#revision;
+        if (stored && isOthers) this.#restore(stored);
         return { state: this.#engine.state(), device: this.#device };
       });
       this.#revision = written?.revision ?? 0;
       this.#pending = this.#pending.slice(count);
+      // Another tab's message may come before this write has ended, and then tells nothing new.
+      if (isOthers) this.#events.emit('update', { what: 'state', id: null });
     } catch (cause) {
       this.#doWithoutStore(cause);
     }

@@ -195,6 +195,29 @@ test('tabs agree, and no event is lost', async () => {
   await context.close();
 });
 
+test('a tab that finds what another one wrote only when it writes itself says so as well', async () => {
+  const context = await browser.newContext();
+  const [deaf, other] = [await context.newPage(), await context.newPage()];
+  // As where the other tab's message comes while this one writes.
+  await deaf.addInitScript(() => (BroadcastChannel.prototype.addEventListener = () => undefined));
+  await deaf.addInitScript(() => Object.defineProperty(BroadcastChannel.prototype, 'onmessage', { set: () => undefined }));
+  const view = (page) => page.evaluate(() => window.engine.observe({ event: 'view', item: 'a' }));
+  for (const page of [deaf, other]) {
+    await page.goto(site.address);
+    await page.waitForFunction(() => window.selvedge);
+    await page.evaluate(async () => {
+      window.engine = await window.selvedge.load({ bundle: '/bundle.svb' });
+      window.updates = [];
+      window.engine.on('update', ({ what }) => window.updates.push(what));
+    });
+  }
+  await view(other);
+  assert.deepEqual(await deaf.evaluate(() => window.updates), [], 'nothing was heard');
+  await view(deaf);
+  assert.deepEqual(await deaf.evaluate(() => window.updates), ['state']);
+  await context.close();
+});
+
 test('a tab that is killed while it writes leaves a sound state', async () => {
   const context = await browser.newContext();
   for (let round = 0; round < 5; round++) {
