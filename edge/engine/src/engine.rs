@@ -11,6 +11,7 @@ use selvedge_format::state::StateView;
 use selvedge_format::{AlignedBytes, DecodeError};
 
 use crate::Limits;
+use crate::buffer::refill;
 use crate::explain::Reasons;
 use crate::feature::{self, Columns};
 use crate::model::ModelScratch;
@@ -240,8 +241,7 @@ impl Engine {
         }
         scratch.slate_scores.clear();
         scratch.slate_scores.extend(scratch.slate.slots.iter().map(|slot| scratch.scores[*slot as usize]));
-        scratch.propensities.clear();
-        scratch.propensities.resize(scratch.slate.slots.len(), 1.0);
+        refill(&mut scratch.propensities, scratch.slate.slots.len(), 1.0);
         if let Some((slot, propensity)) = scratch.slate.drawn {
             scratch.propensities[slot] = propensity;
         }
@@ -253,8 +253,7 @@ impl Engine {
         let Some(snapshot) = &self.snapshot else { return Err((FallbackReason::NotLoaded, cost)) };
         let stride = feature::stride(request.candidates);
         let scratch = &mut self.scratch;
-        scratch.scores.clear();
-        scratch.scores.resize(stride, 0.0);
+        refill(&mut scratch.scores, stride, 0.0);
         snapshot.model.scores(&scratch.matrix, stride, &mut scratch.model, &mut scratch.scores);
         Ok(cost)
     }
@@ -305,8 +304,7 @@ impl Engine {
         let size = self.scratch.slate.slots.len();
         self.scratch.reasons.clear();
         for (buffer, value) in [(&mut self.scratch.slate_scores, f32::NAN), (&mut self.scratch.propensities, 1.0)] {
-            buffer.clear();
-            buffer.resize(size, value);
+            refill(buffer, size, value);
         }
         self.write(request, DecisionStatus::Fallback(reason), cost)
     }

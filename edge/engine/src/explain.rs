@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 
 use selvedge_format::decision::NO_FEATURE;
 
+use crate::buffer::refill;
 use crate::model::Model;
 
 /// Contributions of a slate, `[slot][contribution]`.
@@ -32,8 +33,7 @@ impl Reasons {
         for slot in slots {
             self.rows.extend((0..features).map(|feature| matrix[feature * stride + *slot as usize]));
         }
-        self.all.clear();
-        self.all.resize(self.rows.len(), 0.0);
+        refill(&mut self.all, self.rows.len(), 0.0);
         self.base = model.contributions(features, &self.rows, &mut self.all);
         for effects in self.all.chunks_exact_mut(features.max(1)) {
             for _ in 0..count {

@@ -20,6 +20,7 @@
 
 extern crate alloc;
 
+mod buffer;
 mod engine;
 mod explain;
 pub mod feature;
