@@ -11,6 +11,8 @@
 //!
 //! tract evaluates the same graph for the proof, so a mistake of the lowering cannot pass.
 
+#[cfg(feature = "coverage")]
+pub mod coverage;
 mod emit;
 mod lower;
 
@@ -20,6 +22,7 @@ use std::sync::Arc;
 
 use selvedge_format::program::{By, OpV1, ProgramV1, Scope, TableRef, TokensOf};
 use selvedge_spec::FeatureSpec;
+use tract_onnx::model::ParseResult;
 use tract_onnx::pb::ModelProto;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_hir::internal::{DimFact, Factoid};
@@ -140,16 +143,7 @@ impl OnnxModel {
     pub(crate) fn bind(&self, spec: &FeatureSpec) -> Result<BoundGraph, CompileError> {
         let program = lower_program(spec)?;
         let of_request = same_for_all(&program);
-        let failed = |error: TractError| {
-            let help = "check the model with `onnx.checker.check_model(model, full_check=True)`";
-            CompileError::new(CompileErrorKind::Unsupported, "graph", format!("{error:#}"), help)
-        };
-        let onnx = tract_onnx::onnx().with_ignore_output_shapes(true);
-        let parsed = onnx.parse(&self.proto, None).map_err(failed)?;
-        if let Some(name) = parsed.unresolved_inputs.first() {
-            let message = format!("the value `{name}` is read and nothing computes it");
-            return Err(CompileError::new(CompileErrorKind::Malformed, "graph", message, "export the model again"));
-        }
+        let parsed = self.parse()?;
         let mut model = parsed.model;
         let rows = model.symbols.sym("selvedge_candidates");
         let output = self.output()?;
@@ -185,6 +179,17 @@ impl OnnxModel {
         let ids = ids(&self.proto, &inputs, spec.features.len());
         let reference = model.into_runnable().map_err(failed)?;
         Ok(BoundGraph { section, of_request, ids, inputs, reference })
+    }
+
+    /// The graph as tract reads it, before anything is known about its inputs.
+    fn parse(&self) -> Result<ParseResult, CompileError> {
+        let onnx = tract_onnx::onnx().with_ignore_output_shapes(true);
+        let parsed = onnx.parse(&self.proto, None).map_err(failed)?;
+        if let Some(name) = parsed.unresolved_inputs.first() {
+            let message = format!("the value `{name}` is read and nothing computes it");
+            return Err(CompileError::new(CompileErrorKind::Malformed, "graph", message, "export the model again"));
+        }
+        Ok(parsed)
     }
 
     fn output(&self) -> Result<&str, CompileError> {
@@ -236,6 +241,11 @@ impl OnnxModel {
         let shape = std::iter::once(1).chain(rest).collect();
         Ok(Input { features, shape, is_batch: first.is_none(), ty })
     }
+}
+
+fn failed(error: TractError) -> CompileError {
+    let help = "check the model with `onnx.checker.check_model(model, full_check=True)`";
+    CompileError::new(CompileErrorKind::Unsupported, "graph", format!("{error:#}"), help)
 }
 
 /// The features of an input: by its name, or all of them for the only input.
