@@ -15,6 +15,7 @@
 pub mod coverage;
 mod emit;
 mod lower;
+mod plan;
 
 use std::collections::BTreeSet;
 use std::ops::Range;

@@ -19,6 +19,7 @@ impl Lowering<'_> {
             let parts = node.inputs.iter().map(|input| match &self.values[input] {
                 Value::View(view) => vec![view.clone()],
                 Value::Parts(parts) => parts.clone(),
+                Value::Linear(_) => Vec::new(),
             });
             return Ok(Value::Parts(parts.flatten().collect()));
         }
@@ -65,16 +66,12 @@ impl Lowering<'_> {
             AxisOp::Add(at) => {
                 view.shape.insert(*at, 1);
                 view.strides.insert(*at, 0);
-                // A layer's functions go by the last axis.
-                view.layer = view.layer.filter(|_| *at + 1 < view.shape.len());
             }
             AxisOp::Rm(at) => {
-                view.layer = view.layer.filter(|_| *at + 1 < view.shape.len());
                 view.shape.remove(*at);
                 view.strides.remove(*at);
             }
             AxisOp::Move(from, to) => {
-                view.layer = None;
                 let (size, stride) = (view.shape.remove(*from), view.strides.remove(*from));
                 view.shape.insert(*to, size);
                 view.strides.insert(*to, stride);
@@ -87,8 +84,7 @@ impl Lowering<'_> {
                 }
                 let packed = self.emitter.contiguous(&view)?;
                 let strides = contiguous(&shape);
-                let layer = packed.layer.filter(|_| packed.shape.last() == shape.last());
-                view = View { shape, strides, rows, layer, ..packed };
+                view = View { shape, strides, rows, ..packed };
             }
         }
         Ok(view)

@@ -6,10 +6,22 @@ use tract_onnx::tract_core::internal::AxesMapping;
 use tract_onnx::tract_core::ops::einsum::EinSum;
 
 use super::super::emit::{View, contiguous, count};
+use super::linear::{Linear, Term, one_stride};
 use super::{ACROSS, Lowered, Lowering, Value, permuted, refuse, unsupported};
 
+/// What the axes of a product with learnt weights are.
+#[derive(Default)]
+struct Roles {
+    /// Of the value and of the result.
+    kept: Vec<(usize, usize)>,
+    /// Of the value and of the weights.
+    summed: Vec<(usize, usize)>,
+    /// Of the weights and of the result.
+    made: Vec<(usize, usize)>,
+}
+
 impl Lowering<'_> {
-    pub(super) fn einsum(&mut self, node: &TypedNode, op: &EinSum) -> Lowered<View> {
+    pub(super) fn einsum(&mut self, node: &TypedNode, op: &EinSum) -> Lowered<Value> {
         let repeats =
             op.axes.iter_all_axes().any(|axis| axis.inputs.iter().chain(&axis.outputs).any(|at| at.len() > 1));
         if repeats || op.q_params.is_some() || node.inputs.len() != 2 {
@@ -17,95 +29,114 @@ impl Lowering<'_> {
         }
         for (weights, input) in [(1, 0), (0, 1)] {
             let is_constant = matches!(&self.values[&node.inputs[weights]], Value::View(view) if view.is_constant());
-            if is_constant && let Some(view) = self.dense(node, &op.axes, weights, input)? {
-                return Ok(view);
+            if is_constant && let Some(roles) = self.roles(node, &op.axes, weights, input)? {
+                return self.dense(node, &roles, weights, input);
             }
         }
-        self.contract(node, &op.axes)
+        self.contract(node, &op.axes).map(Value::View)
     }
 
-    /// A product with constant weights, where no axis is in both and in the result.
-    pub(super) fn dense(
-        &mut self,
-        node: &TypedNode,
-        axes: &AxesMapping,
-        weights: usize,
-        input: usize,
-    ) -> Lowered<Option<View>> {
-        let (mut kept, mut summed, mut made) = (Vec::new(), Vec::new(), Vec::new());
+    /// What the axes of a product with learnt weights are; none if an axis is in both and in the result, or none is summed.
+    fn roles(&mut self, node: &TypedNode, axes: &AxesMapping, weights: usize, input: usize) -> Lowered<Option<Roles>> {
+        let (of_input, rows) = self.shape(node.inputs[input])?;
+        let (of_weights, _) = self.shape(node.inputs[weights])?;
+        let mut roles = Roles::default();
         for axis in axes.iter_all_axes() {
             let at = |slot: usize| axis.inputs[slot].first().copied();
             let (in_input, in_weights, in_out) = (at(input), at(weights), axis.outputs[0].first().copied());
+            let is_one = in_input.is_none_or(|from| of_input[from] == 1 && rows != Some(from));
             match (in_input, in_weights, in_out) {
-                (Some(from), None, Some(to)) => kept.push((from, to)),
-                (Some(from), Some(by), None) => summed.push((from, by)),
-                (None, Some(by), Some(to)) => made.push((by, to)),
-                // An axis that one of them lacks may still be of length 1.
+                (Some(from), None, Some(to)) => roles.kept.push((from, to)),
+                (Some(from), Some(by), Some(to)) if of_weights[by] == 1 => roles.kept.push((from, to)),
+                (Some(from), Some(by), None) if of_input[from] == of_weights[by] => roles.summed.push((from, by)),
+                (_, Some(by), Some(to)) if is_one => roles.made.push((by, to)),
+                (Some(_), None, None) if is_one => {}
+                (None, Some(by), None) if of_weights[by] == 1 => {}
                 _ => return Ok(None),
             }
         }
-        if summed.is_empty() {
-            return Ok(None);
-        }
-        kept.sort_by_key(|(_, to)| *to);
-        made.sort_by_key(|(_, to)| *to);
-        summed.sort_unstable();
-        let table = self.view(node.inputs[weights])?;
-        let order: Vec<usize> = summed.iter().map(|(_, by)| *by).chain(made.iter().map(|(by, _)| *by)).collect();
-        let table = permuted(&table, &order);
-        let values = table.values().unwrap_or_default();
-        let outputs = count(&table.shape[summed.len()..]);
-        let (shape, rows) = self.shape(node.id.into())?;
-        let rank = kept.len() + summed.len();
-        let by_last = matches!(summed.as_slice(), [(from, _)] if from + 1 == rank);
-        let in_order = kept.windows(2).all(|pair| pair[0].0 < pair[1].0);
-        // What repeats along an axis is computed once and repeated.
-        let repeated: Vec<(usize, usize)> = match &self.values[&node.inputs[input]] {
-            Value::View(view) => {
-                kept.iter().copied().filter(|(from, _)| view.strides[*from] == 0 && view.shape[*from] > 1).collect()
-            }
-            Value::Parts(_) => Vec::new(),
-        };
-        let out = if by_last && in_order && repeated.is_empty() {
-            self.grouped(node.inputs[input], &values, outputs)?
-        } else {
-            let view = self.view(node.inputs[input])?;
-            let view = repeated.iter().fold(view, |view, (from, _)| view.slice(*from, 0, 1));
-            let order: Vec<usize> = kept.iter().chain(&summed).map(|(from, _)| *from).collect();
-            let view = self.emitter.contiguous(&permuted(&view, &order))?;
-            let positions = count(&view.shape[..kept.len()]);
-            self.emitter.dense(&view, positions, values, outputs, None)
-        };
-        // From [kept, made] to the order of the result.
-        let made_order: Vec<usize> = kept.iter().chain(&made).map(|(_, to)| *to).collect();
-        let is_repeated = |to: usize| repeated.iter().any(|(_, other)| *other == to);
-        let made_shape = made_order.iter().map(|to| if is_repeated(*to) { 1 } else { shape[*to] });
-        let packed = contiguous(&made_shape.collect::<Vec<_>>());
-        let mut strides = vec![0; shape.len()];
-        for (to, stride) in made_order.iter().zip(packed) {
-            strides[*to] = if is_repeated(*to) { 0 } else { stride };
-        }
-        let is_last = made.len() == 1 && made[0].1 + 1 == shape.len();
-        let layer = out.layer.filter(|_| is_last && repeated.is_empty());
-        Ok(Some(View { shape, strides, rows, layer, ..out }))
+        roles.kept.sort_by_key(|(_, to)| *to);
+        roles.made.sort_by_key(|(_, to)| *to);
+        roles.summed.sort_unstable();
+        Ok(Some(roles).filter(|roles| !roles.summed.is_empty()))
     }
 
-    /// The layer over parts: what the request contributes is where the candidates' sums start.
-    pub(super) fn grouped(&mut self, outlet: OutletId, weights: &[f32], outputs: usize) -> Lowered<View> {
-        let groups = self.groups(outlet)?;
-        let rows_of = |ranges: &[std::ops::Range<usize>]| -> Vec<f32> {
-            ranges.iter().flat_map(|range| &weights[range.start * outputs..range.end * outputs]).copied().collect()
+    /// A product with learnt weights.
+    fn dense(&mut self, node: &TypedNode, roles: &Roles, weights: usize, input: usize) -> Lowered<Value> {
+        let table = self.view(node.inputs[weights])?;
+        let order: Vec<usize> = roles.summed.iter().map(|(_, by)| *by).chain(roles.made.iter().map(|(by, _)| *by)).collect();
+        let table = permuted(&table, &order);
+        let outputs = count(&table.shape[roles.summed.len()..]);
+        let terms = self.terms(node.inputs[input], roles, &table.values().unwrap_or_default(), outputs)?;
+        let (shape, rows) = self.shape(node.id.into())?;
+        let places: Vec<usize> = roles.kept.iter().map(|(_, to)| shape[*to]).collect();
+        let of_sum: Vec<usize> = places.iter().copied().chain([outputs]).collect();
+        let is_in_order = roles.kept.iter().map(|(_, to)| *to).chain([places.len()]).eq(0..shape.len());
+        let linear = Linear::new(terms, of_sum, if is_in_order { rows } else { None });
+        if is_in_order && roles.made.len() == 1 {
+            return Ok(Value::Linear(linear));
+        }
+        // From [kept.., outputs] to the order of the result; an axis that neither has is of length 1.
+        let out = self.compute(&linear, None)?;
+        let mut strides = vec![0; shape.len()];
+        roles.kept.iter().zip(&out.strides).for_each(|((_, to), stride)| strides[*to] = *stride);
+        let made: Vec<usize> = roles.made.iter().map(|(_, to)| shape[*to]).collect();
+        roles.made.iter().zip(contiguous(&made)).for_each(|((_, to), stride)| strides[*to] = stride);
+        Ok(Value::View(View { shape, strides, rows, ..out }))
+    }
+
+    /// The terms of a layer over a value: over its parts, or over what it is the sum of, if each is needed less often.
+    fn terms(&mut self, outlet: OutletId, roles: &Roles, weights: &[f32], outputs: usize) -> Lowered<Vec<Term>> {
+        if let (Value::Parts(_), [(from, _)]) = (&self.values[&outlet], roles.summed.as_slice()) {
+            let (last, parts) = (*from, self.groups(outlet)?);
+            if parts.of_request.iter().chain(&parts.of_candidates).all(|(view, _)| view.shape.len() == last + 1) {
+                let groups = [parts.of_request, parts.of_candidates].into_iter().flatten();
+                let rows_of = |range: &std::ops::Range<usize>| &weights[range.start * outputs..range.end * outputs];
+                let terms = groups.map(|(view, ranges)| {
+                    let weights = ranges.iter().flat_map(rows_of).copied().collect();
+                    self.term(&view, roles, weights)
+                });
+                return terms.collect();
+            }
+        }
+        let whole = self.view(outlet)?;
+        let whole = self.term(&whole, roles, weights.to_vec())?;
+        let Some(parts) = self.sums.get(&outlet).cloned() else { return Ok(vec![whole]) };
+        let mut terms = Vec::new();
+        for (part, is_less) in parts {
+            let weights = weights.iter().map(|weight| if is_less { -weight } else { *weight }).collect();
+            terms.push(self.term(&part, roles, weights)?);
+        }
+        let is_rarer = |term: &Term| {
+            !term.input.is_of_candidates() || count(&term.input.shape) < count(&whole.input.shape)
         };
-        let positions = |view: &View| count(&view.shape[..view.shape.len() - 1]);
-        let share = groups
-            .of_request
-            .as_ref()
-            .map(|(view, ranges)| self.emitter.dense(view, positions(view), rows_of(ranges), outputs, None));
-        let Some((view, ranges)) = &groups.of_candidates else {
-            return share.ok_or_else(|| unsupported("a layer without inputs", "export the model again"));
+        let is_split = whole.input.is_of_candidates() && terms.iter().all(is_rarer);
+        Ok(if is_split { terms } else { vec![whole] })
+    }
+
+    /// A value as the input of a layer: `[kept.., inputs]`, once where it repeats.
+    fn term(&mut self, view: &View, roles: &Roles, weights: Vec<f32>) -> Lowered<Term> {
+        let order: Vec<usize> = roles.kept.iter().chain(&roles.summed).map(|(from, _)| *from).collect();
+        let mut input = permuted(view, &order);
+        input.rows = None;
+        for axis in 0..roles.kept.len() {
+            if input.strides[axis] == 0 {
+                input = input.slice(axis, 0, 1);
+            }
+        }
+        let kept = input.shape[..roles.kept.len()].to_vec();
+        let summed = input.axes(roles.kept.len()..order.len());
+        let step = match one_stride(&summed, roles.summed.len()) {
+            Some(step) => step,
+            None => {
+                input = self.emitter.contiguous(&input)?;
+                1
+            }
         };
-        let share = share.as_ref().and_then(|share| Some((share, share.layer?.product)));
-        Ok(self.emitter.dense(view, positions(view), rows_of(ranges), outputs, share))
+        let (mut shape, mut strides) = (kept, input.strides[..roles.kept.len()].to_vec());
+        shape.push(count(&summed.shape));
+        strides.push(step);
+        Ok(Term { input: View { shape, strides, ..input }, weights })
     }
 
     /// Any other contraction: products added up over the axes that are not in the result.
