@@ -16,6 +16,7 @@ pub mod coverage;
 mod emit;
 mod lower;
 mod plan;
+mod recurrent;
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -99,7 +100,7 @@ impl OnnxModel {
                 format!("the ONNX file has {} bytes, of which at most {MAX_ONNX_BYTES} are read", bytes.len());
             return Err(CompileError::new(CompileErrorKind::TooLarge, "", message, "train smaller embeddings"));
         }
-        let proto = tract_onnx::onnx().proto_model_for_read(&mut &*bytes).map_err(|error| {
+        let mut proto = tract_onnx::onnx().proto_model_for_read(&mut &*bytes).map_err(|error| {
             let help = "save the model again with `torch.onnx.export` or `onnx.save`";
             CompileError::new(CompileErrorKind::Malformed, "", format!("not an ONNX model: {error}"), help)
         })?;
@@ -131,6 +132,7 @@ impl OnnxModel {
             let place = format!("graph.node[{at}]");
             return Err(lower::refused_operator(&node.op_type).within(&place));
         }
+        proto.graph.iter_mut().for_each(recurrent::complete);
         let trainer = [&proto.producer_name, &proto.producer_version].map(|part| part.trim()).join(" ");
         Ok(Self { trainer: format!("onnx by {}", trainer.trim()), proto: Arc::new(proto) })
     }
@@ -166,7 +168,10 @@ impl OnnxModel {
             model.set_input_fact(slot, InferenceFact::dt_shape(ty, shape)).map_err(failed)?;
             inputs.push(input);
         }
-        let model = model.into_typed().and_then(TypedModel::into_decluttered).map_err(failed)?;
+        let model = model.into_typed().map_err(failed)?;
+        // Before tract changes anything, so that its own mistakes show as well.
+        let reference = model.clone().into_runnable().map_err(failed)?;
+        let model = model.into_decluttered().map_err(failed)?;
         let score = model.output_outlets().map_err(failed)?[0];
         let lowered = Lowering::new(&model, rows);
         let bound: Vec<(OutletId, Value)> = model
@@ -178,7 +183,6 @@ impl OnnxModel {
             .collect();
         let section = lowered.run(bound, score)?;
         let ids = ids(&self.proto, &inputs, spec.features.len());
-        let reference = model.into_runnable().map_err(failed)?;
         Ok(BoundGraph { section, of_request, ids, inputs, reference })
     }
 

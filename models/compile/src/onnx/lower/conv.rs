@@ -256,12 +256,17 @@ impl Lowering<'_> {
         let is_run = (places..view.shape.len())
             .all(|axis| view.shape[axis] == 1 || view.strides[axis] == packed[axis - places]);
         let is_near = one_stride(view, places).is_some() || count(&view.shape[..places - 1]) <= MAX_LAYERS;
-        if is_run && is_near && matches!(view.source, Source::Request | Source::Candidates) {
-            return Ok(view.clone());
-        }
-        let out = self.emitter.allocate(view.is_of_candidates(), &view.shape, None);
-        self.emitter.copy(&out, view)?;
-        Ok(out)
+        let runs = if is_run && is_near && matches!(view.source, Source::Request | Source::Candidates) {
+            view.clone()
+        } else {
+            let out = self.emitter.allocate(view.is_of_candidates(), &view.shape, None);
+            self.emitter.copy(&out, view)?;
+            out
+        };
+        let mut patches = runs.axes(0..places);
+        patches.shape.push(count(&runs.shape[places..]));
+        patches.strides.push(1);
+        Ok(patches)
     }
 
     /// One layer where all patches lie at one distance, else one for each line of them.

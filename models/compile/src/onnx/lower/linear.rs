@@ -56,6 +56,10 @@ impl Linear {
         self
     }
 
+    pub(super) fn has_bias(&self) -> bool {
+        self.bias.iter().any(|bias| *bias != 0.0)
+    }
+
     fn outputs(&self) -> usize {
         self.bias.len()
     }
@@ -214,7 +218,7 @@ impl Lowering<'_> {
         (is_last && readers.iter().all(is_cut) && !self.is_output(node.inputs[0])).then(|| linear.slice(start, end - start))
     }
 
-    /// Computes a sum, from `start` instead of zeros if it has no bias.
+    /// Computes a sum; from `start`, if it has no bias.
     pub(super) fn compute(&mut self, linear: &Linear, start: Option<View>) -> Lowered<View> {
         let last = linear.shape.len() - 1;
         let mut terms: Vec<&Term> = linear.terms.iter().collect();

@@ -142,7 +142,12 @@ impl<'m> Lowering<'m> {
     fn view(&mut self, outlet: OutletId) -> Lowered<View> {
         let view = match self.values.get(&outlet) {
             Some(Value::View(view)) => return Ok(view.clone()),
-            Some(Value::Parts(parts)) => self.join(&parts.clone())?,
+            Some(Value::Parts(parts)) => {
+                let parts = parts.clone();
+                // A layer may read them one by one still; steps that nothing needs are left out.
+                self.groups(outlet)?;
+                self.join(&parts)?
+            }
             Some(Value::Linear(linear)) => self.compute(&linear.clone(), None)?,
             None => return Err(unsupported("a value that nothing computes", "export the model again")),
         };
@@ -290,7 +295,12 @@ impl<'m> Lowering<'m> {
             self.choose(node)?
         } else if op.is::<MultiBroadcastTo>() {
             let (shape, rows) = self.shape(node.id.into())?;
-            View { rows, ..self.view(node.inputs[0])?.broadcast(&shape) }
+            let mut view = self.view(node.inputs[0])?;
+            while view.shape.len() < shape.len() {
+                view.shape.insert(0, 1);
+                view.strides.insert(0, 0);
+            }
+            View { rows, ..view.broadcast(&shape) }
         } else if let Some(op) = op.downcast_ref::<Pad>() {
             self.pad(node, op)?
         } else if let Some(op) = op.downcast_ref::<Conv>() {

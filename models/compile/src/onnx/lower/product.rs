@@ -52,6 +52,8 @@ impl Lowering<'_> {
                 (_, Some(by), Some(to)) if is_one => roles.made.push((by, to)),
                 (Some(_), None, None) if is_one => {}
                 (None, Some(by), None) if of_weights[by] == 1 => {}
+                // An axis of length 1 that the result has alone.
+                (None, None, Some(_)) => {}
                 _ => return Ok(None),
             }
         }
@@ -73,7 +75,7 @@ impl Lowering<'_> {
         let of_sum: Vec<usize> = places.iter().copied().chain([outputs]).collect();
         let is_in_order = roles.kept.iter().map(|(_, to)| *to).chain([places.len()]).eq(0..shape.len());
         let linear = Linear::new(terms, of_sum, if is_in_order { rows } else { None });
-        if is_in_order && roles.made.len() == 1 {
+        if is_in_order && roles.made.len() <= 1 {
             return Ok(Value::Linear(linear));
         }
         // From [kept.., outputs] to the order of the result; an axis that neither has is of length 1.
@@ -87,9 +89,10 @@ impl Lowering<'_> {
 
     /// The terms of a layer over a value: over its parts, or over what it is the sum of, if each is needed less often.
     fn terms(&mut self, outlet: OutletId, roles: &Roles, weights: &[f32], outputs: usize) -> Lowered<Vec<Term>> {
-        if let (Value::Parts(_), [(from, _)]) = (&self.values[&outlet], roles.summed.as_slice()) {
-            let (last, parts) = (*from, self.groups(outlet)?);
-            if parts.of_request.iter().chain(&parts.of_candidates).all(|(view, _)| view.shape.len() == last + 1) {
+        let has_parts = matches!(self.values[&outlet], Value::Parts(_)) || self.groups.contains_key(&outlet);
+        if let (true, [(last, _)]) = (has_parts, roles.summed.as_slice()) {
+            let parts = self.groups(outlet)?;
+            if parts.of_request.iter().chain(&parts.of_candidates).all(|(view, _)| view.shape.len() == *last + 1) {
                 let groups = [parts.of_request, parts.of_candidates].into_iter().flatten();
                 let rows_of = |range: &std::ops::Range<usize>| &weights[range.start * outputs..range.end * outputs];
                 let terms = groups.map(|(view, ranges)| {

@@ -82,7 +82,11 @@ impl<'m> Lowering<'m> {
                     view.slice(info.axis, if info.chunk < 0 { last - turn * chunk } else { turn * chunk }, chunk)
                 }
             };
-            bound.push((*outlet, Value::View(value)));
+            let (shape, rows) = self.shape(*outlet)?;
+            if value.shape != shape {
+                return Err(unsupported("a loop whose values change their shape", "export the model again"));
+            }
+            bound.push((*outlet, Value::View(View { rows, layer: None, ..value })));
         }
         self.nodes(bound)?;
         body.output_outlets().map_err(failed)?.iter().map(|outlet| self.view(*outlet)).collect()
@@ -106,7 +110,16 @@ impl<'m> Lowering<'m> {
         let recurrent = usize::from(!op.projected) + 1;
         let bias = if op.has_bias { inputs[recurrent + 1].values() } else { Some(vec![0.0; 6 * hidden]) };
         let bias = bias.ok_or_else(|| refuse(node))?;
-        let x = if op.projected { x.clone() } else { self.projected(node, x, &inputs[1], &bias[..3 * hidden])? };
+        // The state's biases of the first two gates are added to the input's, once.
+        let (of_gates, of_inner) = (&bias[3 * hidden..5 * hidden], &bias[5 * hidden..]);
+        let early: Vec<f32> = of_gates.iter().copied().chain(vec![0.0; hidden]).collect();
+        let late: Vec<f32> = vec![0.0; 2 * hidden].into_iter().chain(of_inner.iter().copied()).collect();
+        let x = if op.projected {
+            self.apply(Function::Add, x, &View::constant(early, vec![1, 1, 3 * hidden]))?
+        } else {
+            let bias: Vec<f32> = bias.iter().zip(&early).map(|(bias, early)| bias + early).collect();
+            self.projected(node, x, &inputs[1], &bias)?
+        };
         let weights = learnt(node, &inputs[recurrent])?;
         let turns = x.shape[1];
         bounded(turns)?;
@@ -116,7 +129,7 @@ impl<'m> Lowering<'m> {
             let at = if op.chunk < 0 { turns - 1 - turn } else { turn };
             let x = permuted(&x.slice(1, at, 1), &[0, 2]);
             let term = Term { input: View { rows: None, layer: None, ..state.clone() }, weights: weights.clone() };
-            let sum = Linear::new(vec![term], vec![1, 3 * hidden], None).with_bias(&bias[3 * hidden..]);
+            let sum = Linear::new(vec![term], vec![1, 3 * hidden], None).with_bias(&late);
             state = self.gru_turn(Value::View(x), Value::Linear(sum), &state, hidden)?;
             made.push(View { shape: vec![1, 1, hidden], strides: vec![0, 0, 1], ..state.clone() });
         }
@@ -205,7 +218,9 @@ impl<'m> Lowering<'m> {
     fn added(&mut self, left: &Value, right: &Value) -> Lowered<View> {
         match (left, right) {
             (Value::Linear(left), Value::Linear(right)) => self.compute(&left.clone().plus(right.clone()), None),
-            (Value::View(start), Value::Linear(sum)) | (Value::Linear(sum), Value::View(start)) => {
+            (Value::View(start), Value::Linear(sum)) | (Value::Linear(sum), Value::View(start))
+                if !sum.has_bias() =>
+            {
                 self.compute(sum, Some(start.clone()))
             }
             _ => {
