@@ -14,7 +14,7 @@ use tract_onnx::tract_core::ops::cnn::{Conv, KernelFormat, MaxPool, PaddingSpec,
 use tract_onnx::tract_core::ops::nn::DataFormat;
 
 use super::super::emit::{Emitter, Layer, Rows, Source, Start, View, contiguous, count};
-use super::linear::one_stride;
+use super::linear::{one_stride, with_axis};
 use super::{ACROSS, Lowered, Lowering, permuted, refuse, unsupported};
 
 /// Most dense layers that a convolution becomes, because its patches do not lie at one distance; above, they are gathered.
@@ -290,13 +290,6 @@ fn over_kernel(out: &View, windows: &Windows) -> View {
     into.shape.extend(windows.slides.iter().map(|slide| slide.kernel));
     into.strides.extend(windows.slides.iter().map(|_| 0));
     into
-}
-
-fn with_axis(view: &View, at: usize, size: usize, stride: usize) -> View {
-    let mut wide = View { rows: None, layer: None, ..view.clone() };
-    wide.shape.insert(at, size);
-    wide.strides.insert(at, stride);
-    wide
 }
 
 /// `[batch, channels, space..]` of a view in a format.

@@ -16,16 +16,18 @@ use tract_onnx::tract_core::ops::array::Slice;
 use tract_onnx::tract_hir::internal::DimLike;
 
 use super::super::emit::{Emitter, Rows, Source, Start, View, contiguous, count};
-use super::{Lowered, Lowering, Value, permuted};
+use super::{Lowered, Lowering, Value, permuted, unsupported};
 
 /// A sum of dense layers with the same outputs.
 #[derive(Clone, Debug)]
 pub(in crate::onnx) struct Linear {
     terms: Vec<Term>,
     bias: Vec<f32>,
-    /// The last axis is that of the outputs.
-    pub(super) shape: Vec<usize>,
-    pub(super) rows: Option<usize>,
+    /// Places: the shape without the axis of the outputs.
+    places: Vec<usize>,
+    /// Where the graph has the axis of the outputs, and that of the candidates.
+    axis: usize,
+    rows: Option<usize>,
 }
 
 /// A value times weights.
@@ -44,9 +46,11 @@ impl Term {
 }
 
 impl Linear {
-    pub(super) fn new(terms: Vec<Term>, shape: Vec<usize>, rows: Option<usize>) -> Self {
-        let bias = vec![0.0; shape.last().copied().unwrap_or(1)];
-        let mut sum = Self { terms: Vec::new(), bias, shape, rows };
+    /// Of terms whose shape in the graph is `shape`, with the outputs on `axis`.
+    pub(super) fn new(terms: Vec<Term>, shape: &[usize], axis: usize, rows: Option<usize>) -> Self {
+        let mut places = shape.to_vec();
+        let bias = vec![0.0; places.remove(axis)];
+        let mut sum = Self { terms: Vec::new(), bias, places, axis, rows };
         terms.into_iter().for_each(|term| sum.add(term));
         sum
     }
@@ -72,7 +76,7 @@ impl Linear {
     }
 
     pub(super) fn plus(mut self, other: Self) -> Self {
-        self.shape.iter_mut().zip(&other.shape).for_each(|(size, other)| *size = (*size).max(*other));
+        self.places.iter_mut().zip(&other.places).for_each(|(size, other)| *size = (*size).max(*other));
         self.rows = self.rows.or(other.rows);
         other.terms.into_iter().for_each(|term| self.add(term));
         self.with_bias(&other.bias)
@@ -91,49 +95,57 @@ impl Linear {
         let outputs = self.outputs();
         let of = |all: &[f32]| all.chunks(outputs).flat_map(|row| &row[start..start + len]).copied().collect();
         let terms = self.terms.iter().map(|term| Term { input: term.input.clone(), weights: of(&term.weights) });
-        let mut shape = self.shape.clone();
-        shape.pop();
-        shape.push(len);
-        Self { terms: terms.collect(), bias: of(&self.bias), shape, rows: self.rows }
+        Self { terms: terms.collect(), bias: of(&self.bias), places: self.places.clone(), ..*self }
     }
 
-    /// The same with its axes otherwise, if that of the outputs stays the last.
-    fn with_axes(&self, op: &AxisOp, shape: Vec<usize>, rows: Option<usize>) -> Option<Self> {
-        let last = self.shape.len() - 1;
-        let change = |view: &View| -> Option<View> {
-            let mut view = view.clone();
-            match op {
-                AxisOp::Add(at) if *at <= last => {
-                    view.shape.insert(*at, 1);
-                    view.strides.insert(*at, 0);
-                }
-                AxisOp::Rm(at) if *at < last => {
-                    view.shape.remove(*at);
-                    view.strides.remove(*at);
-                }
-                AxisOp::Move(from, to) if *from < last && *to < last => {
-                    let mut order: Vec<usize> = (0..=last).collect();
-                    let axis = order.remove(*from);
-                    order.insert(*to, axis);
-                    view = permuted(&view, &order);
-                }
-                AxisOp::Reshape(at, from, _) if at + from.len() <= last => {
-                    let axes = *at..at + from.len();
-                    let is_whole = view.shape[axes.clone()] == self.shape[axes.clone()];
-                    let step = one_stride(&view.axes(axes.clone()), axes.len()).filter(|_| is_whole)?;
-                    let to = *at..at + from.len() + shape.len() - self.shape.len();
-                    let strides: Vec<usize> = contiguous(&shape[to.clone()]).iter().map(|by| by * step).collect();
-                    view.shape.splice(axes.clone(), shape[to].iter().copied());
-                    view.strides.splice(axes, strides);
-                }
-                _ => return None,
+    /// The same with its axes otherwise, if that of the outputs stays whole.
+    fn with_axes(&self, op: &AxisOp, shape: &[usize], rows: Option<usize>) -> Option<Self> {
+        // Of an axis of the graph, which one it is among the places.
+        let among = |at: usize| if at > self.axis { at - 1 } else { at };
+        let mut order: Vec<usize> = (0..self.places.len()).collect();
+        order.insert(self.axis, self.places.len());
+        let (axis, change): (usize, Box<dyn Fn(&View) -> Option<View>>) = match op {
+            AxisOp::Add(at) => {
+                let axis = self.axis + usize::from(*at <= self.axis);
+                (axis, Box::new(move |view| Some(with_axis(view, among(*at), 1, 0))))
             }
-            Some(view)
+            AxisOp::Rm(at) if *at != self.axis => {
+                let axis = self.axis - usize::from(*at < self.axis);
+                (axis, Box::new(move |view| Some(without_axis(view, among(*at)))))
+            }
+            AxisOp::Move(from, to) => {
+                let moved = order.remove(*from);
+                order.insert(*to, moved);
+                let axis = order.iter().position(|axis| *axis == self.places.len())?;
+                order.remove(axis);
+                order.push(self.places.len());
+                (axis, Box::new(move |view| Some(permuted(view, &order))))
+            }
+            AxisOp::Reshape(at, from, to) if *at + from.len() <= self.axis || *at > self.axis => {
+                let axis = if *at > self.axis { self.axis } else { self.axis + to.len() - from.len() };
+                let start = among(*at);
+                let (old, new) = (&self.places[start..start + from.len()], &shape[*at..*at + to.len()]);
+                (axis, Box::new(move |view| reshaped(view, start, old, new)))
+            }
+            _ => return None,
         };
         let terms = self.terms.iter();
         let terms = terms.map(|term| Some(Term { input: change(&term.input)?, weights: term.weights.clone() }));
-        Some(Self { terms: terms.collect::<Option<_>>()?, bias: self.bias.clone(), shape, rows })
+        let terms = terms.collect::<Option<_>>()?;
+        let mut places = shape.to_vec();
+        places.remove(axis);
+        Some(Self { terms, bias: self.bias.clone(), places, axis, rows })
     }
+}
+
+/// The view with other sizes for some of its axes, if it has them all and one step.
+fn reshaped(view: &View, start: usize, old: &[usize], new: &[usize]) -> Option<View> {
+    let axes = start..start + old.len();
+    let step = one_stride(&view.axes(axes.clone()), old.len()).filter(|_| view.shape[axes.clone()] == *old)?;
+    let mut view = view.clone();
+    view.shape.splice(axes.clone(), new.iter().copied());
+    view.strides.splice(axes, contiguous(new).iter().map(|by| by * step));
+    Some(view)
 }
 
 /// The step from one place to the next, if the first axes of a view have one.
@@ -141,6 +153,18 @@ pub(super) fn one_stride(view: &View, places: usize) -> Option<usize> {
     let axes: Vec<usize> = (0..places).filter(|axis| view.shape[*axis] > 1).collect();
     let is_one = axes.windows(2).all(|pair| view.strides[pair[0]] == view.strides[pair[1]] * view.shape[pair[1]]);
     is_one.then(|| axes.last().map_or(0, |axis| view.strides[*axis]))
+}
+
+pub(super) fn with_axis(view: &View, at: usize, size: usize, stride: usize) -> View {
+    let mut wide = View { rows: None, layer: None, ..view.clone() };
+    wide.shape.insert(at, size);
+    wide.strides.insert(at, stride);
+    wide
+}
+
+fn without_axis(view: &View, at: usize) -> View {
+    let order: Vec<usize> = (0..view.shape.len()).filter(|axis| *axis != at).collect();
+    permuted(view, &order)
 }
 
 impl Lowering<'_> {
@@ -159,20 +183,23 @@ impl Lowering<'_> {
         function: Function,
         (first, second): (usize, usize),
     ) -> Lowered<Option<Linear>> {
-        let constant = |value: &Value, outputs: usize| match value {
+        let constant = |value: &Value, sum: &Linear| match value {
             Value::View(view) if view.is_constant() => {
-                let (last, others) = view.shape.split_last()?;
-                (others.iter().all(|size| *size == 1) && [1, outputs].contains(last)).then(|| view.values())?
+                let mut sizes = view.shape.iter().enumerate();
+                let fits = |(axis, size): (usize, &usize)| *size == 1 || (axis == sum.axis && *size == sum.outputs());
+                sizes.all(fits).then(|| view.values())?
             }
             _ => None,
         };
         let negative = [-1.0];
         Ok(match (self.taken(node, first), self.taken(node, second), function) {
-            (Some(left), Some(right), Function::Add | Function::Subtract) if left.outputs() == right.outputs() => {
+            (Some(left), Some(right), Function::Add | Function::Subtract)
+                if left.outputs() == right.outputs() && left.axis == right.axis =>
+            {
                 Some(left.plus(if function == Function::Add { right } else { right.times(&negative) }))
             }
             (Some(left), None, _) => {
-                let Some(values) = constant(&self.values[&node.inputs[second]], left.outputs()) else {
+                let Some(values) = constant(&self.values[&node.inputs[second]], &left) else {
                     return Ok(None);
                 };
                 match function {
@@ -186,7 +213,7 @@ impl Lowering<'_> {
                 }
             }
             (None, Some(right), _) => {
-                let Some(values) = constant(&self.values[&node.inputs[first]], right.outputs()) else {
+                let Some(values) = constant(&self.values[&node.inputs[first]], &right) else {
                     return Ok(None);
                 };
                 match function {
@@ -203,7 +230,7 @@ impl Lowering<'_> {
     /// A sum with its axes otherwise.
     pub(super) fn axes_of_sum(&mut self, node: &TypedNode, op: &AxisOp) -> Lowered<Option<Linear>> {
         let (shape, rows) = self.shape(node.id.into())?;
-        Ok(self.taken(node, 0).and_then(|linear| linear.with_axes(op, shape, rows)))
+        Ok(self.taken(node, 0).and_then(|linear| linear.with_axes(op, &shape, rows)))
     }
 
     /// Some outputs of a sum, if that is all that is read of it.
@@ -214,13 +241,12 @@ impl Lowering<'_> {
         let is_cut = |reader: &InletId| {
             self.model.node(reader.node).op_as::<Slice>().is_some_and(|cut| cut.axis == op.axis)
         };
-        let is_last = op.axis + 1 == linear.shape.len();
-        (is_last && readers.iter().all(is_cut) && !self.is_output(node.inputs[0])).then(|| linear.slice(start, end - start))
+        (op.axis == linear.axis && readers.iter().all(is_cut) && !self.is_output(node.inputs[0])).then(|| linear.slice(start, end - start))
     }
 
     /// Computes a sum; from `start`, if it has no bias.
     pub(super) fn compute(&mut self, linear: &Linear, start: Option<View>) -> Lowered<View> {
-        let last = linear.shape.len() - 1;
+        let last = linear.places.len();
         let mut terms: Vec<&Term> = linear.terms.iter().collect();
         terms.sort_by_key(|term| (term.input.is_of_candidates(), term.places()));
         let mut bias = Some(linear.bias.clone()).filter(|_| start.is_none());
@@ -244,9 +270,12 @@ impl Lowering<'_> {
                 _ => out,
             });
         }
-        let held = held.ok_or_else(|| super::unsupported("a layer without inputs", "export the model again"))?;
-        let wide = if held.shape == linear.shape { held } else { held.broadcast(&linear.shape) };
-        Ok(View { rows: linear.rows, ..wide })
+        let held = held.ok_or_else(|| unsupported("a layer without inputs", "export the model again"))?;
+        let shape: Vec<usize> = linear.places.iter().copied().chain([linear.outputs()]).collect();
+        let wide = if held.shape == shape { held } else { held.broadcast(&shape) };
+        let mut order: Vec<usize> = (0..last).collect();
+        order.insert(linear.axis, last);
+        Ok(View { rows: linear.rows, layer: wide.layer.clone(), ..permuted(&wide, &order) })
     }
 
     /// The input where a dense layer can read it: each place in one run, all at one distance.

@@ -12,12 +12,14 @@ use super::{ACROSS, Lowered, Lowering, Value, permuted, refuse, unsupported};
 /// What the axes of a product with learnt weights are.
 #[derive(Default)]
 struct Roles {
-    /// Of the value and of the result.
-    kept: Vec<(usize, usize)>,
+    /// Of the value and of the result; one of length 1 the result may have alone.
+    kept: Vec<(Option<usize>, usize)>,
     /// Of the value and of the weights.
     summed: Vec<(usize, usize)>,
     /// Of the weights and of the result.
     made: Vec<(usize, usize)>,
+    /// The result's axis of the outputs, if they have one.
+    axis: Option<usize>,
 }
 
 impl Lowering<'_> {
@@ -46,16 +48,23 @@ impl Lowering<'_> {
             let (in_input, in_weights, in_out) = (at(input), at(weights), axis.outputs[0].first().copied());
             let is_one = in_input.is_none_or(|from| of_input[from] == 1 && rows != Some(from));
             match (in_input, in_weights, in_out) {
-                (Some(from), None, Some(to)) => roles.kept.push((from, to)),
-                (Some(from), Some(by), Some(to)) if of_weights[by] == 1 => roles.kept.push((from, to)),
+                (Some(from), None, Some(to)) => roles.kept.push((Some(from), to)),
+                (Some(from), Some(by), Some(to)) if of_weights[by] == 1 => roles.kept.push((Some(from), to)),
                 (Some(from), Some(by), None) if of_input[from] == of_weights[by] => roles.summed.push((from, by)),
                 (_, Some(by), Some(to)) if is_one => roles.made.push((by, to)),
                 (Some(_), None, None) if is_one => {}
                 (None, Some(by), None) if of_weights[by] == 1 => {}
-                // An axis of length 1 that the result has alone.
-                (None, None, Some(_)) => {}
+                (None, None, Some(to)) => roles.kept.push((None, to)),
                 _ => return Ok(None),
             }
+        }
+        let alone = roles.kept.iter().position(|(from, _)| from.is_none()).filter(|_| roles.made.is_empty());
+        if let Some(at) = alone {
+            // One output, on the axis that the result has alone; the weights have none for it.
+            roles.axis = Some(roles.kept.remove(at).1);
+        }
+        if let [(_, to)] = roles.made.as_slice() {
+            roles.axis = Some(*to);
         }
         roles.kept.sort_by_key(|(_, to)| *to);
         roles.made.sort_by_key(|(_, to)| *to);
@@ -71,15 +80,14 @@ impl Lowering<'_> {
         let outputs = count(&table.shape[roles.summed.len()..]);
         let terms = self.terms(node.inputs[input], roles, &table.values().unwrap_or_default(), outputs)?;
         let (shape, rows) = self.shape(node.id.into())?;
-        let places: Vec<usize> = roles.kept.iter().map(|(_, to)| shape[*to]).collect();
-        let of_sum: Vec<usize> = places.iter().copied().chain([outputs]).collect();
-        let is_in_order = roles.kept.iter().map(|(_, to)| *to).chain([places.len()]).eq(0..shape.len());
-        let linear = Linear::new(terms, of_sum, if is_in_order { rows } else { None });
-        if is_in_order && roles.made.len() <= 1 {
-            return Ok(Value::Linear(linear));
+        let mut of_sum: Vec<usize> = roles.kept.iter().map(|(_, to)| shape[*to]).collect();
+        if let Some(axis) = roles.axis {
+            of_sum.insert(axis, outputs);
+            return Ok(Value::Linear(Linear::new(terms, &of_sum, axis, rows)));
         }
-        // From [kept.., outputs] to the order of the result; an axis that neither has is of length 1.
-        let out = self.compute(&linear, None)?;
+        // From [kept.., outputs] to the order of the result.
+        of_sum.push(outputs);
+        let out = self.compute(&Linear::new(terms, &of_sum, of_sum.len() - 1, None), None)?;
         let mut strides = vec![0; shape.len()];
         roles.kept.iter().zip(&out.strides).for_each(|((_, to), stride)| strides[*to] = *stride);
         let made: Vec<usize> = roles.made.iter().map(|(_, to)| shape[*to]).collect();
@@ -119,27 +127,23 @@ impl Lowering<'_> {
 
     /// A value as the input of a layer: `[kept.., inputs]`, once where it repeats.
     fn term(&mut self, view: &View, roles: &Roles, weights: Vec<f32>) -> Lowered<Term> {
-        let order: Vec<usize> = roles.kept.iter().chain(&roles.summed).map(|(from, _)| *from).collect();
-        let mut input = permuted(view, &order);
-        input.rows = None;
-        for axis in 0..roles.kept.len() {
-            if input.strides[axis] == 0 {
-                input = input.slice(axis, 0, 1);
-            }
+        let mut input = View { rows: None, layer: None, ..view.clone() };
+        (input.shape, input.strides) = roles
+            .kept
+            .iter()
+            .map(|(from, _)| from.map_or((1, 0), |from| (view.shape[from], view.strides[from])))
+            .map(|(size, stride)| (if stride == 0 { 1 } else { size }, stride))
+            .chain(roles.summed.iter().map(|(from, _)| (view.shape[*from], view.strides[*from])))
+            .unzip();
+        let kept = roles.kept.len();
+        if one_stride(&input.axes(kept..input.shape.len()), roles.summed.len()).is_none() {
+            input = self.emitter.contiguous(&input)?;
         }
-        let kept = input.shape[..roles.kept.len()].to_vec();
-        let summed = input.axes(roles.kept.len()..order.len());
-        let step = match one_stride(&summed, roles.summed.len()) {
-            Some(step) => step,
-            None => {
-                input = self.emitter.contiguous(&input)?;
-                1
-            }
-        };
-        let (mut shape, mut strides) = (kept, input.strides[..roles.kept.len()].to_vec());
-        shape.push(count(&summed.shape));
-        strides.push(step);
-        Ok(Term { input: View { shape, strides, ..input }, weights })
+        let summed = input.axes(kept..input.shape.len());
+        let step = one_stride(&summed, roles.summed.len()).unwrap_or(1);
+        input.shape.splice(kept.., [count(&summed.shape)]);
+        input.strides.splice(kept.., [step]);
+        Ok(Term { input, weights })
     }
 
     /// Any other contraction: products added up over the axes that are not in the result.

@@ -66,7 +66,7 @@ impl<'m> Lowering<'m> {
         states: &[View],
         turn: usize,
     ) -> Lowered<Vec<View>> {
-        self.values.retain(|_, value| matches!(value, Value::View(view) if view.is_constant()));
+        self.values.retain(|outlet, _| body.outlet_fact(*outlet).is_ok_and(|fact| fact.konst.is_some()));
         self.groups = HashMap::new();
         self.sums = HashMap::new();
         let failed = |error: TractError| unsupported(format!("{error}"), "export the model again");
@@ -129,7 +129,7 @@ impl<'m> Lowering<'m> {
             let at = if op.chunk < 0 { turns - 1 - turn } else { turn };
             let x = permuted(&x.slice(1, at, 1), &[0, 2]);
             let term = Term { input: View { rows: None, layer: None, ..state.clone() }, weights: weights.clone() };
-            let sum = Linear::new(vec![term], vec![1, 3 * hidden], None).with_bias(&late);
+            let sum = Linear::new(vec![term], &[1, 3 * hidden], 1, None).with_bias(&late);
             state = self.gru_turn(Value::View(x), Value::Linear(sum), &state, hidden)?;
             made.push(View { shape: vec![1, 1, hidden], strides: vec![0, 0, 1], ..state.clone() });
         }
@@ -154,7 +154,7 @@ impl<'m> Lowering<'m> {
         let mut shape = x.shape.clone();
         shape[2] = bias.len();
         let term = Term { input: View { rows: None, layer: None, ..x.clone() }, weights };
-        self.compute(&Linear::new(vec![term], shape, x.rows).with_bias(bias), None)
+        self.compute(&Linear::new(vec![term], &shape, 2, x.rows).with_bias(bias), None)
     }
 
     pub(super) fn gru_cell(&mut self, node: &TypedNode, hidden: usize) -> Lowered<Value> {
