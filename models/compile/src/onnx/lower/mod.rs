@@ -11,6 +11,7 @@ mod movement;
 mod numbers;
 mod product;
 mod reduce;
+mod select;
 
 use std::collections::HashMap;
 
@@ -18,7 +19,8 @@ use selvedge_format::graph::Function;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::AxisOp;
 use tract_onnx::tract_core::ops;
-use tract_onnx::tract_core::ops::array::{Gather, MultiBroadcastTo, Pad, Slice, TypedConcat};
+use tract_onnx::tract_core::ops::Downsample;
+use tract_onnx::tract_core::ops::array::{Gather, MultiBroadcastTo, Pad, Slice, Tile, TypedConcat};
 use tract_onnx::tract_core::ops::binary::TypedBinOp;
 use tract_onnx::tract_core::ops::cast::Cast;
 use tract_onnx::tract_core::ops::einsum::EinSum;
@@ -182,6 +184,9 @@ impl<'m> Lowering<'m> {
 
     /// The values of a node, by output.
     fn node(&mut self, node: &TypedNode) -> Lowered<Vec<Value>> {
+        if let Some(values) = self.selection(node)? {
+            return Ok(values);
+        }
         if node.outputs.len() != 1 {
             return Err(refuse(node));
         }
@@ -236,8 +241,11 @@ impl<'m> Lowering<'m> {
         } else if op.is::<ops::logic::Iff>() {
             self.choose(node)?
         } else if op.is::<MultiBroadcastTo>() {
-            let (shape, rows) = self.shape(node.id.into())?;
-            View { rows, ..self.view(node.inputs[0])?.broadcast(&shape) }
+            self.spread(node)?
+        } else if let Some(op) = op.downcast_ref::<Tile>() {
+            self.tile(node, op)?
+        } else if let Some(op) = op.downcast_ref::<Downsample>() {
+            self.every(node, op)?
         } else if let Some(op) = op.downcast_ref::<Pad>() {
             self.pad(node, op)?
         } else {
