@@ -19,16 +19,17 @@ use tract_onnx::tract_core::internal::f16;
 use tract_onnx::tract_hir::internal::{DimLike, Factoid};
 
 use super::lower::{Lowering, Value, features, unsupported};
-use super::{OnnxModel, failed};
+use super::{OnnxModel, types};
 use crate::error::CompileError;
 
-/// Inputs that tell shapes, by operator.
-const OF_SHAPES: [(&str, &[usize]); 20] = [
+/// Inputs that tell shapes, by operator, and those that exports have as constants: what is learnt, what fills.
+const OF_SHAPES: [(&str, &[usize]); 21] = [
+    ("BatchNormalization", &[1, 2, 3, 4]),
     ("CenterCropPad", &[1]),
     ("ConstantOfShape", &[0]),
     ("CumSum", &[1]),
     ("Expand", &[1]),
-    ("OneHot", &[1]),
+    ("OneHot", &[1, 2]),
     ("Pad", &[1, 2, 3]),
     ("Range", &[0, 1, 2]),
     ("ReduceL1", &[1]),
@@ -192,6 +193,7 @@ type Typed = (DataType, Vec<usize>);
 
 /// The program whose score is the number of the outputs that the last feature names, and the outputs' shapes.
 fn lower(model: &OnnxModel, given: &[Numbers], inputs: Inputs) -> Result<(Vec<u8>, Vec<Typed>), CompileError> {
+    let failed = |error: TractError| model.refused(&error);
     let mut parsed = model.parse()?.model;
     for (slot, numbers) in given.iter().enumerate() {
         let outlet = parsed.input_outlets().map_err(failed)?[slot];
@@ -281,24 +283,20 @@ fn compare(found: &[Numbers], expected: &[TensorProto]) -> Outcome {
 impl Numbers {
     fn of(tensor: &TensorProto) -> Result<Self, CompileError> {
         let help = "use float32, integers or booleans";
-        let ty = DataType::try_from(tensor.data_type)
-            .map_err(|_| unsupported(format!("a tensor of the data type {}", tensor.data_type), help))?;
+        types::of(tensor.data_type)?;
+        let ty = DataType::try_from(tensor.data_type).unwrap_or_default();
         let shape: Option<Vec<usize>> = tensor.dims.iter().map(|dim| usize::try_from(*dim).ok()).collect();
         let shape = shape.ok_or_else(|| unsupported("a negative dimension", help))?;
-        let refused = || unsupported(format!("a tensor of type {}", name_of(ty)), help);
+        let refused = || unsupported("a tensor with another number of values than its shape says", help);
         let values = if tensor.raw_data.is_empty() { typed(ty, tensor) } else { raw(ty, &tensor.raw_data) };
         let values = values.filter(|values| values.len() == shape.iter().product::<usize>()).ok_or_else(refused)?;
         if !matches!(ty, DataType::Float | DataType::Double | DataType::Float16)
             && values.iter().any(|value| value.abs() > EXACT)
         {
-            return Err(unsupported(format!("an integer beyond 2^24 ({})", name_of(ty)), help));
+            return Err(unsupported("an integer beyond 2^24", help));
         }
         Ok(Self { ty, shape, values })
     }
-}
-
-pub(crate) fn name_of(ty: DataType) -> String {
-    format!("{ty:?}").to_lowercase()
 }
 
 fn typed(ty: DataType, tensor: &TensorProto) -> Option<Vec<f64>> {

@@ -17,6 +17,8 @@ mod emit;
 mod lower;
 mod plan;
 mod recurrent;
+mod rewrite;
+mod types;
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -25,7 +27,7 @@ use std::sync::Arc;
 use selvedge_format::program::{By, OpV1, ProgramV1, Scope, TableRef, TokensOf};
 use selvedge_spec::FeatureSpec;
 use tract_onnx::model::ParseResult;
-use tract_onnx::pb::ModelProto;
+use tract_onnx::pb::{ModelProto, NodeProto};
 use tract_onnx::prelude::*;
 use tract_onnx::tract_hir::internal::{DimFact, Factoid};
 use tract_onnx::tract_hir::internal::{DimLike, ToDim};
@@ -127,12 +129,15 @@ impl OnnxModel {
             }
         }
         check_order(graph)?;
+        types::check(graph)?;
         let known = tract_onnx::onnx().op_register;
-        if let Some((at, node)) = graph.node.iter().enumerate().find(|(_, node)| !known.0.contains_key(&node.op_type)) {
+        let is_known =
+            |op_type: &String| known.0.contains_key(op_type) || rewrite::REPLACED.contains(&op_type.as_str());
+        if let Some((at, node)) = graph.node.iter().enumerate().find(|(_, node)| !is_known(&node.op_type)) {
             let place = format!("graph.node[{at}]");
             return Err(lower::refused_operator(&node.op_type).within(&place));
         }
-        proto.graph.iter_mut().for_each(recurrent::complete);
+        rewrite::rewrite(&mut proto)?;
         let trainer = [&proto.producer_name, &proto.producer_version].map(|part| part.trim()).join(" ");
         Ok(Self { trainer: format!("onnx by {}", trainer.trim()), proto: Arc::new(proto) })
     }
@@ -147,6 +152,7 @@ impl OnnxModel {
         let program = lower_program(spec)?;
         let of_request = same_for_all(&program);
         let parsed = self.parse()?;
+        let failed = |error: TractError| self.refused(&error);
         let mut model = parsed.model;
         let rows = model.symbols.sym("selvedge_candidates");
         let output = self.output()?;
@@ -189,12 +195,37 @@ impl OnnxModel {
     /// The graph as tract reads it, before anything is known about its inputs.
     fn parse(&self) -> Result<ParseResult, CompileError> {
         let onnx = tract_onnx::onnx().with_ignore_output_shapes(true);
-        let parsed = onnx.parse(&self.proto, None).map_err(failed)?;
+        let parsed = onnx.parse(&self.proto, None).map_err(|error| self.refused(&error))?;
         if let Some(name) = parsed.unresolved_inputs.first() {
             let message = format!("the value `{name}` is read and nothing computes it");
             return Err(CompileError::new(CompileErrorKind::Malformed, "graph", message, "export the model again"));
         }
         Ok(parsed)
+    }
+
+    /// What tract refuses, with the operator of the file that it stands at.
+    fn refused(&self, error: &TractError) -> CompileError {
+        let help = "check the model with `onnx.checker.check_model(model, full_check=True)`, or export it otherwise";
+        let (text, cause) = (format!("{error:#}"), error.root_cause().to_string());
+        // A node is quoted when it is typed; when it is read, its operator is in brackets.
+        let named = text.split('"').nth(1).and_then(|name| self.node_named(name));
+        let read = text.strip_prefix("Building node").and_then(|rest| Some(rest.split_once('(')?.1.split_once(')')?.0));
+        let message = match named.or(read) {
+            Some(operator) => format!("the operator {operator} as it is used here: {}", cause.trim_end_matches('.')),
+            None => text.clone(),
+        };
+        CompileError::new(CompileErrorKind::Unsupported, "graph", message, help)
+    }
+
+    /// The operator of a node, or of one whose name begins so.
+    fn node_named(&self, name: &str) -> Option<&str> {
+        let nodes = || self.proto.graph.iter().flat_map(|graph| &graph.node);
+        let names = |node: &NodeProto| node.name == name || node.output.iter().any(|output| output == name);
+        let begins = |node: &NodeProto| {
+            node.output.iter().chain([&node.name]).any(|output| !output.is_empty() && name.starts_with(output.as_str()))
+        };
+        let found = nodes().find(|node| names(node)).or_else(|| nodes().find(|node| begins(node)));
+        found.map(|node| node.op_type.as_str())
     }
 
     fn output(&self) -> Result<&str, CompileError> {
@@ -246,11 +277,6 @@ impl OnnxModel {
         let shape = std::iter::once(1).chain(rest).collect();
         Ok(Input { features, shape, is_batch: first.is_none(), ty })
     }
-}
-
-fn failed(error: TractError) -> CompileError {
-    let help = "check the model with `onnx.checker.check_model(model, full_check=True)`";
-    CompileError::new(CompileErrorKind::Unsupported, "graph", format!("{error:#}"), help)
 }
 
 /// The features of an input: by its name, or all of them for the only input.

@@ -14,6 +14,7 @@ mod numbers;
 mod product;
 mod reduce;
 mod scan;
+mod select;
 
 use std::collections::HashMap;
 
@@ -21,7 +22,8 @@ use selvedge_format::graph::Function;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::AxisOp;
 use tract_onnx::tract_core::ops;
-use tract_onnx::tract_core::ops::array::{Gather, MultiBroadcastTo, Pad, Slice, TypedConcat};
+use tract_onnx::tract_core::ops::Downsample;
+use tract_onnx::tract_core::ops::array::{Gather, MultiBroadcastTo, Pad, Slice, Tile, TypedConcat};
 use tract_onnx::tract_core::ops::binary::TypedBinOp;
 use tract_onnx::tract_core::ops::cast::Cast;
 use tract_onnx::tract_core::ops::cnn::{Conv, MaxPool, SumPool};
@@ -173,16 +175,20 @@ impl<'m> Lowering<'m> {
         Ok(out)
     }
 
+    /// The parts of a value; one if it has none.
+    fn parts(&mut self, outlet: OutletId) -> Lowered<Vec<View>> {
+        match &self.values[&outlet] {
+            Value::Parts(parts) => Ok(parts.clone()),
+            _ => Ok(vec![self.view(outlet)?]),
+        }
+    }
+
     /// The parts of a value, each group contiguous.
     fn groups(&mut self, outlet: OutletId) -> Lowered<Groups> {
         if let Some(groups) = self.groups.get(&outlet) {
             return Ok(groups.clone());
         }
-        let parts = match &self.values[&outlet] {
-            Value::View(view) => vec![view.clone()],
-            Value::Parts(parts) => parts.clone(),
-            Value::Linear(_) => vec![self.view(outlet)?],
-        };
+        let parts = self.parts(outlet)?;
         let mut groups = Groups { of_request: None, of_candidates: None };
         for of_candidates in [false, true] {
             let (mut held, mut ranges, mut at) = (Vec::new(), Vec::new(), 0);
@@ -220,6 +226,9 @@ impl<'m> Lowering<'m> {
         }
         if let Some(op) = node.op_as::<LstmEpilogue>() {
             return self.lstm_cell(node, op.hidden);
+        }
+        if let Some(values) = self.selection(node)? {
+            return Ok(values);
         }
         if node.outputs.len() != 1 {
             return Err(refuse(node));
@@ -294,13 +303,11 @@ impl<'m> Lowering<'m> {
         } else if op.is::<ops::logic::Iff>() {
             self.choose(node)?
         } else if op.is::<MultiBroadcastTo>() {
-            let (shape, rows) = self.shape(node.id.into())?;
-            let mut view = self.view(node.inputs[0])?;
-            while view.shape.len() < shape.len() {
-                view.shape.insert(0, 1);
-                view.strides.insert(0, 0);
-            }
-            View { rows, ..view.broadcast(&shape) }
+            self.spread(node)?
+        } else if let Some(op) = op.downcast_ref::<Tile>() {
+            self.tile(node, op)?
+        } else if let Some(op) = op.downcast_ref::<Downsample>() {
+            self.every(node, op)?
         } else if let Some(op) = op.downcast_ref::<Pad>() {
             self.pad(node, op)?
         } else if let Some(op) = op.downcast_ref::<Conv>() {

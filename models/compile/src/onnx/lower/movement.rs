@@ -3,8 +3,9 @@
 
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::AxisOp;
-use tract_onnx::tract_core::ops::array::{Pad, PadMode, Slice};
-use tract_onnx::tract_hir::internal::DimLike;
+use tract_onnx::tract_core::ops::Downsample;
+use tract_onnx::tract_core::ops::array::{Pad, PadMode, Slice, Tile};
+use tract_onnx::tract_hir::internal::{DimLike, ToDim};
 
 use super::super::emit::{View, contiguous, count};
 use super::{ACROSS, Lowered, Lowering, Value, refuse, unsupported};
@@ -16,12 +17,8 @@ impl Lowering<'_> {
             return Err(unsupported("a concatenation of candidates", ACROSS));
         }
         if axis + 1 == shape.len() {
-            let parts = node.inputs.iter().map(|input| match &self.values[input] {
-                Value::View(view) => vec![view.clone()],
-                Value::Parts(parts) => parts.clone(),
-                Value::Linear(_) => Vec::new(),
-            });
-            return Ok(Value::Parts(parts.flatten().collect()));
+            let parts = node.inputs.iter().map(|input| self.parts(*input)).collect::<Lowered<Vec<_>>>()?;
+            return Ok(Value::Parts(parts.concat()));
         }
         let views = node.inputs.iter().map(|input| self.view(*input)).collect::<Lowered<Vec<_>>>()?;
         let out = self.emitter.allocate(views.iter().any(View::is_of_candidates), &shape, rows);
@@ -97,7 +94,7 @@ impl Lowering<'_> {
             return self.pick(&table, axis, &ids, &picked, (shape, rows));
         }
         if axis != 0 || !table.is_constant() {
-            return Err(unsupported("a gather of computed values by computed ids", "gather rows of a constant table"));
+            return self.gather_computed(node, axis);
         }
         let table = View::constant(table.values().unwrap_or_default(), table.shape.clone());
         let packed = if ids.is_contiguous() { ids } else { self.emitter.contiguous(&ids)? };
@@ -135,21 +132,102 @@ impl Lowering<'_> {
         Ok(View { strides: contiguous(&shape), shape, rows, ..out })
     }
 
-    pub(super) fn pad(&mut self, node: &TypedNode, op: &Pad) -> Lowered<View> {
-        let PadMode::Constant(value) = &op.mode else { return Err(refuse(node)) };
+    /// A view in a larger shape, which may have more axes before.
+    pub(super) fn spread(&mut self, node: &TypedNode) -> Lowered<View> {
+        let (shape, rows) = self.shape(node.id.into())?;
+        let mut view = self.view(node.inputs[0])?;
+        while view.shape.len() < shape.len() {
+            (view.shape.insert(0, 1), view.strides.insert(0, 0));
+        }
+        Ok(View { rows, ..view.broadcast(&shape) })
+    }
+
+    pub(super) fn tile(&mut self, node: &TypedNode, op: &Tile) -> Lowered<View> {
         let from = self.view(node.inputs[0])?;
         let (shape, rows) = self.shape(node.id.into())?;
+        if from.rows.is_some_and(|rows| op.multipliers[rows] != 1.to_dim()) {
+            return Err(unsupported("a repetition of the candidates", ACROSS));
+        }
         let out = self.emitter.allocate(from.is_of_candidates(), &shape, rows);
-        let Value::View(value) = self.constant(value)? else { return Err(refuse(node)) };
-        let value = value.values().and_then(|values| values.first().copied()).unwrap_or(0.0);
-        if value != 0.0 {
-            self.emitter.copy(&out, &View::scalar(value, shape.len()).broadcast(&shape))?;
+        // Each axis as two: how often, and what.
+        let axes = (0..shape.len()).flat_map(|axis| {
+            let (repeats, size) = (shape[axis] / from.shape[axis], from.shape[axis]);
+            [(repeats, size * out.strides[axis], 0), (size, out.strides[axis], from.strides[axis])]
+        });
+        let axes: Vec<(usize, usize, usize)> = axes.collect();
+        let split = |view: &View, strides: Vec<usize>| View {
+            shape: axes.iter().map(|axis| axis.0).collect(),
+            strides,
+            rows: None,
+            layer: None,
+            ..view.clone()
+        };
+        let into = split(&out, axes.iter().map(|axis| axis.1).collect());
+        let from = split(&from, axes.iter().map(|axis| axis.2).collect());
+        self.emitter.copy(&into, &from)?;
+        Ok(out)
+    }
+
+    /// Every n-th of an axis, from its start or, with a negative step, from its end.
+    pub(super) fn every(&mut self, node: &TypedNode, op: &Downsample) -> Lowered<View> {
+        let mut from = self.view(node.inputs[0])?;
+        let (shape, rows) = self.shape(node.id.into())?;
+        if rows == Some(op.axis) {
+            return Err(unsupported("a slice of the candidates", ACROSS));
+        }
+        let (step, len) = (op.stride.unsigned_abs(), shape[op.axis]);
+        if op.stride > 0 {
+            from = from.slice(op.axis, op.modulo, len);
+            from.strides[op.axis] *= step;
+            return Ok(from);
+        }
+        // A place has no way back: one copy for each.
+        let out = self.emitter.allocate(from.is_of_candidates(), &shape, rows);
+        let last = from.shape[op.axis] - 1;
+        for at in 0..len {
+            self.emitter.copy(&out.slice(op.axis, at, 1), &from.slice(op.axis, last - at * step, 1))?;
+        }
+        Ok(out)
+    }
+
+    pub(super) fn pad(&mut self, node: &TypedNode, op: &Pad) -> Lowered<View> {
+        let from = self.view(node.inputs[0])?;
+        let (shape, rows) = self.shape(node.id.into())?;
+        if rows.is_some_and(|rows| op.pads[rows] != (0, 0)) {
+            return Err(unsupported("candidates that are padded", ACROSS));
+        }
+        let out = self.emitter.allocate(from.is_of_candidates(), &shape, rows);
+        if let PadMode::Constant(value) = &op.mode {
+            let value = value.cast_to_scalar::<f32>().map_err(|_| refuse(node))?;
+            if value != 0.0 {
+                self.emitter.copy(&out, &View::scalar(value, shape.len()).broadcast(&shape))?;
+            }
         }
         let mut inner = out.clone();
         for (axis, (before, _)) in op.pads.iter().enumerate() {
             inner = inner.slice(axis, *before, from.shape[axis]);
         }
         self.emitter.copy(&inner, &from)?;
+        if matches!(op.mode, PadMode::Reflect | PadMode::Edge) {
+            self.pad_from_inside(&out, &from.shape, op)?;
+        }
         Ok(out)
+    }
+
+    /// Fills what is around a value with copies of it, axis by axis.
+    fn pad_from_inside(&mut self, out: &View, inner: &[usize], op: &Pad) -> Lowered<()> {
+        for (axis, (before, after)) in op.pads.iter().copied().enumerate() {
+            let (first, last) = (before, before + inner[axis] - 1);
+            let is_edge = matches!(op.mode, PadMode::Edge);
+            if !is_edge && before.max(after) >= inner[axis] {
+                return Err(unsupported("a padding that reflects more than there is", "pad less"));
+            }
+            let low = (1..=before).map(|by| (first - by, if is_edge { first } else { first + by }));
+            let high = (1..=after).map(|by| (last + by, if is_edge { last } else { last - by }));
+            for (to, from) in low.chain(high).collect::<Vec<_>>() {
+                self.emitter.copy(&out.slice(axis, to, 1), &out.slice(axis, from, 1))?;
+            }
+        }
+        Ok(())
     }
 }

@@ -15,6 +15,7 @@ impl Lowering<'_> {
         outputs: &[OutletId],
         index: usize,
     ) -> Lowered<Vec<u8>> {
+        outputs.iter().try_for_each(|output| self.shape(*output).map(drop))?;
         self.nodes(inputs)?;
         let views = outputs.iter().map(|output| self.view(*output)).collect::<Lowered<Vec<_>>>()?;
         let number = views.iter().map(|view| count(&view.shape)).sum();

@@ -24,10 +24,15 @@ struct Roles {
 
 impl Lowering<'_> {
     pub(super) fn einsum(&mut self, node: &TypedNode, op: &EinSum) -> Lowered<Value> {
-        let repeats =
-            op.axes.iter_all_axes().any(|axis| axis.inputs.iter().chain(&axis.outputs).any(|at| at.len() > 1));
-        if repeats || op.q_params.is_some() || node.inputs.len() != 2 {
+        if op.q_params.is_some()
+            || node.inputs.len() > 2
+            || op.axes.iter_all_axes().any(|axis| axis.outputs[0].len() > 1)
+        {
             return Err(refuse(node));
+        }
+        let repeats = op.axes.iter_all_axes().any(|axis| axis.inputs.iter().any(|at| at.len() > 1));
+        if repeats || node.inputs.len() == 1 {
+            return self.contract(node, &op.axes).map(Value::View);
         }
         for (weights, input) in [(1, 0), (0, 1)] {
             let is_constant = matches!(&self.values[&node.inputs[weights]], Value::View(view) if view.is_constant());
@@ -146,31 +151,33 @@ impl Lowering<'_> {
         Ok(Term { input, weights })
     }
 
-    /// Any other contraction: products added up over the axes that are not in the result.
+    /// Any other contraction: products added up over the axes that are not in the result. An axis that an operand has twice
+    /// is its diagonal.
     pub(super) fn contract(&mut self, node: &TypedNode, axes: &AxesMapping) -> Lowered<View> {
-        let (left, right) = (self.view(node.inputs[0])?, self.view(node.inputs[1])?);
+        let operands = node.inputs.iter().map(|input| self.view(*input)).collect::<Lowered<Vec<_>>>()?;
         let (shape, rows) = self.shape(node.id.into())?;
-        let out = self.emitter.allocate(left.is_of_candidates() || right.is_of_candidates(), &shape, rows);
+        let out = self.emitter.allocate(operands.iter().any(View::is_of_candidates), &shape, rows);
+        let originals: Vec<View> = std::iter::once(out.clone()).chain(operands).collect();
+        let bare = |view: &View| View { shape: Vec::new(), strides: Vec::new(), ..view.clone() };
+        let mut views: Vec<View> = originals.iter().map(bare).collect();
         let mut all: Vec<_> = axes.iter_all_axes().collect();
         all.sort_by_key(|axis| axis.outputs[0].first().map_or(usize::MAX, |at| *at));
-        let mut views = [out.clone(), left, right].map(|view| View { shape: Vec::new(), strides: Vec::new(), ..view });
-        let originals = [out.clone(), self.view(node.inputs[0])?, self.view(node.inputs[1])?];
         for axis in all {
-            let at = [axis.outputs[0].first(), axis.inputs[0].first(), axis.inputs[1].first()];
-            let has_rows = originals.iter().zip(at).any(|(view, at)| view.rows.is_some() && view.rows == at.copied());
-            if has_rows && at[0].is_none() {
+            let at: Vec<&[usize]> = axis.outputs.iter().chain(&axis.inputs).map(|at| at.as_slice()).collect();
+            let has_rows = originals.iter().zip(&at).any(|(view, at)| view.rows.is_some_and(|rows| at.contains(&rows)));
+            if has_rows && at[0].is_empty() {
                 return Err(unsupported("a product over the candidates", ACROSS));
             }
-            let sizes = originals.iter().zip(at).filter_map(|(view, at)| Some(view.shape[*at?]));
+            let sizes = originals.iter().zip(&at).flat_map(|(view, at)| at.iter().map(|at| view.shape[*at]));
             let size = sizes.max().unwrap_or(1);
-            for ((view, original), at) in views.iter_mut().zip(&originals).zip(at) {
-                let stride = at.filter(|at| original.shape[**at] > 1).map_or(0, |at| original.strides[*at]);
+            for ((view, original), at) in views.iter_mut().zip(&originals).zip(&at) {
+                let strides = at.iter().filter(|at| original.shape[**at] > 1).map(|at| original.strides[*at]);
+                view.strides.push(strides.sum());
                 view.shape.push(size);
-                view.strides.push(stride);
             }
         }
-        let [into, left, right] = &views;
-        self.emitter.each(Function::Multiply, Combination::Add, into, left, right)?;
+        let (function, right) = if views.len() == 3 { (Function::Multiply, 2) } else { (Function::Left, 1) };
+        self.emitter.each(function, Combination::Add, &views[0], &views[1], &views[right])?;
         Ok(out)
     }
 }

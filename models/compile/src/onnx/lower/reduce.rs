@@ -10,22 +10,17 @@ use super::{ACROSS, Lowered, Lowering, permuted, refuse, unsupported};
 
 impl Lowering<'_> {
     pub(super) fn reduce(&mut self, from: &View, axes: &[usize], reducer: Reducer) -> Lowered<View> {
+        if from.rows.is_some_and(|rows| axes.contains(&rows)) {
+            return Err(unsupported("a reduction over the candidates", ACROSS));
+        }
         let (function, combination, start) = match reducer {
             Reducer::Sum => (Function::Left, Combination::Add, Some(0.0)),
             Reducer::MeanOfSquares => (Function::Multiply, Combination::Add, Some(0.0)),
             Reducer::Prod => (Function::Left, Combination::Multiply, Some(1.0)),
             Reducer::Max | Reducer::Any => (Function::Left, Combination::Max, None),
             Reducer::Min | Reducer::All => (Function::Left, Combination::Min, None),
-            _ => {
-                return Err(unsupported(
-                    format!("the reduction {reducer:?}"),
-                    "use a sum, mean, product, maximum or minimum",
-                ));
-            }
+            Reducer::ArgMax(_) | Reducer::ArgMin(_) => return self.place_of_extreme(from, axes, reducer),
         };
-        if from.rows.is_some_and(|rows| axes.contains(&rows)) {
-            return Err(unsupported("a reduction over the candidates", ACROSS));
-        }
         let mut shape = from.shape.clone();
         axes.iter().for_each(|axis| shape[*axis] = 1);
         let out = self.emitter.allocate(from.is_of_candidates(), &shape, from.rows);
