@@ -81,6 +81,8 @@ struct Dense {
     bias: Option<Vec<f32>>,
 }
 
+/// Longest axis that may become a step for each of its indices.
+const MAX_SPLIT: usize = 16;
 /// Most values of a program while each has a place of its own.
 const MAX_VALUES: usize = 1 << 26;
 
@@ -235,6 +237,16 @@ impl Emitter {
         right: &View,
     ) -> Result<(), CompileError> {
         let axes: Vec<usize> = (0..left.shape.len()).filter(|axis| left.shape[*axis] > 1).collect();
+        // An axis too many is a step for each of its indices.
+        let few = axes.iter().copied().filter(|axis| left.shape[*axis] <= MAX_SPLIT);
+        if axes.len() > MAX_DIMS
+            && let Some(axis) = few.min_by_key(|axis| left.shape[*axis])
+        {
+            let part = |view: &View, at: usize| view.slice(axis, at, 1);
+            return (0..left.shape[axis]).try_for_each(|at| {
+                self.each(function, combination, &part(out, at), &part(left, at), &part(right, at))
+            });
+        }
         if axes.len() > MAX_DIMS {
             let message = format!("a step over {} axes", axes.len());
             let help = format!("a program has at most {MAX_DIMS} axes besides that of the candidates: reshape first");

@@ -57,8 +57,7 @@ pub(super) fn plan(steps: Vec<Step>, buffers: [Vec<Range<usize>>; 2], score: usi
     let of_request = steps.len();
     steps.extend(of_candidates);
     let [request, columns] = buffers;
-    let mut memories =
-        [Buffers::new(Memory::Request, request), Buffers::new(Memory::Candidates, columns)];
+    let mut memories = [Buffers::new(Memory::Request, request), Buffers::new(Memory::Candidates, columns)];
     let kept = needed(&steps, &memories, score);
     let of_request = kept[..of_request].iter().filter(|kept| **kept).count();
     let mut kept = kept.into_iter();
@@ -124,7 +123,8 @@ impl Buffers {
                 let Some(at) = self.find(access.offset) else { continue };
                 let start = self.from[at].start;
                 let life = self.lives[at].get_or_insert(Life { first: step, last: step, needs_zeros: false });
-                life.last = if self.memory == Memory::Request && step >= of_request { usize::MAX } else { step.max(life.last) };
+                life.last =
+                    if self.memory == Memory::Request && step >= of_request { usize::MAX } else { step.max(life.last) };
                 access.for_each(|place| {
                     let written = &mut written[at][place - start];
                     life.needs_zeros |= access.is_read && !*written;

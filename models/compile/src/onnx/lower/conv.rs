@@ -66,29 +66,30 @@ impl Windows {
 
 impl Lowering<'_> {
     pub(super) fn convolution(&mut self, node: &TypedNode, op: &Conv) -> Lowered<View> {
-        let (weights, bias) = (self.view(node.inputs[1])?, self.view(node.inputs[2])?);
-        let (Some(bias), true, None) = (bias.values(), weights.is_constant(), op.q_params) else {
-            return Err(unsupported("a convolution by computed weights", "export the weights as constants"));
-        };
-        if op.kernel_fmt != KernelFormat::OIHW {
+        if op.kernel_fmt != KernelFormat::OIHW || op.q_params.is_some() {
             return Err(refuse(node));
         }
+        let (weights, bias) = (self.view(node.inputs[1])?, self.view(node.inputs[2])?);
         let windows = self.windows(node, &op.pool_spec, 0.0)?;
         let (channels, groups) = (op.pool_spec.output_channels, op.group);
-        let out = self.outputs(&windows, channels);
-        let bias: Vec<f32> = (0..channels).map(|at| bias[at % bias.len()]).collect();
-        let layer = if groups > 1 && groups == op.pool_spec.input_channels {
-            self.by_channel(&windows, &out, &weights, bias, groups)?;
-            None
-        } else {
-            Some(self.by_patch(&windows, &out, &weights, &bias, groups)?)
+        let of_candidates = [&windows.view, &weights, &bias].into_iter().any(View::is_of_candidates);
+        let out = self.outputs(&windows, channels, of_candidates);
+        let layer = match bias.values().filter(|_| weights.is_constant()) {
+            Some(bias) if groups == 1 || groups < op.pool_spec.input_channels => {
+                let bias: Vec<f32> = (0..channels).map(|at| bias[at % bias.len()]).collect();
+                Some(self.by_patch(&windows, &out, &weights, &bias, groups)?)
+            }
+            _ => {
+                self.by_product(&windows, &out, &weights, &bias, groups)?;
+                None
+            }
         };
         Ok(View { layer, ..formatted(&out, op.pool_spec.data_format, windows.rows) })
     }
 
     pub(super) fn max_pool(&mut self, node: &TypedNode, op: &MaxPool) -> Lowered<View> {
         let windows = self.windows(node, &op.pool_spec, f32::NEG_INFINITY)?;
-        let out = self.outputs(&windows, windows.view.shape[1]);
+        let out = self.outputs(&windows, windows.view.shape[1], windows.view.is_of_candidates());
         let rank = out.shape.len();
         let first = (rank..windows.view.shape.len()).fold(windows.view.clone(), |view, axis| view.slice(axis, 0, 1));
         let into = over_kernel(&out, &windows);
@@ -99,7 +100,7 @@ impl Lowering<'_> {
 
     pub(super) fn sum_pool(&mut self, node: &TypedNode, op: &SumPool) -> Lowered<View> {
         let windows = self.windows(node, &op.pool_spec, 0.0)?;
-        let out = self.outputs(&windows, windows.view.shape[1]);
+        let out = self.outputs(&windows, windows.view.shape[1], windows.view.is_of_candidates());
         let into = over_kernel(&out, &windows);
         self.emitter.each(Function::Left, Combination::Add, &into, &windows.view, &windows.view)?;
         if op.normalize {
@@ -188,33 +189,35 @@ impl Lowering<'_> {
         permuted(&out, &order)
     }
 
-    fn outputs(&mut self, windows: &Windows, channels: usize) -> View {
-        let view = &windows.view;
-        self.channels_last(view.is_of_candidates(), view.shape[0], channels, &windows.outputs())
+    fn outputs(&mut self, windows: &Windows, channels: usize, of_candidates: bool) -> View {
+        self.channels_last(of_candidates, windows.view.shape[0], channels, &windows.outputs())
     }
 
-    /// Each channel with its own kernels: products added up.
-    fn by_channel(
-        &mut self,
-        windows: &Windows,
-        out: &View,
-        weights: &View,
-        bias: Vec<f32>,
-        groups: usize,
-    ) -> Lowered<()> {
-        let made = out.shape[1] / groups;
+    /// Products added up, by axes `[batch, group, output of the group, outputs.., channel of the group, kernel..]`.
+    fn by_product(&mut self, windows: &Windows, out: &View, weights: &View, bias: &View, groups: usize) -> Lowered<()> {
         let spaces = windows.slides.len();
-        let bias = View::constant(bias, [1, out.shape[1]].into_iter().chain(vec![1; spaces]).collect());
-        self.emitter.copy(out, &bias.broadcast(&out.shape))?;
-        // [batch, group, output of the group, outputs.., kernel..]
-        let input = with_axis(&windows.view, 2, made, 0);
-        let mut into = over_kernel(out, windows);
-        (into.shape[1], into.strides[1]) = (groups, out.strides[1] * made);
-        let into = with_axis(&into, 2, made, out.strides[1]);
+        let (made, taken) = (out.shape[1] / groups, windows.view.shape[1] / groups);
+        let of_outputs = if bias.shape.is_empty() { 0 } else { bias.strides[0] };
+        let mut start = View { shape: out.shape.clone(), strides: vec![0; out.shape.len()], ..bias.clone() };
+        start.strides[1] = of_outputs;
+        self.emitter.copy(out, &start)?;
+        let grouped = |view: &View, size: usize| {
+            let step = view.strides[1];
+            let mut split = with_axis(view, 2, size, step);
+            (split.shape[1], split.strides[1]) = (groups, step * size);
+            split
+        };
+        // The channels of a group go where they are summed over.
+        let input = grouped(&windows.view, taken);
+        let places = [0, 1].into_iter().chain(3..3 + spaces);
+        let order: Vec<usize> = places.chain([2]).chain(3 + spaces..3 + 2 * spaces).collect();
+        let input = with_axis(&permuted(&input, &order), 2, made, 0);
+        let mut into = grouped(out, made);
+        into.shape.extend(&input.shape[3 + spaces..]);
+        into.strides.resize(input.shape.len(), 0);
         let mut by = View { shape: input.shape.clone(), strides: vec![0; input.shape.len()], ..weights.clone() };
-        by.strides[1] = weights.strides[0] * made;
-        by.strides[2] = weights.strides[0];
-        by.strides[3 + spaces..].copy_from_slice(&weights.strides[2..]);
+        (by.strides[1], by.strides[2]) = (weights.strides[0] * made, weights.strides[0]);
+        by.strides[3 + spaces..].copy_from_slice(&weights.strides[1..]);
         self.emitter.each(Function::Multiply, Combination::Add, &into, &input, &by)
     }
 
@@ -253,8 +256,8 @@ impl Lowering<'_> {
     /// The patches where a dense layer can read them: each in one run of memory.
     fn patches(&mut self, view: &View, places: usize) -> Lowered<View> {
         let packed = contiguous(&view.shape[places..]);
-        let is_run = (places..view.shape.len())
-            .all(|axis| view.shape[axis] == 1 || view.strides[axis] == packed[axis - places]);
+        let is_run =
+            (places..view.shape.len()).all(|axis| view.shape[axis] == 1 || view.strides[axis] == packed[axis - places]);
         let is_near = one_stride(view, places).is_some() || count(&view.shape[..places - 1]) <= MAX_LAYERS;
         let runs = if is_run && is_near && matches!(view.source, Source::Request | Source::Candidates) {
             view.clone()

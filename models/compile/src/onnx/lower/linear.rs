@@ -100,41 +100,55 @@ impl Linear {
 
     /// The same with its axes otherwise, if that of the outputs stays whole.
     fn with_axes(&self, op: &AxisOp, shape: &[usize], rows: Option<usize>) -> Option<Self> {
-        // Of an axis of the graph, which one it is among the places.
-        let among = |at: usize| if at > self.axis { at - 1 } else { at };
-        let mut order: Vec<usize> = (0..self.places.len()).collect();
-        order.insert(self.axis, self.places.len());
-        let (axis, change): (usize, Box<dyn Fn(&View) -> Option<View>>) = match op {
-            AxisOp::Add(at) => {
-                let axis = self.axis + usize::from(*at <= self.axis);
-                (axis, Box::new(move |view| Some(with_axis(view, among(*at), 1, 0))))
-            }
-            AxisOp::Rm(at) if *at != self.axis => {
-                let axis = self.axis - usize::from(*at < self.axis);
-                (axis, Box::new(move |view| Some(without_axis(view, among(*at)))))
-            }
-            AxisOp::Move(from, to) => {
-                let moved = order.remove(*from);
-                order.insert(*to, moved);
-                let axis = order.iter().position(|axis| *axis == self.places.len())?;
-                order.remove(axis);
-                order.push(self.places.len());
-                (axis, Box::new(move |view| Some(permuted(view, &order))))
-            }
-            AxisOp::Reshape(at, from, to) if *at + from.len() <= self.axis || *at > self.axis => {
-                let axis = if *at > self.axis { self.axis } else { self.axis + to.len() - from.len() };
-                let start = among(*at);
-                let (old, new) = (&self.places[start..start + from.len()], &shape[*at..*at + to.len()]);
-                (axis, Box::new(move |view| reshaped(view, start, old, new)))
-            }
-            _ => return None,
+        let axis = self.axis_after(op)?;
+        let change = |term: &Term| {
+            Some(Term { input: self.input_after(&term.input, op, shape)?, weights: term.weights.clone() })
         };
-        let terms = self.terms.iter();
-        let terms = terms.map(|term| Some(Term { input: change(&term.input)?, weights: term.weights.clone() }));
-        let terms = terms.collect::<Option<_>>()?;
+        let terms = self.terms.iter().map(change).collect::<Option<_>>()?;
         let mut places = shape.to_vec();
         places.remove(axis);
         Some(Self { terms, bias: self.bias.clone(), places, axis, rows })
+    }
+
+    /// Where the outputs are afterwards.
+    fn axis_after(&self, op: &AxisOp) -> Option<usize> {
+        match op {
+            AxisOp::Add(at) => Some(self.axis + usize::from(*at <= self.axis)),
+            AxisOp::Rm(at) if *at != self.axis => Some(self.axis - usize::from(*at < self.axis)),
+            AxisOp::Move(..) => self.moved(op).iter().position(|axis| *axis == self.places.len()),
+            AxisOp::Reshape(at, from, to) if *at + from.len() <= self.axis => Some(self.axis + to.len() - from.len()),
+            AxisOp::Reshape(at, ..) if *at > self.axis => Some(self.axis),
+            _ => None,
+        }
+    }
+
+    /// The places and the outputs, which are the last, in the order of the graph after a move.
+    fn moved(&self, op: &AxisOp) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..self.places.len()).collect();
+        order.insert(self.axis, self.places.len());
+        if let AxisOp::Move(from, to) = op {
+            let axis = order.remove(*from);
+            order.insert(*to, axis);
+        }
+        order
+    }
+
+    fn input_after(&self, view: &View, op: &AxisOp, shape: &[usize]) -> Option<View> {
+        // Of an axis of the graph, which one it is among the places.
+        let among = |at: usize| if at > self.axis { at - 1 } else { at };
+        match op {
+            AxisOp::Add(at) => Some(with_axis(view, among(*at), 1, 0)),
+            AxisOp::Rm(at) => Some(without_axis(view, among(*at))),
+            AxisOp::Move(..) => {
+                let last = self.places.len();
+                let places = self.moved(op).into_iter().filter(|axis| *axis != last);
+                Some(permuted(view, &places.chain([last]).collect::<Vec<_>>()))
+            }
+            AxisOp::Reshape(at, from, to) => {
+                let start = among(*at);
+                reshaped(view, start, &self.places[start..start + from.len()], &shape[*at..*at + to.len()])
+            }
+        }
     }
 }
 
@@ -238,10 +252,10 @@ impl Lowering<'_> {
         let Value::Linear(linear) = &self.values[&node.inputs[0]] else { return None };
         let (start, end) = (op.start.to_usize().ok()?, op.end.to_usize().ok()?);
         let readers = &self.model.node(node.inputs[0].node).outputs[node.inputs[0].slot].successors;
-        let is_cut = |reader: &InletId| {
-            self.model.node(reader.node).op_as::<Slice>().is_some_and(|cut| cut.axis == op.axis)
-        };
-        (op.axis == linear.axis && readers.iter().all(is_cut) && !self.is_output(node.inputs[0])).then(|| linear.slice(start, end - start))
+        let is_cut =
+            |reader: &InletId| self.model.node(reader.node).op_as::<Slice>().is_some_and(|cut| cut.axis == op.axis);
+        (op.axis == linear.axis && readers.iter().all(is_cut) && !self.is_output(node.inputs[0]))
+            .then(|| linear.slice(start, end - start))
     }
 
     /// Computes a sum; from `start`, if it has no bias.

@@ -80,7 +80,8 @@ impl Lowering<'_> {
     /// A product with learnt weights.
     fn dense(&mut self, node: &TypedNode, roles: &Roles, weights: usize, input: usize) -> Lowered<Value> {
         let table = self.view(node.inputs[weights])?;
-        let order: Vec<usize> = roles.summed.iter().map(|(_, by)| *by).chain(roles.made.iter().map(|(by, _)| *by)).collect();
+        let order: Vec<usize> =
+            roles.summed.iter().map(|(_, by)| *by).chain(roles.made.iter().map(|(by, _)| *by)).collect();
         let table = permuted(&table, &order);
         let outputs = count(&table.shape[roles.summed.len()..]);
         let terms = self.terms(node.inputs[input], roles, &table.values().unwrap_or_default(), outputs)?;
@@ -123,9 +124,8 @@ impl Lowering<'_> {
             let weights = weights.iter().map(|weight| if is_less { -weight } else { *weight }).collect();
             terms.push(self.term(&part, roles, weights)?);
         }
-        let is_rarer = |term: &Term| {
-            !term.input.is_of_candidates() || count(&term.input.shape) < count(&whole.input.shape)
-        };
+        let is_rarer =
+            |term: &Term| !term.input.is_of_candidates() || count(&term.input.shape) < count(&whole.input.shape);
         let is_split = whole.input.is_of_candidates() && terms.iter().all(is_rarer);
         Ok(if is_split { terms } else { vec![whole] })
     }

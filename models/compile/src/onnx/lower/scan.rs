@@ -29,8 +29,12 @@ impl<'m> Lowering<'m> {
         let turns = turns(&inputs, &op.input_mapping)?;
         let (outer, outer_values) = (mem::replace(&mut self.model, &op.body), mem::take(&mut self.values));
         let (outer_groups, outer_sums) = (mem::take(&mut self.groups), mem::take(&mut self.sums));
-        let mut states: Vec<View> =
-            inputs.iter().zip(&op.input_mapping).filter(|(_, mapping)| mapping.is_state()).map(|(view, _)| view.clone()).collect();
+        let mut states: Vec<View> = inputs
+            .iter()
+            .zip(&op.input_mapping)
+            .filter(|(_, mapping)| mapping.is_state())
+            .map(|(view, _)| view.clone())
+            .collect();
         let mut made: Vec<Vec<View>> = Vec::with_capacity(turns);
         for turn in 0..turns {
             let outputs = self.turn(&op.body, &op.input_mapping, &inputs, &states, turn)?;
@@ -123,7 +127,8 @@ impl<'m> Lowering<'m> {
         let weights = learnt(node, &inputs[recurrent])?;
         let turns = x.shape[1];
         bounded(turns)?;
-        let mut state = View { shape: vec![first.shape[0], hidden], strides: vec![0, first.strides[2]], ..first.clone() };
+        let mut state =
+            View { shape: vec![first.shape[0], hidden], strides: vec![0, first.strides[2]], ..first.clone() };
         let mut made = Vec::with_capacity(turns);
         for turn in 0..turns {
             let at = if op.chunk < 0 { turns - 1 - turn } else { turn };
@@ -218,9 +223,7 @@ impl<'m> Lowering<'m> {
     fn added(&mut self, left: &Value, right: &Value) -> Lowered<View> {
         match (left, right) {
             (Value::Linear(left), Value::Linear(right)) => self.compute(&left.clone().plus(right.clone()), None),
-            (Value::View(start), Value::Linear(sum)) | (Value::Linear(sum), Value::View(start))
-                if !sum.has_bias() =>
-            {
+            (Value::View(start), Value::Linear(sum)) | (Value::Linear(sum), Value::View(start)) if !sum.has_bias() => {
                 self.compute(sum, Some(start.clone()))
             }
             _ => {
