@@ -142,7 +142,6 @@ fn what_cannot_be_compiled_is_refused_by_name() {
         "unknown_operator",
         "unsupported_operator",
         "across_candidates",
-        "power",
         "two_numbers",
     ] {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/onnx/refused_{name}.onnx"));

@@ -6,7 +6,8 @@
 
 use tract_onnx::pb::attribute_proto::AttributeType;
 use tract_onnx::pb::tensor_proto::DataType;
-use tract_onnx::pb::{AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto};
+use tract_onnx::pb::tensor_shape_proto::dimension::Value as Dimension;
+use tract_onnx::pb::{AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, type_proto};
 
 use super::lower::unsupported;
 use super::recurrent;
@@ -32,9 +33,12 @@ pub(super) fn rewrite(model: &mut ModelProto) -> Result<(), CompileError> {
         match node.op_type.as_str() {
             "Attention" if is_standard => {
                 let is_truth = node.input.get(3).is_some_and(|mask| is_truth(graph, mask));
-                attention(&mut body, &node, is_truth).map_err(|error| error.within(&format!("graph.node[{at}]")))?;
+                let heads = [0, 1].map(|at| node.input.get(at).and_then(|name| declared_heads(graph, name)));
+                attention(&mut body, &node, is_truth, heads)
+                    .map_err(|error| error.within(&format!("graph.node[{at}]")))?;
             }
             "LpNormalization" if is_standard => normalization(&mut body, &node, version),
+            "Mod" if is_standard && attribute(&node, "fmod").is_none_or(|fmod| fmod.i == 0) => modulo(&mut body, &node),
             "Pad" if is_standard => with_scalar(&mut body, node, 2),
             "Trilu" if is_standard => with_scalar(&mut body, node, 1),
             "GRU" | "LSTM" | "RNN" if is_standard => recurrent::complete(&mut body, node),
@@ -141,6 +145,15 @@ fn with_scalar(body: &mut Body, mut node: NodeProto, at: usize) {
     body.nodes.push(node);
 }
 
+/// The rest with the sign of the divisor: tract has it for all whole numbers but those of 64 bits.
+fn modulo(body: &mut Body, node: &NodeProto) {
+    let (Some(x), Some(by), Some(out)) = (input(node, 0), input(node, 1), node.output.first()) else { return };
+    let fmod = vec![integer("fmod", 1)];
+    let rest = body.op("Mod", &[x, by], fmod.clone());
+    let rest = body.op("Add", &[&rest, by], Vec::new());
+    body.named("Mod", &[&rest, by], fmod, out);
+}
+
 /// `x / norm(x)`: a value whose norm is 0 becomes NaN, as it does in ONNX.
 fn normalization(body: &mut Body, node: &NodeProto, version: i64) {
     let (Some(x), Some(out)) = (input(node, 0), node.output.first()) else { return };
@@ -158,9 +171,8 @@ fn normalization(body: &mut Body, node: &NodeProto, version: i64) {
 /// Whether a value is of truths, as far as the graph says it.
 fn is_truth(graph: &GraphProto, name: &str) -> bool {
     let is_declared = graph.input.iter().chain(&graph.value_info).filter(|value| value.name == name).any(|value| {
-        use tract_onnx::pb::type_proto::Value;
         matches!(value.r#type.as_ref().and_then(|ty| ty.value.as_ref()),
-            Some(Value::TensorType(tensor)) if tensor.elem_type == DataType::Bool as i32)
+            Some(type_proto::Value::TensorType(tensor)) if tensor.elem_type == DataType::Bool as i32)
     });
     let is_learnt =
         graph.initializer.iter().any(|tensor| tensor.name == name && tensor.data_type == DataType::Bool as i32);
@@ -171,14 +183,32 @@ fn is_truth(graph: &GraphProto, name: &str) -> bool {
     is_declared || is_learnt || is_computed
 }
 
+/// The second of four axes of an input of the graph, which is that of the heads.
+fn declared_heads(graph: &GraphProto, name: &str) -> Option<i64> {
+    let input = graph.input.iter().find(|input| input.name == name)?;
+    let Some(type_proto::Value::TensorType(tensor)) = &input.r#type.as_ref()?.value else { return None };
+    let dims = &tensor.shape.as_ref()?.dim;
+    match &dims.get(1).filter(|_| dims.len() == 4)?.value {
+        Some(Dimension::DimValue(heads)) => Some(*heads),
+        _ => None,
+    }
+}
+
 /// The function body of Attention (versions 23 and 24), without groups of heads.
-fn attention(body: &mut Body, node: &NodeProto, mask_is_truth: bool) -> Result<(), CompileError> {
+fn attention(
+    body: &mut Body,
+    node: &NodeProto,
+    mask_is_truth: bool,
+    declared: [Option<i64>; 2],
+) -> Result<(), CompileError> {
     let [Some(q), Some(k), Some(v)] = [0, 1, 2].map(|at| input(node, at)) else {
         return Err(unsupported("an Attention without queries, keys or values", "export the model again"));
     };
     let heads = |name: &str| attribute(node, name).map(|attribute| attribute.i);
     let (of_queries, of_keys) = (heads("q_num_heads"), heads("kv_num_heads"));
-    if of_queries != of_keys && of_keys != Some(1) {
+    if let (Some(queries), Some(keys)) = (of_queries.or(declared[0]), of_keys.or(declared[1]))
+        && queries != keys
+    {
         let help = "versions of ONNX differ in which heads share: repeat the keys and values before";
         return Err(unsupported("an Attention with fewer heads of keys than of queries", help));
     }

@@ -8,6 +8,7 @@ use tract_onnx::tract_core::ops::array::{Pad, PadMode, Slice, Tile};
 use tract_onnx::tract_hir::internal::{DimLike, ToDim};
 
 use super::super::emit::{View, contiguous, count};
+use super::select::insert_axis;
 use super::{ACROSS, Lowered, Lowering, Value, refuse, unsupported};
 
 impl Lowering<'_> {
@@ -137,7 +138,7 @@ impl Lowering<'_> {
         let (shape, rows) = self.shape(node.id.into())?;
         let mut view = self.view(node.inputs[0])?;
         while view.shape.len() < shape.len() {
-            (view.shape.insert(0, 1), view.strides.insert(0, 0));
+            insert_axis(&mut view, 0, 1, 0);
         }
         Ok(View { rows, ..view.broadcast(&shape) })
     }

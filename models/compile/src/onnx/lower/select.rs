@@ -12,11 +12,16 @@ use tract_onnx::tract_core::ops::nn::Reducer;
 use super::super::emit::{View, contiguous, count};
 use super::{ACROSS, Lowered, Lowering, Value, permuted, refuse, unsupported};
 
+/// Puts an axis in before `at`.
+pub(super) fn insert_axis(view: &mut View, at: usize, size: usize, stride: usize) {
+    view.shape.insert(at, size);
+    view.strides.insert(at, stride);
+}
+
 /// The view with a new innermost axis.
 fn deeper(view: &View, size: usize, stride: usize) -> View {
     let mut deeper = View { layer: None, ..view.clone() };
-    deeper.shape.push(size);
-    deeper.strides.push(stride);
+    insert_axis(&mut deeper, view.shape.len(), size, stride);
     deeper
 }
 
@@ -116,16 +121,17 @@ impl Lowering<'_> {
         // [before, ids, after, size], of which the mask has the ids and the data the rest.
         let (before, after) = (axis, data.shape.len() - axis - 1);
         for _ in 0..before {
-            (mask.shape.insert(0, 1), mask.strides.insert(0, 0));
+            insert_axis(&mut mask, 0, 1, 0);
         }
         for _ in 0..after {
             let last = mask.shape.len() - 1;
-            (mask.shape.insert(last, 1), mask.strides.insert(last, 0));
+            insert_axis(&mut mask, last, 1, 0);
         }
         let mut from = deeper(&data, size, data.strides[axis]);
-        (from.shape.remove(axis), from.strides.remove(axis));
+        from.shape.remove(axis);
+        from.strides.remove(axis);
         for _ in 0..ids.shape.len() {
-            (from.shape.insert(axis, 1), from.strides.insert(axis, 0));
+            insert_axis(&mut from, axis, 1, 0);
         }
         let out = self.selected(&mask, &from)?;
         Ok(View { strides: contiguous(&shape), shape, rows, ..out })
@@ -143,7 +149,8 @@ impl Lowering<'_> {
         let mut place: Option<View> = None;
         for (at, axis_size) in picked.iter().enumerate() {
             let mut id = ids.slice(last, at, 1);
-            (id.shape.pop(), id.strides.pop());
+            id.shape.pop();
+            id.strides.pop();
             let id = self.forward(&id, *axis_size)?;
             let id = self.with(Function::Multiply, &id, count(&picked[at + 1..]) as f32)?;
             place = Some(match place {
@@ -155,11 +162,12 @@ impl Lowering<'_> {
         // [batch, ids, inner, size], of which the mask has batch and ids.
         let mut mask = self.mask(&place, size)?;
         let at = mask.shape.len() - 1;
-        (mask.shape.insert(at, 1), mask.strides.insert(at, 0));
+        insert_axis(&mut mask, at, 1, 0);
         let mut from = View { layer: None, ..data.clone() };
-        (from.shape.truncate(batch), from.strides.truncate(batch));
+        from.shape.truncate(batch);
+        from.strides.truncate(batch);
         for _ in batch..last {
-            (from.shape.push(1), from.strides.push(0));
+            insert_axis(&mut from, batch, 1, 0);
         }
         from.shape.extend([inner, size]);
         from.strides.extend([1, inner]);
