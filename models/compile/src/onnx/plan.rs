@@ -231,3 +231,94 @@ fn move_places(step: &mut Step, request: &Buffers, columns: &Buffers) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use selvedge_format::graph::{Combination, Function};
+
+    use super::*;
+
+    const SIZE: usize = 4;
+
+    /// `out[at * stride] = combination(.., left[at] + right[at])` over places of buffers of [`SIZE`].
+    fn step(out: (Memory, usize), left: (Memory, usize), right: (Memory, usize), combination: Combination) -> Step {
+        let sizes = [1, 1, 1, 1, 1, SIZE as u32];
+        let view = |(memory, buffer): (Memory, usize), stride: u32| View {
+            memory,
+            offset: (buffer * SIZE) as u32,
+            strides: [0, 0, 0, 0, 0, stride],
+        };
+        let stride = if combination == Combination::Add { 0 } else { 1 };
+        let (out, left, right) = (view(out, stride), view(left, 1), view(right, 1));
+        Step::Each(Each { function: Function::Add, combination, sizes, out, left, right })
+    }
+
+    /// The score of a program for one candidate, with features 1, 2, 3, 4.
+    fn score(steps: &[Step], request: usize, columns: usize, score: usize) -> f32 {
+        let mut memories = [vec![], vec![0.0; request], vec![0.0; columns], vec![1.0, 2.0, 3.0, 4.0]];
+        let of_candidates = steps.iter().filter(|step| !step.is_of_request());
+        for step in steps.iter().filter(|step| step.is_of_request()).chain(of_candidates) {
+            let Step::Each(each) = step else { continue };
+            for at in 0..SIZE {
+                let place = |view: &View<MAX_DIMS>| {
+                    (view.memory as usize, view.offset as usize + at * view.strides[MAX_DIMS - 1] as usize)
+                };
+                let [out, left, right] = [&each.out, &each.left, &each.right].map(place);
+                let value = memories[left.0][left.1] + memories[right.0][right.1];
+                let held = &mut memories[out.0][out.1];
+                *held = if each.combination == Combination::Add { *held + value } else { value };
+            }
+        }
+        memories[2][score]
+    }
+
+    fn buffers(number: usize) -> Vec<Range<usize>> {
+        (0..number).map(|at| at * SIZE..(at + 1) * SIZE).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn a_plan_changes_no_score(choices in prop::collection::vec((0_usize..64, 0_usize..64, any::<bool>(), any::<bool>()), 1..24)) {
+            let mut steps = Vec::new();
+            // A value is written by the step of its number; what it reads was written before, or is a feature.
+            let mut known = vec![(Memory::Features, 0)];
+            for (at, (left, right, is_sum, of_request)) in choices.iter().enumerate() {
+                let (left, right) = (known[left % known.len()], known[right % known.len()]);
+                let needs_candidate = left.0 == Memory::Candidates || right.0 == Memory::Candidates;
+                let memory = if *of_request && !needs_candidate { Memory::Request } else { Memory::Candidates };
+                let combination = if *is_sum { Combination::Add } else { Combination::Store };
+                steps.push(step((memory, at), left, right, combination));
+                known.push((memory, at));
+            }
+            let last = choices.len();
+            steps.push(step((Memory::Candidates, last), known[last], known[last / 2], Combination::Add));
+            let length = (last + 1) * SIZE;
+            let wanted = score(&steps, length, length, last * SIZE);
+            let plan = plan(steps, [buffers(last + 1), buffers(last + 1)], last * SIZE);
+            prop_assert_eq!(score(&plan.steps, plan.request, plan.columns, plan.score), wanted);
+            prop_assert!(plan.columns <= length && plan.request <= length);
+        }
+    }
+
+    #[test]
+    fn a_chain_of_values_needs_the_columns_of_two() {
+        let place = |at| (Memory::Candidates, at);
+        let mut steps = vec![step(place(0), (Memory::Features, 0), (Memory::Features, 0), Combination::Store)];
+        steps.extend((1..50).map(|at| step(place(at), place(at - 1), place(at - 1), Combination::Store)));
+        let plan = plan(steps, [vec![], buffers(50)], 49 * SIZE);
+        assert_eq!((plan.columns, plan.steps.len()), (2 * SIZE, 50));
+    }
+
+    #[test]
+    fn a_step_that_nothing_reads_is_left_out() {
+        let (first, second) = ((Memory::Candidates, 0), (Memory::Candidates, 1));
+        let features = (Memory::Features, 0);
+        let steps = vec![
+            step(first, features, features, Combination::Store),
+            step(second, features, features, Combination::Store),
+        ];
+        let plan = plan(steps, [vec![], buffers(2)], SIZE);
+        assert_eq!((plan.columns, plan.steps.len(), plan.score), (SIZE, 1, 0));
+    }
+}

@@ -205,6 +205,21 @@ def din():
     g.save("din", g.op("Sigmoid", g.mlp(g.op("Concat", pooled, flat, axis=1), 16, 20, 10, 1, act="Sigmoid")))
 
 
+def padded():
+    """Attention over the last four items where id 0 is no item: padding has no weight."""
+    g = Graph(15)
+    items, length, dim = 21, 4, 8
+    table = g.weight(items, dim)
+    ids = g.input("history", length, True, items)
+    history = g.op("Gather", table, ids, axis=0)
+    item = g.op("Gather", table, g.input("product", 1, False, items), axis=0)
+    scores = g.op("MatMul", item, g.op("Transpose", history, perm=[0, 2, 1]))
+    is_padding = g.op("Unsqueeze", g.op("Equal", ids, g.const(np.int64(0))), g.const(np.array([1])))
+    weights = g.op("Softmax", g.op("Where", is_padding, g.const(np.float32(-1e9)), scores), axis=2)
+    pooled, flat = (g.op("Squeeze", x, g.const(np.array([1]))) for x in [g.op("MatMul", weights, history), item])
+    g.save("padded", g.op("Sigmoid", g.mlp(g.op("Concat", pooled, flat, axis=1), 2 * dim, 12, 1)))
+
+
 def layer_norm(g, x, dim):
     ones = g.random.uniform(0.5, 1.5, dim).astype(np.float32)
     return g.op("LayerNormalization", x, g.const(ones), g.weight(dim), axis=-1)
@@ -357,7 +372,14 @@ def overflowing(g, x):
     return g.op("MatMul", x, "huge")
 
 
+def long_loop(g, x):
+    x = g.op("Expand", g.op("Unsqueeze", x, g.const(np.array([1]))), g.const(np.array([1, 600, 3], np.int64)))
+    states = recurrent(g, "GRU", x, 3, 2, 3, linear_before_reset=1)
+    return g.dense(g.op("ReduceMean", states, axes=[1], keepdims=0), 2, 1)
+
+
 REFUSED = {
+    "long_loop": long_loop,
     "cyclic": cyclic,
     "external": external,
     "overflowing": overflowing,
@@ -369,7 +391,7 @@ REFUSED = {
     "two_numbers": lambda g, x: g.dense(x, 3, 2),
 }
 
-for write in [mlp, normalised, dlrm, deepfm, dcn, two_tower, mmoe, din, encoder, caser, cnn, dien, loops]:
+for write in [mlp, normalised, dlrm, deepfm, dcn, two_tower, mmoe, din, encoder, caser, cnn, dien, loops, padded]:
     write()
 for name, build in REFUSED.items():
     refused(name, build)
