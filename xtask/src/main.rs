@@ -9,6 +9,7 @@ mod bindgen;
 mod cache;
 mod checks;
 mod conformance;
+mod coverage;
 mod fuzz;
 mod gates;
 mod guest;
@@ -61,6 +62,12 @@ enum Task {
     /// Run the conformance corpus natively, under wasmtime, and in Node, Chromium and workerd
     Conformance {
         /// Write the outcome as JSON: a list of {driver, cases, equal}
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+    },
+    /// Run ONNX's node tests and published models through the compiler and the engine, and write docs/reference/onnx-coverage.md
+    Coverage {
+        /// Write the counts as JSON: {equal, refused, wrong, crashed}
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
     },
@@ -194,6 +201,7 @@ fn perform(task: Task, steps: &mut Steps) -> Result<()> {
             web(workspace, &toolchain, steps)?;
             steps.step("conformance", || conformance::run(workspace, json.as_deref()))?;
         }
+        Task::Coverage { json } => coverage::run(workspace, json.as_deref(), steps)?,
         Task::Demo { arguments } => {
             let toolchain = steps.step("setup", setup::run)?;
             steps.step("guest", || guest::build(workspace, &toolchain))?;

@@ -91,6 +91,12 @@ impl CompileError {
         &self.0.place
     }
 
+    /// What is wrong, without the place.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.0.message
+    }
+
     /// What to do about it.
     #[must_use]
     pub fn hint(&self) -> &str {

@@ -51,6 +51,9 @@ pub use import::{MAX_MODEL_BYTES, import};
 pub use inspect::{Inspection, inspect};
 pub use lower::{lower_policy, lower_program};
 pub use model::{LinearModel, TrainedModel, TreeEnsemble};
+#[cfg(feature = "coverage")]
+#[doc(hidden)]
+pub use onnx::coverage;
 #[cfg(feature = "onnx")]
 pub use onnx::{MAX_ONNX_BYTES, OnnxModel};
 pub use response::{NO_OFFER, TrainedArm, TrainedResponse};

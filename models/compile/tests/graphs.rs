@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
+use selvedge_compile::inspect::{GraphInspection, Inspection, ModelInspection};
 use selvedge_compile::{CompileErrorKind, TrainedModel, compile, import, inspect};
 use selvedge_engine::feature::stride;
 use selvedge_engine::model::ModelScratch;
@@ -98,11 +99,13 @@ macro_rules! scores_as_onnxruntime {
     };
 }
 
-scores_as_onnxruntime!(mlp, normalised, dlrm, deepfm, dcn, two_tower, mmoe, din, encoder,);
+scores_as_onnxruntime!(
+    mlp, normalised, dlrm, deepfm, dcn, two_tower, mmoe, din, encoder, caser, cnn, dien, loops, padded,
+);
 
 #[test]
 fn a_score_does_not_depend_on_who_else_is_ranked() {
-    for name in ["mlp", "dlrm", "din"] {
+    for name in ["mlp", "dlrm", "din", "cnn", "dien", "loops"] {
         let (bytes, expected) = fixture(name);
         let trained = import(&bytes).expect("an ONNX model");
         let bundle = compile(&declared(&expected.features), &model(), &trained).expect("compiles").bytes;
@@ -113,6 +116,85 @@ fn a_score_does_not_depend_on_who_else_is_ranked() {
             assert_eq!(scores(&bundle, std::slice::from_ref(row))[0].to_bits(), score.to_bits(), "{name}");
         }
     }
+}
+
+/// The program of a fixture as `inspect` shows it.
+fn program(name: &str) -> GraphInspection {
+    let (bytes, expected) = fixture(name);
+    let trained = import(&bytes).expect("an ONNX model");
+    let bundle = compile(&declared(&expected.features), &model(), &trained).expect("compiles");
+    let Inspection::Bundle(bundle) = inspect(&bundle.bytes).expect("a valid bundle") else {
+        panic!("{name} is no bundle")
+    };
+    let Some(ModelInspection::Graph(graph)) = bundle.models.into_iter().next() else { panic!("{name} is no graph") };
+    graph
+}
+
+fn number(graph: &GraphInspection, per: &str, what: &str) -> usize {
+    graph.steps.iter().filter(|step| step.per == per && step.what.contains(what)).count()
+}
+
+#[test]
+fn of_the_first_layer_of_target_attention_only_the_products_of_both_are_computed_per_candidate_and_place() {
+    let graph = program("din");
+    // Six places of eight numbers to twelve: what the history contributes, once; and the product with the item.
+    assert_eq!(number(&graph, "request", "dense 6 times 8 -> 12"), 1);
+    assert_eq!(number(&graph, "candidate", "dense 6 times 8 -> 12"), 1);
+    assert_eq!(number(&graph, "candidate", "dense 8 -> 12"), 1, "what the item contributes, once for all places");
+    let whole = 6 * 4 * 8 * 12;
+    let first_layer: u64 = graph
+        .steps
+        .iter()
+        .filter(|step| step.per == "candidate")
+        .map_while(|step| (!step.what.contains("-> 1")).then_some(step.work))
+        .sum();
+    assert!(first_layer < whole / 2, "{first_layer} of {whole}");
+}
+
+#[test]
+fn the_interests_of_a_user_are_extracted_once_for_all_candidates() {
+    let graph = program("dien");
+    let (interests, evolution) = (number(&graph, "request", "dense 8 -> 16, sigmoid"), 6);
+    assert_eq!(interests, 6, "turns of the first GRU");
+    assert_eq!(number(&graph, "candidate", "dense 8 -> 16, sigmoid"), 0);
+    // The first turn of the second starts from zeros, and so is the same for all but for its attention.
+    assert_eq!(number(&graph, "candidate", "dense 8 -> 8, tanh"), evolution - 1);
+    assert!(graph.request_multiply_adds > graph.candidate_multiply_adds);
+}
+
+#[test]
+fn values_that_are_never_needed_together_share_their_columns() {
+    for name in ["dien", "encoder", "loops"] {
+        let graph = program(name);
+        let computed: u64 = graph
+            .steps
+            .iter()
+            .filter(|step| step.per == "candidate" && step.what.contains("store"))
+            .map(|step| step.work)
+            .sum();
+        let columns = graph.candidate_bytes / size_of::<f32>();
+        assert!(
+            columns as u64 * 2 < computed,
+            "{name}: {columns} columns for {computed} values and the layers' outputs"
+        );
+    }
+}
+
+#[test]
+fn the_documented_declaration_of_a_sequence_compiles() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference/onnx.md");
+    let page = fs::read_to_string(page).expect("the page");
+    let example = page.split("```toml").nth(1).and_then(|rest| rest.split("```").next()).expect("an example");
+    let features = FeatureSpec::parse("features.toml", example).expect("a valid declaration");
+    let (bytes, expected) = fixture("padded");
+    let trained = import(&bytes).expect("an ONNX model");
+    let bundle = compile(&features, &model(), &trained).expect("the declaration fits the model");
+    assert_eq!(scores(&bundle.bytes, &expected.rows).len(), expected.rows.len());
+    // Padding has no weight: whatever is declared for no item, four of it score as one.
+    let row = |ids: [f32; 5]| scores(&bundle.bytes, &[ids.to_vec()])[0];
+    assert_eq!(row([3.0, 0.0, 0.0, 0.0, 7.0]), row([0.0, 0.0, 3.0, 0.0, 7.0]));
+    assert_ne!(row([3.0, 0.0, 0.0, 0.0, 7.0]), row([4.0, 0.0, 0.0, 0.0, 7.0]));
+    assert!(row([0.0; 5]).is_finite(), "a user without a history");
 }
 
 #[test]
@@ -142,8 +224,8 @@ fn what_cannot_be_compiled_is_refused_by_name() {
         "unknown_operator",
         "unsupported_operator",
         "across_candidates",
-        "power",
         "two_numbers",
+        "long_loop",
     ] {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/onnx/refused_{name}.onnx"));
         let bytes = fs::read(path).expect("a committed model");

@@ -11,8 +11,14 @@
 //!
 //! tract evaluates the same graph for the proof, so a mistake of the lowering cannot pass.
 
+#[cfg(feature = "coverage")]
+pub mod coverage;
 mod emit;
 mod lower;
+mod plan;
+mod recurrent;
+mod rewrite;
+mod types;
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -20,7 +26,8 @@ use std::sync::Arc;
 
 use selvedge_format::program::{By, OpV1, ProgramV1, Scope, TableRef, TokensOf};
 use selvedge_spec::FeatureSpec;
-use tract_onnx::pb::ModelProto;
+use tract_onnx::model::ParseResult;
+use tract_onnx::pb::{ModelProto, NodeProto};
 use tract_onnx::prelude::*;
 use tract_onnx::tract_hir::internal::{DimFact, Factoid};
 use tract_onnx::tract_hir::internal::{DimLike, ToDim};
@@ -95,7 +102,7 @@ impl OnnxModel {
                 format!("the ONNX file has {} bytes, of which at most {MAX_ONNX_BYTES} are read", bytes.len());
             return Err(CompileError::new(CompileErrorKind::TooLarge, "", message, "train smaller embeddings"));
         }
-        let proto = tract_onnx::onnx().proto_model_for_read(&mut &*bytes).map_err(|error| {
+        let mut proto = tract_onnx::onnx().proto_model_for_read(&mut &*bytes).map_err(|error| {
             let help = "save the model again with `torch.onnx.export` or `onnx.save`";
             CompileError::new(CompileErrorKind::Malformed, "", format!("not an ONNX model: {error}"), help)
         })?;
@@ -122,11 +129,15 @@ impl OnnxModel {
             }
         }
         check_order(graph)?;
+        types::check(graph)?;
         let known = tract_onnx::onnx().op_register;
-        if let Some((at, node)) = graph.node.iter().enumerate().find(|(_, node)| !known.0.contains_key(&node.op_type)) {
+        let is_known =
+            |op_type: &String| known.0.contains_key(op_type) || rewrite::REPLACED.contains(&op_type.as_str());
+        if let Some((at, node)) = graph.node.iter().enumerate().find(|(_, node)| !is_known(&node.op_type)) {
             let place = format!("graph.node[{at}]");
             return Err(lower::refused_operator(&node.op_type).within(&place));
         }
+        rewrite::rewrite(&mut proto)?;
         let trainer = [&proto.producer_name, &proto.producer_version].map(|part| part.trim()).join(" ");
         Ok(Self { trainer: format!("onnx by {}", trainer.trim()), proto: Arc::new(proto) })
     }
@@ -140,16 +151,8 @@ impl OnnxModel {
     pub(crate) fn bind(&self, spec: &FeatureSpec) -> Result<BoundGraph, CompileError> {
         let program = lower_program(spec)?;
         let of_request = same_for_all(&program);
-        let failed = |error: TractError| {
-            let help = "check the model with `onnx.checker.check_model(model, full_check=True)`";
-            CompileError::new(CompileErrorKind::Unsupported, "graph", format!("{error:#}"), help)
-        };
-        let onnx = tract_onnx::onnx().with_ignore_output_shapes(true);
-        let parsed = onnx.parse(&self.proto, None).map_err(failed)?;
-        if let Some(name) = parsed.unresolved_inputs.first() {
-            let message = format!("the value `{name}` is read and nothing computes it");
-            return Err(CompileError::new(CompileErrorKind::Malformed, "graph", message, "export the model again"));
-        }
+        let parsed = self.parse()?;
+        let failed = |error: TractError| self.refused(&error);
         let mut model = parsed.model;
         let rows = model.symbols.sym("selvedge_candidates");
         let output = self.output()?;
@@ -171,7 +174,10 @@ impl OnnxModel {
             model.set_input_fact(slot, InferenceFact::dt_shape(ty, shape)).map_err(failed)?;
             inputs.push(input);
         }
-        let model = model.into_typed().and_then(TypedModel::into_decluttered).map_err(failed)?;
+        let model = model.into_typed().map_err(failed)?;
+        // Before tract changes anything, so that its own mistakes show as well.
+        let reference = model.clone().into_runnable().map_err(failed)?;
+        let model = model.into_decluttered().map_err(failed)?;
         let score = model.output_outlets().map_err(failed)?[0];
         let lowered = Lowering::new(&model, rows);
         let bound: Vec<(OutletId, Value)> = model
@@ -183,8 +189,43 @@ impl OnnxModel {
             .collect();
         let section = lowered.run(bound, score)?;
         let ids = ids(&self.proto, &inputs, spec.features.len());
-        let reference = model.into_runnable().map_err(failed)?;
         Ok(BoundGraph { section, of_request, ids, inputs, reference })
+    }
+
+    /// The graph as tract reads it, before anything is known about its inputs.
+    fn parse(&self) -> Result<ParseResult, CompileError> {
+        let onnx = tract_onnx::onnx().with_ignore_output_shapes(true);
+        let parsed = onnx.parse(&self.proto, None).map_err(|error| self.refused(&error))?;
+        if let Some(name) = parsed.unresolved_inputs.first() {
+            let message = format!("the value `{name}` is read and nothing computes it");
+            return Err(CompileError::new(CompileErrorKind::Malformed, "graph", message, "export the model again"));
+        }
+        Ok(parsed)
+    }
+
+    /// What tract refuses, with the operator of the file that it stands at.
+    fn refused(&self, error: &TractError) -> CompileError {
+        let help = "check the model with `onnx.checker.check_model(model, full_check=True)`, or export it otherwise";
+        let (text, cause) = (format!("{error:#}"), error.root_cause().to_string());
+        // A node is quoted when it is typed; when it is read, its operator is in brackets.
+        let named = text.split('"').nth(1).and_then(|name| self.node_named(name));
+        let read = text.strip_prefix("Building node").and_then(|rest| Some(rest.split_once('(')?.1.split_once(')')?.0));
+        let message = match named.or(read) {
+            Some(operator) => format!("the operator {operator} as it is used here: {}", cause.trim_end_matches('.')),
+            None => text.clone(),
+        };
+        CompileError::new(CompileErrorKind::Unsupported, "graph", message, help)
+    }
+
+    /// The operator of a node, or of one whose name begins so.
+    fn node_named(&self, name: &str) -> Option<&str> {
+        let nodes = || self.proto.graph.iter().flat_map(|graph| &graph.node);
+        let names = |node: &NodeProto| node.name == name || node.output.iter().any(|output| output == name);
+        let begins = |node: &NodeProto| {
+            node.output.iter().chain([&node.name]).any(|output| !output.is_empty() && name.starts_with(output.as_str()))
+        };
+        let found = nodes().find(|node| names(node)).or_else(|| nodes().find(|node| begins(node)));
+        found.map(|node| node.op_type.as_str())
     }
 
     fn output(&self) -> Result<&str, CompileError> {
