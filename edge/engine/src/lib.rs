@@ -20,6 +20,7 @@
 
 extern crate alloc;
 
+mod cascade;
 mod engine;
 mod explain;
 pub mod feature;

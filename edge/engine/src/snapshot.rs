@@ -10,6 +10,7 @@ use selvedge_format::shared::SharedState;
 use selvedge_format::{AlignedBytes, DecodeError, campaign, explore, meta, model, policy, program, terms};
 
 use crate::Limits;
+use crate::cascade::Stage;
 use crate::model::Model;
 use crate::offer::Campaigns;
 
@@ -20,7 +21,10 @@ pub struct Snapshot {
     pub(crate) program: ProgramV1,
     pub(crate) policy: PolicyV1,
     pub(crate) explore: Option<ExploreV1>,
+    /// What scores all candidates.
     pub(crate) model: Model,
+    /// Stages after it, each for the best of the candidates before.
+    pub(crate) later: Vec<Stage>,
     pub(crate) campaigns: Option<Campaigns>,
     /// Position of each field among the fields of its type.
     pub(crate) slots: Vec<usize>,
@@ -56,11 +60,17 @@ impl Snapshot {
                 meta::TAG | program::TAG | policy::TAG | model::TAG | explore::TAG | campaign::TAG | terms::TAG
             ) || (model::WEIGHTS_TAG..model::WEIGHTS_TAG + models.models.len() as u32).contains(&tag)
         })?;
-        // The directory has exactly one stage; `ModelsV1::decode` has checked it.
-        let stage = models.stages.first().map_or(0, |stage| stage.model);
-        let declared = models.models.get(usize::from(stage)).ok_or(DecodeError::invalid("model stages", 0))?;
         let weights = |at: usize| section(model::WEIGHTS_TAG + at as u32, model::WEIGHTS_VERSION, "model weights");
-        let model = Model::load(declared, weights(stage.into())?, program.features.len())?;
+        let mut later = Vec::new();
+        let mut keep = 0;
+        // The directory has a stage, and each stage a model; `ModelsV1::decode` has checked it.
+        for stage in &models.stages {
+            let at = usize::from(stage.model);
+            let model = Model::load(&models.models[at], weights(at)?, program.features.len())?;
+            later.push(Stage { keep, model });
+            keep = stage.keep as usize;
+        }
+        let Stage { model, .. } = later.remove(0);
         let campaigns = match container.find(campaign::TAG) {
             Some(_) => {
                 let declared = section(campaign::TAG, campaign::VERSION, "campaigns")?;
@@ -80,6 +90,7 @@ impl Snapshot {
             policy,
             explore,
             model,
+            later,
             campaigns,
             cost,
             slot_cost,
@@ -110,10 +121,19 @@ impl Snapshot {
         self.explore.as_ref()
     }
 
-    /// Its model.
+    /// Its model; of a cascade that of the first stage, which scores all candidates.
     #[must_use]
     pub const fn model(&self) -> &Model {
         &self.model
+    }
+
+    /// The model of a stage, from 0.
+    #[must_use]
+    pub fn stage(&self, stage: usize) -> Option<&Model> {
+        match stage.checked_sub(1) {
+            None => Some(&self.model),
+            Some(later) => self.later.get(later).map(|stage| &stage.model),
+        }
     }
 
     /// Its campaigns, if any.
