@@ -14,7 +14,7 @@ use crate::feature::{self, LANES};
 use crate::model::{Model, ModelScratch};
 use crate::rank;
 
-/// A stage after the first.
+/// One stage.
 #[derive(Debug)]
 pub(crate) struct Stage {
     /// How many of the best candidates so far it scores.
@@ -22,12 +22,12 @@ pub(crate) struct Stage {
     pub(crate) model: Model,
 }
 
-/// What the stages after the first have made of a request, and their buffers.
+/// What the stages have made of a request, and their buffers.
 #[derive(Debug, Default)]
 pub(crate) struct Cascade {
-    /// How many of them ran.
-    pub(crate) ran: usize,
-    /// The lowest score that the last one gave: candidates below it were scored by an earlier one.
+    /// Position of the last stage that ran.
+    pub(crate) last: usize,
+    /// The lowest score that it gave, where it has not seen all: candidates below were scored by an earlier one.
     pub(crate) floor: f32,
     /// Sort keys with the candidates in their lower halves: first those of the last stage, then the others, best first.
     order: Vec<u64>,
@@ -36,7 +36,9 @@ pub(crate) struct Cascade {
 }
 
 impl Cascade {
-    /// Runs what `limit` allows. `scores` has those of the first stage; `cost` what was spent so far, and then spent in all.
+    /// Runs the first stage, and of the others what `limit` allows. `cost` is what was spent with the first, and then in all.
+    // The work is in the models: the compiler shall not grow what is between them for speed.
+    #[cold]
     pub(crate) fn run(
         &mut self,
         stages: &[Stage],
@@ -45,67 +47,50 @@ impl Cascade {
         scores: &mut [f32],
         (cost, limit): (&mut u64, u64),
     ) {
-        self.ran = 0;
-        self.floor = f32::NEG_INFINITY;
         self.order.clear();
         self.order.extend(0..candidates as u64);
         let mut seen = candidates;
-        for Stage { keep, model } in stages {
-            let keep = seen.min(*keep);
-            let spent = *cost + keep as u64 * model.cost() + model.request_cost();
-            if spent > limit {
-                break;
+        for (at, Stage { keep, model }) in stages.iter().enumerate() {
+            let mut rows = matrix;
+            if at > 0 {
+                let keep = seen.min(*keep);
+                let spent = *cost + keep as u64 * model.cost() + model.request_cost();
+                if spent > limit {
+                    break;
+                }
+                *cost = spent;
+                rank::sort_by_score(&mut self.order[..seen], scores);
+                seen = keep;
+                self.matrix.clear();
+                for column in matrix.chunks_exact(feature::stride(candidates)) {
+                    self.matrix.extend(self.order[..seen].iter().map(|key| column[candidate(*key)]));
+                    self.matrix.resize(self.matrix.len().next_multiple_of(LANES), 0.0);
+                }
+                rows = &self.matrix;
             }
-            *cost = spent;
-            rank::sort_by_score(&mut self.order[..seen], scores);
-            seen = keep;
-            self.score(model, matrix, feature::stride(candidates), scratch, &mut scores[..], seen);
-            self.ran += 1;
+            self.scores.clear();
+            self.scores.resize(feature::stride(seen), 0.0);
+            model.scores(rows, feature::stride(seen), scratch, &mut self.scores);
+            for (key, score) in self.order[..seen].iter().zip(&self.scores) {
+                scores[candidate(*key)] = *score;
+            }
+            self.last = at;
         }
-        if self.ran > 0 {
-            self.sink(scores, seen);
-        }
-    }
-
-    /// Scores the first of the order.
-    fn score(
-        &mut self,
-        model: &Model,
-        matrix: &[f32],
-        stride: usize,
-        scratch: &mut ModelScratch,
-        scores: &mut [f32],
-        seen: usize,
-    ) {
-        let order = &self.order[..seen];
-        self.matrix.clear();
-        for column in matrix.chunks_exact(stride) {
-            self.matrix.extend(order.iter().map(|key| column[candidate(*key)]));
-            self.matrix.resize(self.matrix.len().next_multiple_of(LANES), 0.0);
-        }
-        let stride = feature::stride(seen);
-        self.scores.clear();
-        self.scores.resize(stride, 0.0);
-        model.scores(&self.matrix, stride, scratch, &mut self.scores);
-        for (key, score) in order.iter().zip(&self.scores) {
-            scores[candidate(*key)] = *score;
-        }
+        self.sink(scores, seen);
     }
 
     /// Puts what the last stage has not seen below what it has.
     fn sink(&mut self, scores: &mut [f32], seen: usize) {
-        let (seen, others) = self.order.split_at(seen);
-        let mut floor = f32::INFINITY;
-        for key in seen {
-            let score = scores[candidate(*key)];
-            if score < floor {
-                floor = score;
+        let mut below = f32::INFINITY;
+        for score in &self.scores[..seen] {
+            if *score < below {
+                below = *score;
             }
         }
-        self.floor = floor;
-        for key in others {
-            floor = floor.next_down();
-            scores[candidate(*key)] = floor;
+        self.floor = below;
+        for key in &self.order[seen..] {
+            below = below.next_down();
+            scores[candidate(*key)] = below;
         }
     }
 }

@@ -236,9 +236,9 @@ impl Engine {
         scratch.slate_scores.clear();
         scratch.slate_scores.extend(scratch.slate.slots.iter().map(|slot| scratch.scores[*slot as usize]));
         let reasons = request.reasons.min(MAX_REASONS) as usize;
-        let Cascade { ran, floor, .. } = scratch.cascade;
+        let Cascade { last, floor, .. } = scratch.cascade;
         scratch.reasons.clear();
-        if let (1.., Some(model)) = (reasons, snapshot.stage(ran)) {
+        if let (1.., Some(model)) = (reasons, snapshot.stage(last)) {
             let stride = feature::stride(request.candidates);
             let slots = (scratch.slate.slots.as_slice(), scratch.slate_scores.as_slice(), floor);
             scratch.reasons.explain(model, &scratch.matrix, stride, slots, reasons);
@@ -248,7 +248,7 @@ impl Engine {
         if let Some((slot, propensity)) = scratch.slate.drawn {
             scratch.propensities[slot] = propensity;
         }
-        let status = if ran < snapshot.later.len() {
+        let status = if last + 1 < snapshot.stages.len() {
             DecisionStatus::Degraded(DegradedReason::CostLimit)
         } else {
             DecisionStatus::Personalized
@@ -263,9 +263,8 @@ impl Engine {
         let scratch = &mut self.scratch;
         scratch.scores.clear();
         scratch.scores.resize(stride, 0.0);
-        snapshot.model.scores(&scratch.matrix, stride, &mut scratch.model, &mut scratch.scores);
         let (of, spent) = ((scratch.matrix.as_slice(), request.candidates), (&mut cost, self.limits.cost));
-        scratch.cascade.run(&snapshot.later, of, &mut scratch.model, &mut scratch.scores, spent);
+        scratch.cascade.run(&snapshot.stages, of, &mut scratch.model, &mut scratch.scores, spent);
         Ok(cost)
     }
 
@@ -278,7 +277,7 @@ impl Engine {
             _ => 0,
         };
         let ranking_cost = candidates.saturating_mul(snapshot.cost + (slots * snapshot.slot_cost).div_ceil(8));
-        let cost = ranking_cost.saturating_add(snapshot.model.request_cost()).saturating_add(offer_cost);
+        let cost = ranking_cost.saturating_add(snapshot.request_cost).saturating_add(offer_cost);
         if request.candidates == 0 {
             return Err((FallbackReason::NoCandidates, cost));
         }

@@ -21,15 +21,15 @@ pub struct Snapshot {
     pub(crate) program: ProgramV1,
     pub(crate) policy: PolicyV1,
     pub(crate) explore: Option<ExploreV1>,
-    /// What scores all candidates.
-    pub(crate) model: Model,
-    /// Stages after it, each for the best of the candidates before.
-    pub(crate) later: Vec<Stage>,
+    /// At least one; the first scores all candidates.
+    pub(crate) stages: Vec<Stage>,
     pub(crate) campaigns: Option<Campaigns>,
     /// Position of each field among the fields of its type.
     pub(crate) slots: Vec<usize>,
-    /// Cost units per candidate.
+    /// Cost units per candidate, of the stages the first alone.
     pub(crate) cost: u64,
+    /// Cost units per request, of the stages the first alone.
+    pub(crate) request_cost: u64,
     /// Comparisons per candidate and slot.
     pub(crate) slot_cost: u64,
 }
@@ -61,16 +61,18 @@ impl Snapshot {
             ) || (model::WEIGHTS_TAG..model::WEIGHTS_TAG + models.models.len() as u32).contains(&tag)
         })?;
         let weights = |at: usize| section(model::WEIGHTS_TAG + at as u32, model::WEIGHTS_VERSION, "model weights");
-        let mut later = Vec::new();
-        let mut keep = 0;
-        // The directory has a stage, and each stage a model; `ModelsV1::decode` has checked it.
+        let mut stages = Vec::new();
+        let (mut cost, mut request_cost, mut keep) = (0, 0, 0);
+        // Each stage has a model; `ModelsV1::decode` has checked it.
         for stage in &models.stages {
             let at = usize::from(stage.model);
             let model = Model::load(&models.models[at], weights(at)?, program.features.len())?;
-            later.push(Stage { keep, model });
+            if stages.is_empty() {
+                (cost, request_cost) = (model.cost(), model.request_cost());
+            }
+            stages.push(Stage { keep, model });
             keep = stage.keep as usize;
         }
-        let Stage { model, .. } = later.remove(0);
         let campaigns = match container.find(campaign::TAG) {
             Some(_) => {
                 let declared = section(campaign::TAG, campaign::VERSION, "campaigns")?;
@@ -78,7 +80,7 @@ impl Snapshot {
             }
             None => None,
         };
-        let cost = program.features.iter().map(|feature| feature_cost(&feature.op)).sum::<u64>() + model.cost();
+        let cost = cost + program.features.iter().map(|feature| feature_cost(&feature.op)).sum::<u64>();
         let compared = policy.diversity.as_ref().map_or(0, |diversity| diversity.fields.len());
         // The exponential of a softmax is as dear as a few features.
         let cost = cost + if explore.is_some() { 2 } else { 0 };
@@ -89,10 +91,10 @@ impl Snapshot {
             program,
             policy,
             explore,
-            model,
-            later,
+            stages,
             campaigns,
             cost,
+            request_cost,
             slot_cost,
         })
     }
@@ -123,17 +125,14 @@ impl Snapshot {
 
     /// Its model; of a cascade that of the first stage, which scores all candidates.
     #[must_use]
-    pub const fn model(&self) -> &Model {
-        &self.model
+    pub fn model(&self) -> &Model {
+        &self.stages[0].model
     }
 
     /// The model of a stage, from 0.
     #[must_use]
     pub fn stage(&self, stage: usize) -> Option<&Model> {
-        match stage.checked_sub(1) {
-            None => Some(&self.model),
-            Some(later) => self.later.get(later).map(|stage| &stage.model),
-        }
+        self.stages.get(stage).map(|stage| &stage.model)
     }
 
     /// Its campaigns, if any.

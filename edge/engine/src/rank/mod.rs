@@ -338,6 +338,7 @@ impl Slate {
 }
 
 /// Sorts keys, of which the lower half is a candidate, by score and then by the order of the request.
+#[inline(never)]
 pub(crate) fn sort_by_score(keys: &mut [u64], scores: &[f32]) {
     for key in &mut *keys {
         let candidate = *key as u32;
