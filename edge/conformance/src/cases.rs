@@ -219,10 +219,7 @@ impl Shop {
             ("linear, then trees", &[(Kinds::Linear, 20), (Kinds::Trees, 0)]),
             ("trees, then a network", &[(Kinds::Trees, 17), (Kinds::Network, 0)]),
             ("a network, then trees", &[(Kinds::Network, 1), (Kinds::DoubleTrees, 0)]),
-            (
-                "four stages",
-                &[(Kinds::Linear, 33), (Kinds::Trees, 16), (Kinds::Network, 40), (Kinds::DoubleTrees, 0)],
-            ),
+            ("four stages", &[(Kinds::Linear, 33), (Kinds::Trees, 16), (Kinds::Network, 40), (Kinds::DoubleTrees, 0)]),
         ];
         for (name, stages) in stages {
             for (how, policy, explore) in

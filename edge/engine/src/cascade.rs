@@ -2,22 +2,23 @@
 //! model for efficient ranked retrieval", 2011).
 //!
 //! Features are computed once, for all stages: a stage gets the rows of its candidates. What it has not seen keeps the order of
-//! the stage before, below everything that it has seen. Scores say the same, so that what makes a slate of them need not
-//! know of stages: the models' scores are no common scale, and so the candidates below get the numbers next below the lowest
-//! score of the last stage, one after the other.
+//! the stage before, below everything that it has seen. Scores say the same, so that neither the next stage nor what makes a
+//! slate need know which stage saw whom: two models have no common scale, and so the candidates below get the numbers next
+//! below the lowest score of the stage, one after the other.
 //!
 //! A stage that would cost more than is left is not run, nor is any after it.
 
 use alloc::vec::Vec;
 
-use crate::feature::{self, LANES};
+use crate::buffer::refill;
+use crate::feature;
 use crate::model::{Model, ModelScratch};
 use crate::rank;
 
 /// One stage.
 #[derive(Debug)]
 pub(crate) struct Stage {
-    /// How many of the best candidates so far it scores.
+    /// How many of the best candidates so far it scores; of the first stage, all.
     pub(crate) keep: usize,
     pub(crate) model: Model,
 }
@@ -29,7 +30,7 @@ pub(crate) struct Cascade {
     pub(crate) last: usize,
     /// The lowest score that it gave, where it has not seen all: candidates below were scored by an earlier one.
     pub(crate) floor: f32,
-    /// Sort keys with the candidates in their lower halves: first those of the last stage, then the others, best first.
+    /// Sort keys with the candidates in their lower halves.
     order: Vec<u64>,
     matrix: Vec<f32>,
     scores: Vec<f32>,
@@ -37,8 +38,6 @@ pub(crate) struct Cascade {
 
 impl Cascade {
     /// Runs the first stage, and of the others what `limit` allows. `cost` is what was spent with the first, and then in all.
-    // The work is in the models: the compiler shall not grow what is between them for speed.
-    #[cold]
     pub(crate) fn run(
         &mut self,
         stages: &[Stage],
@@ -49,48 +48,56 @@ impl Cascade {
     ) {
         self.order.clear();
         self.order.extend(0..candidates as u64);
-        let mut seen = candidates;
-        for (at, Stage { keep, model }) in stages.iter().enumerate() {
+        for (at, stage) in stages.iter().enumerate() {
             let mut rows = matrix;
+            let seen = candidates.min(stage.keep);
             if at > 0 {
-                let keep = seen.min(*keep);
-                let spent = *cost + keep as u64 * model.cost() + model.request_cost();
+                let spent = *cost + seen as u64 * stage.model.cost() + stage.model.request_cost();
                 if spent > limit {
                     break;
                 }
                 *cost = spent;
-                rank::sort_by_score(&mut self.order[..seen], scores);
-                seen = keep;
-                self.matrix.clear();
-                for column in matrix.chunks_exact(feature::stride(candidates)) {
-                    self.matrix.extend(self.order[..seen].iter().map(|key| column[candidate(*key)]));
-                    self.matrix.resize(self.matrix.len().next_multiple_of(LANES), 0.0);
-                }
+                rank::sort_by_score(&mut self.order, scores);
+                self.gather(matrix, candidates, seen);
                 rows = &self.matrix;
             }
-            self.scores.clear();
-            self.scores.resize(feature::stride(seen), 0.0);
-            model.scores(rows, feature::stride(seen), scratch, &mut self.scores);
-            for (key, score) in self.order[..seen].iter().zip(&self.scores) {
-                scores[candidate(*key)] = *score;
-            }
             self.last = at;
+            refill(&mut self.scores, feature::stride(seen), 0.0);
+            stage.model.scores(rows, feature::stride(seen), scratch, &mut self.scores);
+            self.floor = f32::INFINITY;
+            let mut below = f32::INFINITY;
+            // First what the stage has seen, then the others.
+            for (at, key) in self.order.iter().enumerate() {
+                let mut score = below.next_down();
+                if let Some(seen) = self.scores.get(at).filter(|_| at < seen) {
+                    score = *seen;
+                    if score < self.floor {
+                        self.floor = score;
+                    }
+                }
+                if score < below {
+                    below = score;
+                }
+                if let Some(to) = scores.get_mut(candidate(*key)) {
+                    *to = score;
+                }
+            }
         }
-        self.sink(scores, seen);
     }
 
-    /// Puts what the last stage has not seen below what it has.
-    fn sink(&mut self, scores: &mut [f32], seen: usize) {
-        let mut below = f32::INFINITY;
-        for score in &self.scores[..seen] {
-            if *score < below {
-                below = *score;
+    /// The rows of the first of the order.
+    fn gather(&mut self, matrix: &[f32], candidates: usize, seen: usize) {
+        let (wide, narrow) = (feature::stride(candidates), feature::stride(seen));
+        // Never more than all rows.
+        refill(&mut self.matrix, matrix.len(), 0.0);
+        let (mut from, mut to) = (0, 0);
+        while from < matrix.len() {
+            for (at, key) in self.order.iter().enumerate().take(seen) {
+                if let (Some(to), Some(from)) = (self.matrix.get_mut(to + at), matrix.get(from + candidate(*key))) {
+                    *to = *from;
+                }
             }
-        }
-        self.floor = below;
-        for key in &self.order[seen..] {
-            below = below.next_down();
-            scores[candidate(*key)] = below;
+            (from, to) = (from + wide, to + narrow);
         }
     }
 }

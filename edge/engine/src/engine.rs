@@ -11,6 +11,7 @@ use selvedge_format::state::StateView;
 use selvedge_format::{AlignedBytes, DecodeError};
 
 use crate::Limits;
+use crate::buffer::refill;
 use crate::cascade::Cascade;
 use crate::explain::Reasons;
 use crate::feature::{self, Columns};
@@ -243,8 +244,7 @@ impl Engine {
             let slots = (scratch.slate.slots.as_slice(), scratch.slate_scores.as_slice(), floor);
             scratch.reasons.explain(model, &scratch.matrix, stride, slots, reasons);
         }
-        scratch.propensities.clear();
-        scratch.propensities.resize(scratch.slate.slots.len(), 1.0);
+        refill(&mut scratch.propensities, scratch.slate.slots.len(), 1.0);
         if let Some((slot, propensity)) = scratch.slate.drawn {
             scratch.propensities[slot] = propensity;
         }
@@ -261,8 +261,7 @@ impl Engine {
         let Some(snapshot) = &self.snapshot else { return Err((FallbackReason::NotLoaded, cost)) };
         let stride = feature::stride(request.candidates);
         let scratch = &mut self.scratch;
-        scratch.scores.clear();
-        scratch.scores.resize(stride, 0.0);
+        refill(&mut scratch.scores, stride, 0.0);
         let (of, spent) = ((scratch.matrix.as_slice(), request.candidates), (&mut cost, self.limits.cost));
         scratch.cascade.run(&snapshot.stages, of, &mut scratch.model, &mut scratch.scores, spent);
         Ok(cost)
@@ -276,8 +275,9 @@ impl Engine {
             (Some(_), Some(campaigns)) => campaigns.cost,
             _ => 0,
         };
+        // Further stages are paid for when they run.
         let ranking_cost = candidates.saturating_mul(snapshot.cost + (slots * snapshot.slot_cost).div_ceil(8));
-        let cost = ranking_cost.saturating_add(snapshot.request_cost).saturating_add(offer_cost);
+        let cost = ranking_cost.saturating_add(snapshot.model().request_cost()).saturating_add(offer_cost);
         if request.candidates == 0 {
             return Err((FallbackReason::NoCandidates, cost));
         }
@@ -314,8 +314,7 @@ impl Engine {
         let size = self.scratch.slate.slots.len();
         self.scratch.reasons.clear();
         for (buffer, value) in [(&mut self.scratch.slate_scores, f32::NAN), (&mut self.scratch.propensities, 1.0)] {
-            buffer.clear();
-            buffer.resize(size, value);
+            refill(buffer, size, value);
         }
         self.write(request, DecisionStatus::Fallback(reason), cost)
     }

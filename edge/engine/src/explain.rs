@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 
 use selvedge_format::decision::NO_FEATURE;
 
+use crate::buffer::refill;
 use crate::model::Model;
 
 /// Contributions of a slate, `[slot][contribution]`.
@@ -39,8 +40,7 @@ impl Reasons {
         for slot in slots {
             self.rows.extend((0..features).map(|feature| matrix[feature * stride + *slot as usize]));
         }
-        self.all.clear();
-        self.all.resize(self.rows.len(), 0.0);
+        refill(&mut self.all, self.rows.len(), 0.0);
         self.base = model.contributions(features, &self.rows, &mut self.all);
         for (effects, score) in self.all.chunks_exact_mut(features.max(1)).zip(scores) {
             if *score < floor {

@@ -20,6 +20,7 @@
 
 extern crate alloc;
 
+mod buffer;
 mod cascade;
 mod engine;
 mod explain;

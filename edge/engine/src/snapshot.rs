@@ -28,8 +28,6 @@ pub struct Snapshot {
     pub(crate) slots: Vec<usize>,
     /// Cost units per candidate, of the stages the first alone.
     pub(crate) cost: u64,
-    /// Cost units per request, of the stages the first alone.
-    pub(crate) request_cost: u64,
     /// Comparisons per candidate and slot.
     pub(crate) slot_cost: u64,
 }
@@ -62,14 +60,11 @@ impl Snapshot {
         })?;
         let weights = |at: usize| section(model::WEIGHTS_TAG + at as u32, model::WEIGHTS_VERSION, "model weights");
         let mut stages = Vec::new();
-        let (mut cost, mut request_cost, mut keep) = (0, 0, 0);
+        let mut keep = usize::MAX;
         // Each stage has a model; `ModelsV1::decode` has checked it.
         for stage in &models.stages {
             let at = usize::from(stage.model);
             let model = Model::load(&models.models[at], weights(at)?, program.features.len())?;
-            if stages.is_empty() {
-                (cost, request_cost) = (model.cost(), model.request_cost());
-            }
             stages.push(Stage { keep, model });
             keep = stage.keep as usize;
         }
@@ -80,7 +75,8 @@ impl Snapshot {
             }
             None => None,
         };
-        let cost = cost + program.features.iter().map(|feature| feature_cost(&feature.op)).sum::<u64>();
+        let cost =
+            program.features.iter().map(|feature| feature_cost(&feature.op)).sum::<u64>() + stages[0].model.cost();
         let compared = policy.diversity.as_ref().map_or(0, |diversity| diversity.fields.len());
         // The exponential of a softmax is as dear as a few features.
         let cost = cost + if explore.is_some() { 2 } else { 0 };
@@ -94,7 +90,6 @@ impl Snapshot {
             stages,
             campaigns,
             cost,
-            request_cost,
             slot_cost,
         })
     }

@@ -82,7 +82,10 @@ impl<'a> Parts<'a> {
                 Payload::ImportSection(imports) => {
                     if let Some(import) = imports.into_imports().next() {
                         let import = import?;
-                        return Err(EmitError::Import { module: import.module.to_owned(), name: import.name.to_owned() });
+                        return Err(EmitError::Import {
+                            module: import.module.to_owned(),
+                            name: import.name.to_owned(),
+                        });
                     }
                 }
                 Payload::StartSection { .. } => return Err(EmitError::Start),

@@ -55,7 +55,9 @@ pub enum EmitError {
         expected: &'static str,
     },
     /// Another version of the ABI.
-    #[error("the guest speaks version {found} of the ABI, and this is version {ABI_VERSION}: use modules of one release")]
+    #[error(
+        "the guest speaks version {found} of the ABI, and this is version {ABI_VERSION}: use modules of one release"
+    )]
     AbiVersion {
         /// What it answers.
         found: i32,
@@ -85,7 +87,8 @@ pub fn emit(guest: &[u8], bundle: &[u8]) -> Result<Vec<u8>, EmitError> {
     Snapshot::load(&AlignedBytes::copy_of(bundle), &Limits::default()).map_err(EmitError::Bundle)?;
     guest.refuse_if_full(bundle.len() as u64)?;
     let mut module = Module::new();
-    let copied = Baker { guest: &guest, bundle }.parse_core_module(&mut module, wasmparser::Parser::new(0), guest.bytes);
+    let copied =
+        Baker { guest: &guest, bundle }.parse_core_module(&mut module, wasmparser::Parser::new(0), guest.bytes);
     match copied {
         Ok(()) => Ok(module.finish()),
         Err(reencode::Error::ParseError(error)) => Err(EmitError::Module(error)),

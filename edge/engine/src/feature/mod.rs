@@ -19,6 +19,7 @@ mod transform;
 
 use alloc::vec::Vec;
 
+use crate::buffer::refill;
 use selvedge_format::program::{OpV1, ProgramV1};
 use selvedge_format::shared::SharedState;
 
@@ -36,8 +37,7 @@ pub const fn stride(candidates: usize) -> usize {
 /// Runs the program: fills `matrix` with one column of [`stride`] rows per feature. Padding rows are 0.
 pub(crate) fn run(program: &ProgramV1, shared: Option<&SharedState>, columns: &mut Columns, matrix: &mut Vec<f32>) {
     let (rows, stride) = (columns.candidates(), stride(columns.candidates()));
-    matrix.clear();
-    matrix.resize(program.features.len() * stride, 0.0);
+    refill(matrix, program.features.len() * stride, 0.0);
     for (index, feature) in program.features.iter().enumerate() {
         let (earlier, rest) = matrix.split_at_mut(index * stride);
         let column = &mut rest[..rows];

@@ -59,26 +59,22 @@ proptest! {
             })
             .collect();
         let mut order: Vec<usize> = (0..prices.len()).collect();
-        let mut seen = order.len();
-        best_first(&mut order, &whole[0]);
+        let mut expected = whole[0].clone();
+        best_first(&mut order, &expected);
         for (keep, whole) in keep.iter().zip(&whole[1..]) {
-            seen = seen.min(*keep as usize);
-            best_first(&mut order[..seen], whole);
+            let (seen, others) = order.split_at(order.len().min(*keep as usize));
+            seen.iter().for_each(|at| expected[*at] = whole[*at]);
+            let scored = seen.iter().map(|at| expected[*at]).filter(|score| !score.is_nan());
+            let mut below = scored.fold(f32::INFINITY, f32::min);
+            for at in others {
+                below = below.next_down();
+                expected[*at] = below;
+            }
+            best_first(&mut order, &expected);
         }
-        let last = &whole[keep.len()];
 
         let mut cascade = engine(&bundle(&keep), Limits::default());
-        let found = scores(&mut cascade, &request);
-        let kept = |scores: &[f32]| order[..seen].iter().map(|at| scores[*at]).collect::<Vec<_>>();
-        assert_same(&kept(&found), &kept(last));
-        let finite = kept(last).into_iter().filter(|score| !score.is_nan()).fold(f32::INFINITY, f32::min);
-        let below: Vec<f32> = std::iter::successors(Some(finite.next_down()), |score| Some(score.next_down()))
-            .take(order.len() - seen)
-            .collect();
-        assert_same(&order[seen..].iter().map(|at| found[*at]).collect::<Vec<_>>(), &below);
-
-        // Scores that cannot be told apart keep the order of the request, as they do without a cascade.
-        best_first(&mut order, &found);
+        assert_same(&scores(&mut cascade, &request), &expected);
         let bytes = cascade.decide(&request.build()).to_vec();
         let decision = DecisionView::parse(&bytes).expect("a decision");
         assert_eq!(decision.status, DecisionStatus::Personalized);
