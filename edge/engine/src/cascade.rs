@@ -20,6 +20,8 @@ use crate::rank;
 pub(crate) struct Stage {
     /// How many of the best candidates so far it scores; of the first stage, all.
     pub(crate) keep: usize,
+    /// Cost units of its model per candidate: counting them may take longer than a decision.
+    pub(crate) cost: u64,
     pub(crate) model: Model,
 }
 
@@ -52,7 +54,7 @@ impl Cascade {
             let mut rows = matrix;
             let seen = candidates.min(stage.keep);
             if at > 0 {
-                let spent = *cost + seen as u64 * stage.model.cost() + stage.model.request_cost();
+                let spent = *cost + seen as u64 * stage.cost + stage.model.request_cost();
                 if spent > limit {
                     break;
                 }

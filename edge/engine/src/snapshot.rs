@@ -65,7 +65,7 @@ impl Snapshot {
         for stage in &models.stages {
             let at = usize::from(stage.model);
             let model = Model::load(&models.models[at], weights(at)?, program.features.len())?;
-            stages.push(Stage { keep, model });
+            stages.push(Stage { keep, cost: model.cost(), model });
             keep = stage.keep as usize;
         }
         let campaigns = match container.find(campaign::TAG) {
@@ -75,11 +75,9 @@ impl Snapshot {
             }
             None => None,
         };
-        let cost =
-            program.features.iter().map(|feature| feature_cost(&feature.op)).sum::<u64>() + stages[0].model.cost();
+        let cost = stages[0].cost + program.features.iter().map(|feature| feature_cost(&feature.op)).sum::<u64>();
         let compared = policy.diversity.as_ref().map_or(0, |diversity| diversity.fields.len());
-        // The exponential of a softmax is as dear as a few features.
-        let cost = cost + if explore.is_some() { 2 } else { 0 };
+        let cost = cost + if explore.is_some() { EXPLORE_COST } else { 0 };
         let slot_cost = (1 + policy.at_most.len() + compared) as u64;
         Ok(Self {
             id: *container.id(),
@@ -124,6 +122,22 @@ impl Snapshot {
         &self.stages[0].model
     }
 
+    /// Cost units of each feature's value for one candidate.
+    pub fn feature_costs(&self) -> impl Iterator<Item = u64> + '_ {
+        self.program.features.iter().map(|feature| feature_cost(&feature.op))
+    }
+
+    /// Comparisons for a slot of the slate and one candidate, eight to a cost unit.
+    #[must_use]
+    pub const fn slot_cost(&self) -> u64 {
+        self.slot_cost
+    }
+
+    /// How many candidates a stage scores at most, by its position.
+    pub fn keeps(&self) -> impl Iterator<Item = usize> + '_ {
+        self.stages.iter().map(|stage| stage.keep)
+    }
+
     /// The model of a stage, from 0.
     #[must_use]
     pub fn stage(&self, stage: usize) -> Option<&Model> {
@@ -148,6 +162,9 @@ impl Snapshot {
             .any(|feature| matches!(feature.op, OpV1::InteractedWith { .. } | OpV1::TokenOverlap { .. }))
     }
 }
+
+/// Cost units of a draw for one candidate: the exponential of a softmax is as dear as a few features.
+pub const EXPLORE_COST: u64 = 2;
 
 /// Cost units of one value: 1, unless it looks at many things.
 const fn feature_cost(op: &OpV1) -> u64 {
