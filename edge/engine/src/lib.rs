@@ -21,6 +21,7 @@
 extern crate alloc;
 
 mod buffer;
+mod cascade;
 mod engine;
 mod explain;
 pub mod feature;
@@ -36,4 +37,4 @@ pub mod state;
 pub use engine::{Engine, FeatureMatrix, Loaded};
 pub use limits::Limits;
 pub use offer::Campaigns;
-pub use snapshot::Snapshot;
+pub use snapshot::{EXPLORE_COST, Snapshot};

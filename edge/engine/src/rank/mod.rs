@@ -196,9 +196,8 @@ impl Slate {
     /// Best score first, then the order of the request.
     fn sort(&mut self, scores: &[f32]) {
         self.sort_keys.clear();
-        let key = |candidate: &u32| u64::from(!score_bits(scores[*candidate as usize])) << 32 | u64::from(*candidate);
-        self.sort_keys.extend(self.order.iter().map(key));
-        crate::order::sort(&mut self.sort_keys);
+        self.sort_keys.extend(self.order.iter().map(|candidate| u64::from(*candidate)));
+        sort_by_score(&mut self.sort_keys, scores);
         for (candidate, key) in self.order.iter_mut().zip(&self.sort_keys) {
             *candidate = *key as u32;
         }
@@ -332,6 +331,16 @@ impl Slate {
             }
         }
     }
+}
+
+/// Sorts keys, of which the lower half is a candidate, by score and then by the order of the request.
+#[inline(never)]
+pub(crate) fn sort_by_score(keys: &mut [u64], scores: &[f32]) {
+    for key in &mut *keys {
+        let candidate = *key as u32;
+        *key = u64::from(!score_bits(scores[candidate as usize])) << 32 | u64::from(candidate);
+    }
+    crate::order::sort(keys);
 }
 
 /// Bits that order like the score: NaN first, then from the smallest to the largest.

@@ -86,16 +86,20 @@ impl Graph {
     }
 }
 
+#[inline(never)]
 fn cost(steps: &[Step]) -> u64 {
-    let units = |step: &Step| {
-        let unit = match step {
-            Step::Product(_) => MULTIPLIED,
-            Step::Each(each) if each.function >= Function::Exp => TRANSCENDENTAL,
-            _ => MOVED,
-        };
-        step.work() * unit
+    steps.iter().map(step_cost).sum::<u64>().div_ceil(64)
+}
+
+/// Cost of a step in 1/64 of a unit.
+#[must_use]
+pub fn step_cost(step: &Step) -> u64 {
+    let unit = match step {
+        Step::Product(_) => MULTIPLIED,
+        Step::Each(each) if each.function >= Function::Exp => TRANSCENDENTAL,
+        _ => MOVED,
     };
-    steps.iter().map(units).sum::<u64>().div_ceil(64)
+    step.work() * unit
 }
 
 /// A program on the way through a tile, or through what comes before all tiles.
