@@ -3,7 +3,7 @@
 use selvedge_engine::state::{Event, GlobalCounters, ItemKeys, UserState};
 use selvedge_format::container::{ContainerBuilder, Kind};
 use selvedge_format::explore::{self, ExploreV1};
-use selvedge_format::graph::{self, Combination, Each, Function, Graph, MAX_DIMS, Memory, Product, Step, View};
+use selvedge_format::graph::{self, Combination, Each, Function, Graph, MAX_DIMS, Memory, Numbers, Product, Step, View};
 use selvedge_format::model::{
     self, Finish, LEAF, LinearWeights, Link, MISSING_LEFT, ModelKindV1, ModelV1, ModelsV1, StageV1, TreeNode, TreeNodes,
 };
@@ -295,7 +295,7 @@ fn network(features: u32, seed: u64) -> Vec<u8> {
     let layer = |function, inputs, outputs, input, out, weights| {
         let (input, out) = (row(Memory::Candidates, input), row(Memory::Candidates, out));
         let start = row(Memory::Constants, 0);
-        Step::Product(Product { function, positions: 1, inputs, outputs, out, input, start, weights })
+        Step::Product(Product { function, positions: 1, inputs, outputs, out, input, start, weights, numbers: Numbers::Single })
     };
     let of_features = (Memory::Features, 0);
     let steps = [
@@ -305,7 +305,7 @@ fn network(features: u32, seed: u64) -> Vec<u8> {
         each(Function::Sigmoid, Combination::Store, HIDDEN, squashed, (Memory::Candidates, hidden), 0),
         layer(Function::Erf, HIDDEN, 1, squashed, score, second),
     ];
-    Graph::encode(0, score + 1, score, &steps, &constants)
+    Graph::encode(0, score + 1, score, &steps, &constants, &[])
 }
 
 /// Trees from a stump to a deep one, on every feature, with thresholds where values lie and where none do.

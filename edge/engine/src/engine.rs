@@ -251,11 +251,11 @@ impl Engine {
     fn run_model(&mut self, request: &RequestView<'_>) -> Result<u64, (FallbackReason, u64)> {
         let cost = self.run_features(request)?;
         let Some(snapshot) = &self.snapshot else { return Err((FallbackReason::NotLoaded, cost)) };
-        let stride = feature::stride(request.candidates);
+        let rows = request.candidates;
         let scratch = &mut self.scratch;
         scratch.scores.clear();
-        scratch.scores.resize(stride, 0.0);
-        snapshot.model.scores(&scratch.matrix, stride, &mut scratch.model, &mut scratch.scores);
+        scratch.scores.resize(feature::stride(rows), 0.0);
+        snapshot.model.scores(&scratch.matrix, rows, &mut scratch.model, &mut scratch.scores);
         Ok(cost)
     }
 

@@ -74,7 +74,7 @@ pub fn from_ascending_bits(bits: u32) -> f32 {
 }
 
 /// Adding and taking away rounds to a whole number: floats of this size have no fraction.
-const ROUNDS: f32 = 12_582_912.0;
+pub(crate) const ROUNDS: f32 = 12_582_912.0;
 
 /// `e^x` without a branch, within 3 units in the last place.
 #[must_use]

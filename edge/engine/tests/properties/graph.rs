@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use selvedge_engine::feature::stride;
 use selvedge_engine::model::{Model, ModelScratch};
 use selvedge_format::DecodeError;
-use selvedge_format::graph::{Combination, Each, Function, Gather, Graph, MAX_DIMS, Memory, Product, Step, View, pack};
+use selvedge_format::graph::{Combination, Each, Function, Gather, Graph, MAX_DIMS, Memory, Numbers, Product, Step, View, pack};
 use selvedge_format::model::{Link, ModelKindV1, ModelV1};
 
 use crate::trees::Draw;
@@ -24,7 +24,7 @@ fn scores(model: &Model, rows: &[[f32; FEATURES]], scratch: &mut ModelScratch) -
         }
     }
     let mut scores = vec![f32::NAN; stride];
-    model.scores(&matrix, stride, scratch, &mut scores);
+    model.scores(&matrix, rows.len(), scratch, &mut scores);
     scores.truncate(rows.len());
     scores
 }
@@ -51,7 +51,7 @@ fn copy(memory: Memory, first: u32, count: u32) -> Step {
 fn product(memory: Memory, inputs: u32, outputs: u32, out: u32, start: View<1>, weights: u32) -> Product {
     let input = place(memory, 0, 0);
     let out = place(memory, out, 0);
-    Product { function: Function::Left, positions: 1, inputs, outputs, out, input, start, weights }
+    Product { function: Function::Left, positions: 1, inputs, outputs, out, input, start, weights, numbers: Numbers::Single }
 }
 
 /// Candidates have the features 2 to 4, the request 0 and 1; their shares of a layer are added, and its outputs added up.
@@ -73,7 +73,7 @@ fn layer(outputs: usize, draw: &mut Draw) -> (Vec<u8>, Vec<f32>) {
         Step::Product(Product { function: Function::Max, ..rest }),
         each(Function::Left, Combination::Add, outputs, [sum, from, from]),
     ];
-    (Graph::encode(2 + outputs, 4 + outputs, 3 + outputs, &steps, &constants), weights)
+    (Graph::encode(2 + outputs, 4 + outputs, 3 + outputs, &steps, &constants, &[]), weights)
 }
 
 proptest! {
@@ -131,7 +131,7 @@ proptest! {
 fn function(function: Function) -> Model {
     let feature = place(Memory::Features, 0, 1);
     let step = each(function, Combination::Store, 1, [place(Memory::Candidates, 0, 1), feature, feature]);
-    load(&Graph::encode(0, 1, 0, &[step], &[])).expect("a valid program")
+    load(&Graph::encode(0, 1, 0, &[step], &[], &[])).expect("a valid program")
 }
 
 #[test]
@@ -180,12 +180,13 @@ fn an_id_that_is_no_row_gives_nan() {
     let gather = Gather {
         ids: 1,
         table: 0,
+        numbers: Numbers::Single,
         rows: 3,
         width: 2,
         out: place(Memory::Candidates, 0, 2),
         from: place(Memory::Features, 0, 1),
     };
-    let bytes = Graph::encode(0, 2, 1, &[Step::Gather(gather)], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+    let bytes = Graph::encode(0, 2, 1, &[Step::Gather(gather)], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], &[]);
     let model = load(&bytes).expect("a valid program");
     let rows = [0.0, 2.0, -1.0, 3.0, -4.0, f32::NAN].map(|id| [id; FEATURES]);
     let found = scores(&model, &rows, &mut ModelScratch::default());
@@ -198,7 +199,7 @@ fn nothing_is_left_from_an_earlier_request() {
     // Adds to a place that no step has written.
     let feature = place(Memory::Features, 0, 1);
     let step = each(Function::Left, Combination::Add, 1, [place(Memory::Candidates, 0, 1), feature, feature]);
-    let model = load(&Graph::encode(0, 1, 0, &[step], &[])).expect("a valid program");
+    let model = load(&Graph::encode(0, 1, 0, &[step], &[], &[])).expect("a valid program");
     let mut scratch = ModelScratch::default();
     for _ in 0..3 {
         assert_eq!(scores(&model, &[[2.5; FEATURES]; 40], &mut scratch), [2.5; 40]);
@@ -218,7 +219,7 @@ fn a_warm_program_does_not_allocate() {
 fn programs_that_reach_outside_are_refused() {
     let ok = |memory, offset| place::<MAX_DIMS>(memory, offset, 1);
     let step = |out, from| [each(Function::Left, Combination::Store, 2, [out, from, from])];
-    let refused = |step: &[Step], constants: &[f32]| load(&Graph::encode(2, 2, 1, step, constants)).is_err();
+    let refused = |step: &[Step], constants: &[f32]| load(&Graph::encode(2, 2, 1, step, constants, &[])).is_err();
     let to = ok(Memory::Candidates, 0);
     assert!(!refused(&step(to, ok(Memory::Features, FEATURES as u32 - 2)), &[]));
     assert!(refused(&step(to, ok(Memory::Features, FEATURES as u32 - 1)), &[]), "a feature that is not there");

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use selvedge_format::graph::{
-    self, Combination, Each, Function, Gather, MAX_DIMS, Memory, Product, Step, View as Place,
+    self, Combination, Each, Function, Gather, MAX_DIMS, Memory, Numbers, Product, Step, View as Place,
 };
 
 use crate::error::{CompileError, CompileErrorKind};
@@ -254,6 +254,7 @@ impl Emitter {
             input: row(input.offset, memory, inputs),
             start,
             weights: 0,
+            numbers: Numbers::Single,
         };
         let bias = share.is_none().then(|| vec![0.0; outputs]);
         self.steps.push(Draft::Dense(Dense { product, weights, bias }));
@@ -310,6 +311,7 @@ impl Emitter {
         self.steps.push(Draft::Done(Step::Gather(Gather {
             ids: number as u32,
             table: table_place,
+            numbers: Numbers::Single,
             rows: rows as u32,
             width: width as u32,
             out: Place { memory: out_memory, offset: out.offset as u32, strides: [width as u32] },
@@ -355,7 +357,7 @@ impl Emitter {
             let help = "training diverged: lower the learning rate, and export again";
             return Err(CompileError::new(CompileErrorKind::Malformed, "", "a weight is not a number", help));
         }
-        Ok(graph::Graph::encode(self.request as u32, self.columns as u32, score.offset as u32, &steps, &constants))
+        Ok(graph::Graph::encode(self.request as u32, self.columns as u32, score.offset as u32, &steps, &constants, &[]))
     }
 }
 

@@ -1,11 +1,16 @@
 //! The loops of a tensor program: a dense layer's panel, and functions of a column.
 //!
+//! A layer of whole numbers multiplies pairs of 16 bits and adds them up in 32, which every vector unit does in one instruction
+//! (`pmaddwd`, `i32x4.dot_i16x8_s`). The sum of integers is the same in any order.
+//!
 //! `exp`, `tanh` and `erf` are polynomials without a branch (the last functions of [`math`]), so that the compiler makes vectors
 //! of them.
 
+use alloc::vec::Vec;
+
 use bytemuck::cast;
-use selvedge_format::graph::{Combination, Function, PANEL};
-use wide::f32x4;
+use selvedge_format::graph::{Combination, Function, INPUT_MOST, PANEL};
+use wide::{f32x4, i16x8, i32x4};
 
 use crate::math;
 
@@ -13,41 +18,117 @@ use crate::math;
 pub(super) const TILE: usize = 32;
 /// Rows that a loop treats together.
 pub(super) const ROWS: usize = 8;
+/// Outputs that a layer computes at once, times their rows: as many as eight vectors hold. They are 4 outputs of 8 rows, or, of a
+/// row alone, 32 outputs.
+pub(super) const UNIT: usize = 32;
 
 /// A value of each candidate of a tile.
 pub(super) type Column = [f32; TILE];
 
-/// Adds `weights * columns` to the sums of a panel's outputs, for `lanes` candidates: eight accumulators of four.
-pub(super) fn add_products(weights: &[[f32; PANEL]], columns: &[Column], lanes: usize, sums: &mut [Column; PANEL]) {
-    for block in 0..lanes / ROWS {
-        let half = |column: &Column, half: usize| -> f32x4 {
-            let (quarters, _) = column.as_chunks::<4>();
-            f32x4::new(quarters[2 * block + half])
-        };
-        let mut held: [[f32x4; 2]; PANEL] = core::array::from_fn(|at| [half(&sums[at], 0), half(&sums[at], 1)]);
-        for (weights, column) in weights.iter().zip(columns) {
-            let (low, high) = (half(column, 0), half(column, 1));
-            for (held, weight) in held.iter_mut().zip(weights) {
-                let weight = f32x4::splat(*weight);
-                held[0] += weight * low;
-                held[1] += weight * high;
-            }
-        }
-        for (sum, held) in sums.iter_mut().zip(held) {
-            let (blocks, _) = sum.as_chunks_mut::<ROWS>();
-            blocks[block] = cast(held.map(f32x4::to_array));
-        }
+/// What weights and inputs of a layer are: floats, or pairs of 16-bit whole numbers that are multiplied and added at once.
+pub(super) trait Number: Copy {
+    type Vector: Copy;
+
+    fn vector(numbers: [Self; 4]) -> Self::Vector;
+    fn array(vector: Self::Vector) -> [Self; 4];
+    fn add_product(sum: Self::Vector, weight: Self::Vector, x: Self::Vector) -> Self::Vector;
+}
+
+impl Number for f32 {
+    type Vector = f32x4;
+
+    #[inline]
+    fn vector(numbers: [Self; 4]) -> f32x4 {
+        f32x4::new(numbers)
+    }
+
+    #[inline]
+    fn array(vector: f32x4) -> [Self; 4] {
+        vector.to_array()
+    }
+
+    #[inline]
+    fn add_product(sum: f32x4, weight: f32x4, x: f32x4) -> f32x4 {
+        sum + weight * x
     }
 }
 
-/// The same for the first lane alone: the outputs of a panel are one vector.
-pub(super) fn add_products_of_row(weights: &[[f32; PANEL]], row: &[f32], sums: &mut [Column; PANEL]) {
-    let mut held = f32x4::new(core::array::from_fn(|at| sums[at][0]));
-    for (weights, x) in weights.iter().zip(row) {
-        held += f32x4::new(*weights) * f32x4::splat(*x);
+/// Two numbers of 16 bits, the first in the lower half; of sums, one of 32.
+impl Number for i32 {
+    type Vector = i32x4;
+
+    #[inline]
+    fn vector(numbers: [Self; 4]) -> i32x4 {
+        i32x4::new(numbers)
     }
-    for (sum, held) in sums.iter_mut().zip(held.to_array()) {
-        sum[0] = held;
+
+    #[inline]
+    fn array(vector: i32x4) -> [Self; 4] {
+        vector.to_array()
+    }
+
+    #[inline]
+    fn add_product(sum: i32x4, weight: i32x4, x: i32x4) -> i32x4 {
+        sum + cast::<_, i16x8>(weight).dot(cast(x))
+    }
+}
+
+/// Adds `weights * inputs` to the sums of a panel's outputs, for eight rows: eight accumulators of four.
+pub(super) fn add_products<N: Number>(weights: &[[N; PANEL]], inputs: &[N], sums: &mut [N; UNIT]) {
+    let (inputs, _) = inputs.as_chunks::<4>();
+    let (inputs, _) = inputs.as_chunks::<2>();
+    let (quarters, _) = sums.as_chunks_mut::<4>();
+    let mut held: [N::Vector; 8] = core::array::from_fn(|at| N::vector(quarters[at]));
+    for (weights, [low, high]) in weights.iter().zip(inputs) {
+        let (low, high) = (N::vector(*low), N::vector(*high));
+        for (at, weight) in weights.iter().enumerate() {
+            let weight = N::vector([*weight; 4]);
+            held[2 * at] = N::add_product(held[2 * at], weight, low);
+            held[2 * at + 1] = N::add_product(held[2 * at + 1], weight, high);
+        }
+    }
+    for (sum, held) in quarters.iter_mut().zip(held) {
+        *sum = N::array(held);
+    }
+}
+
+/// The same for one row and the outputs of eight panels, each of `inputs.len()` weights; where there are fewer, the last is
+/// computed again.
+pub(super) fn add_products_of_row<N: Number>(weights: &[[N; PANEL]], inputs: &[N], sums: &mut [N; UNIT]) {
+    let last = weights.len() - inputs.len();
+    let panels: [&[[N; PANEL]]; 8] =
+        core::array::from_fn(|at| &weights[(at * inputs.len()).min(last)..][..inputs.len()]);
+    let (quarters, _) = sums.as_chunks_mut::<4>();
+    let mut held: [N::Vector; 8] = core::array::from_fn(|at| N::vector(quarters[at]));
+    for (at, x) in inputs.iter().enumerate() {
+        let x = N::vector([*x; 4]);
+        for (held, panel) in held.iter_mut().zip(panels) {
+            *held = N::add_product(*held, N::vector(panel[at]), x);
+        }
+    }
+    for (sum, held) in quarters.iter_mut().zip(held) {
+        *sum = N::array(held);
+    }
+}
+
+/// Makes whole numbers of a layer's inputs and packs them in pairs of neighbouring inputs, row by row.
+#[inline(never)]
+pub(super) fn quantise(inputs: &[f32], rows: usize, multiplier: f32, pairs: &mut Vec<i32>) {
+    let most = f32::from(INPUT_MOST);
+    let bits = |x: &f32| {
+        let x = x * multiplier;
+        let x = if x.is_nan() { 0.0 } else { x };
+        let x = if x > most { most } else { x };
+        let x = if x < -most { -most } else { x };
+        // The lowest bits of the sum are the nearest whole number: those of the other number are 0.
+        (x + math::ROUNDS).to_bits() as i32
+    };
+    pairs.clear();
+    for pair in inputs.chunks(2 * rows) {
+        let at = pairs.len();
+        let (low, high) = pair.split_at(rows);
+        pairs.extend(low.iter().map(|x| bits(x) & 0xffff));
+        pairs[at..].iter_mut().zip(high).for_each(|(pair, x)| *pair |= bits(x) << 16);
     }
 }
 
