@@ -414,22 +414,12 @@ impl Step {
     }
 }
 
-/// Lengths of the memories, in their order, and of the narrow bytes.
-struct Lengths([u64; 5]);
+/// Lengths of the memories, in their order.
+struct Lengths([u64; 4]);
 
 impl Lengths {
     fn holds<const N: usize>(&self, view: &View<N>, sizes: &[u32; N], width: u32) -> bool {
         view.end(sizes, width) <= self.0[view.memory as usize]
-    }
-
-    /// Whether so many numbers are there, and so many scales.
-    fn stores(&self, numbers: Numbers, at: u32, count: u64, scales: u64) -> bool {
-        let (size, memory, scales_end) = match numbers {
-            Numbers::Single => (1, 0, 0),
-            Numbers::Half => (2, 4, 0),
-            Numbers::Byte { scales: at } => (1, 4, u64::from(at) + scales),
-        };
-        u64::from(at).saturating_add(count.saturating_mul(size)) <= self.0[memory] && scales_end <= self.0[0]
     }
 
     /// Whether the result may be written there and needs nothing of a candidate for a request.
@@ -450,7 +440,7 @@ impl Lengths {
                     && views.iter().all(|view| self.holds(view, &each.sizes, 1))
             }
             Step::Product(product) => {
-                let Product { positions, inputs, outputs, out, input, start, weights, numbers, .. } = *product;
+                let Product { positions, inputs, outputs, out, input, start, numbers, .. } = *product;
                 let sizes = [positions];
                 ![positions, inputs, outputs].contains(&0)
                     && self.flows(out.memory, &[start.memory])
@@ -459,18 +449,16 @@ impl Lengths {
                     && self.holds(&out, &sizes, outputs)
                     && self.holds(&input, &sizes, inputs)
                     && self.holds(&start, &sizes, outputs)
-                    && self.stores(numbers, weights, product.stored(), u64::from(outputs) + 1)
                     && !(matches!(numbers, Numbers::Byte { .. }) && inputs > MAX_BYTE_INPUTS as u32)
                     // A kernel may read its inputs again after it has written some outputs.
                     && (out.end(&sizes, outputs) <= input.offset.into() || input.end(&sizes, inputs) <= out.offset.into())
             }
             Step::Gather(gather) => {
-                let Gather { ids, table, rows, width, out, from, numbers } = *gather;
+                let Gather { ids, rows, width, out, from, .. } = *gather;
                 ![ids, rows, width].contains(&0)
                     && self.flows(out.memory, &[from.memory])
                     && self.holds(&out, &[ids], width)
                     && self.holds(&from, &[ids], 1)
-                    && self.stores(numbers, table, u64::from(rows) * u64::from(width), rows.into())
             }
         }
     }
@@ -483,6 +471,7 @@ impl<'a> Graph<'a> {
     /// Too many steps, constants or values, a place outside its memory, a result of the request that needs a candidate (the
     /// offset is that of the step); a constant that is NaN, a half that is not finite, a scale that is not above 0 and finite;
     /// narrow weights that are used twice.
+    #[inline(never)]
     pub fn parse(bytes: &'a [u8], features: usize) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(bytes, PLACE);
         let mut header = [0; 6];
@@ -503,9 +492,9 @@ impl<'a> Graph<'a> {
         if score >= columns {
             return Err(DecodeError::invalid("graph score", 8));
         }
-        let lengths = Lengths([constants, request, columns, features, narrow].map(|length| length as u64));
+        let lengths = Lengths([constants, request, columns, features].map(|length| length as u64));
         let mut steps = Vec::new();
-        let (mut work, mut widened) = (0_u64, 0);
+        let mut work = 0_u64;
         for _ in 0..count {
             let at = reader.offset();
             let step = Step::read(&mut reader)?;
@@ -513,12 +502,6 @@ impl<'a> Graph<'a> {
                 return Err(DecodeError::invalid("graph step", at));
             }
             work = work.saturating_add(step.work());
-            // A reader widens what products are made of: that may not be more than a few times what is there.
-            if let Step::Product(product) = &step
-                && product.numbers != Numbers::Single
-            {
-                widened += product.stored();
-            }
             steps.push(step);
         }
         if work > MAX_WORK {
@@ -531,33 +514,85 @@ impl<'a> Graph<'a> {
             return Err(DecodeError::invalid("graph constant that is NaN", 0));
         }
         let graph = Self { request, columns, score, steps, constants, bytes };
-        if widened > narrow as u64 || !graph.steps.iter().all(|step| graph.has_numbers(step)) {
+        // A reader widens what products are made of: that may not be more than a few times what is there.
+        let mut widened = 0;
+        for step in &graph.steps {
+            if !graph.stores(step) {
+                widened = u64::MAX;
+                break;
+            }
+            if let Step::Product(product) = step
+                && product.numbers != Numbers::Single
+            {
+                widened += product.stored();
+            }
+        }
+        if widened > narrow as u64 {
             return Err(DecodeError::invalid("graph weights", 0));
         }
         Ok(graph)
     }
 
-    /// Whether halves and scales are numbers to reckon with.
-    fn has_numbers(&self, step: &Step) -> bool {
+    /// The constants, with products of halves made products of `f32`, and the weights of products of bytes in pairs of inputs:
+    /// the first as the lower 16 bits. The products say where their weights are now.
+    // Once per load, and small: not inlined into what is built for speed.
+    #[must_use]
+    #[inline(never)]
+    pub fn unpack(&mut self) -> (Vec<f32>, Vec<[i32; PANEL]>) {
+        let (mut constants, mut pairs) = (self.constants.iter().collect::<Vec<f32>>(), Vec::new());
+        for step in &mut self.steps {
+            let Step::Product(product) = step else { continue };
+            let (at, count) = (product.weights as usize, product.stored() as usize);
+            match product.numbers {
+                Numbers::Single => {}
+                Numbers::Half => {
+                    product.weights = constants.len() as u32;
+                    product.numbers = Numbers::Single;
+                    constants.extend(U16s::new(&self.bytes[at..][..2 * count]).iter().map(widen));
+                }
+                Numbers::Byte { .. } => {
+                    product.weights = pairs.len() as u32;
+                    let (panels, _) = self.bytes[at..][..count].as_chunks::<{ 2 * PANEL }>();
+                    let pair = |panel: &[u8; 2 * PANEL], at: usize| {
+                        let [low, high] = [panel[2 * at], panel[2 * at + 1]].map(|byte| i32::from(byte as i8));
+                        low & 0xffff | high << 16
+                    };
+                    pairs.extend(panels.iter().map(|panel| core::array::from_fn(|at| pair(panel, at))));
+                }
+            }
+        }
+        (constants, pairs)
+    }
+
+    /// Whether a step's weights or table are there, and numbers to reckon with.
+    fn stores(&self, step: &Step) -> bool {
         let (numbers, at, count, scales) = match step {
             Step::Each(_) => return true,
-            Step::Product(product) => {
-                (product.numbers, product.weights, product.stored(), u64::from(product.outputs) + 1)
-            }
+            Step::Product(product) => (product.numbers, product.weights, product.stored(), product.outputs),
             Step::Gather(gather) => {
-                (gather.numbers, gather.table, u64::from(gather.rows) * u64::from(gather.width), gather.rows.into())
+                (gather.numbers, gather.table, u64::from(gather.rows) * u64::from(gather.width), gather.rows - 1)
             }
         };
+        let ends_within =
+            |size: u64, length: usize| u64::from(at).saturating_add(count.saturating_mul(size)) <= length as u64;
         match numbers {
-            Numbers::Single => true,
+            Numbers::Single => ends_within(1, self.constants.len()),
             Numbers::Half => {
-                let halves = U16s::new(&self.bytes[at as usize..][..2 * count as usize]);
-                halves.iter().all(|half| half & HALF_INFINITE != HALF_INFINITE)
+                ends_within(2, self.bytes.len())
+                    && U16s::new(&self.bytes[at as usize..][..2 * count as usize])
+                        .iter()
+                        .all(|half| half & HALF_INFINITE != HALF_INFINITE)
             }
-            Numbers::Byte { scales: at } => (u64::from(at)..u64::from(at) + scales).all(|at| {
-                let scale = self.constants.get(at as usize);
-                scale > 0.0 && scale < f32::INFINITY
-            }),
+            // A product has a scale more than outputs.
+            Numbers::Byte { scales: first } => {
+                let (first, last) = (u64::from(first), u64::from(first) + u64::from(scales));
+                ends_within(1, self.bytes.len())
+                    && last < self.constants.len() as u64
+                    && (first..=last).all(|at| {
+                        let scale = self.constants.get(at as usize);
+                        scale > 0.0 && scale < f32::INFINITY
+                    })
+            }
         }
     }
 

@@ -4,7 +4,9 @@ use proptest::prelude::*;
 use selvedge_engine::feature::stride;
 use selvedge_engine::model::{Model, ModelScratch};
 use selvedge_format::DecodeError;
-use selvedge_format::graph::{Combination, Each, Function, Gather, Graph, MAX_DIMS, Memory, Numbers, Product, Step, View, pack};
+use selvedge_format::graph::{
+    Combination, Each, Function, Gather, Graph, MAX_DIMS, Memory, Numbers, Product, Step, View, pack,
+};
 use selvedge_format::model::{Link, ModelKindV1, ModelV1};
 
 use crate::trees::Draw;
@@ -51,7 +53,17 @@ fn copy(memory: Memory, first: u32, count: u32) -> Step {
 fn product(memory: Memory, inputs: u32, outputs: u32, out: u32, start: View<1>, weights: u32) -> Product {
     let input = place(memory, 0, 0);
     let out = place(memory, out, 0);
-    Product { function: Function::Left, positions: 1, inputs, outputs, out, input, start, weights, numbers: Numbers::Single }
+    Product {
+        function: Function::Left,
+        positions: 1,
+        inputs,
+        outputs,
+        out,
+        input,
+        start,
+        weights,
+        numbers: Numbers::Single,
+    }
 }
 
 /// Candidates have the features 2 to 4, the request 0 and 1; their shares of a layer are added, and its outputs added up.

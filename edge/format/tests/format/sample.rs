@@ -5,7 +5,9 @@ use selvedge_format::campaign::{
     ResponseV1, TestOpV1,
 };
 use selvedge_format::decision::{ArmParts, DecisionStatus, OfferStatus, arm, rule};
-use selvedge_format::graph::{self, Combination, Each, Function, Gather, Graph, MAX_DIMS, Memory, Numbers, Product, Step, View};
+use selvedge_format::graph::{
+    self, Combination, Each, Function, Gather, Graph, MAX_DIMS, Memory, Numbers, Product, Step, View,
+};
 use selvedge_format::head::{BlobV1, GuardV1, HeadV1, PriceV1, RolloutV1};
 use selvedge_format::meta::{FeatureName, MetaV1};
 use selvedge_format::model::{Finish, LEAF, Link, MISSING_LEFT, ModelKindV1, ModelV1, ModelsV1, StageV1, TreeNode};
@@ -609,7 +611,17 @@ pub(crate) fn graph() -> Vec<u8> {
     constants.extend(graph::pack(&[1.0, 2.0, 3.0, 4.0], 2, 2));
     let outputs = |memory, inputs, out, start, weights, function| {
         let (input, out) = (row(memory, 0, inputs), row(memory, out, 2));
-        Step::Product(Product { function, positions: 1, inputs, outputs: 2, out, input, start, weights, numbers: Numbers::Single })
+        Step::Product(Product {
+            function,
+            positions: 1,
+            inputs,
+            outputs: 2,
+            out,
+            input,
+            start,
+            weights,
+            numbers: Numbers::Single,
+        })
     };
     let feature = |at| view(Memory::Features, at, 0);
     let score = view(Memory::Candidates, 4, 0);

@@ -3,8 +3,7 @@
 //! A layer of whole numbers multiplies pairs of 16 bits and adds them up in 32, which every vector unit does in one instruction
 //! (`pmaddwd`, `i32x4.dot_i16x8_s`). The sum of integers is the same in any order.
 //!
-//! `exp`, `tanh` and `erf` are polynomials without a branch (the last functions of [`math`]), so that the compiler makes vectors
-//! of them.
+//! Functions are of vectors of four by name: of eight numbers in a row the compiler makes eight instructions.
 
 use alloc::vec::Vec;
 
@@ -94,6 +93,7 @@ pub(super) fn add_products<N: Number>(weights: &[[N; PANEL]], inputs: &[N], sums
 
 /// The same for one row and the outputs of eight panels, each of `inputs.len()` weights; where there are fewer, the last is
 /// computed again.
+#[inline(never)]
 pub(super) fn add_products_of_row<N: Number>(weights: &[[N; PANEL]], inputs: &[N], sums: &mut [N; UNIT]) {
     let last = weights.len() - inputs.len();
     let panels: [&[[N; PANEL]]; 8] =
@@ -123,7 +123,6 @@ pub(super) fn quantise(inputs: &[f32], rows: usize, multiplier: f32, pairs: &mut
         // The lowest bits of the sum are the nearest whole number: those of the other number are 0.
         (x + math::ROUNDS).to_bits() as i32
     };
-    pairs.clear();
     for pair in inputs.chunks(2 * rows) {
         let at = pairs.len();
         let (low, high) = pair.split_at(rows);
@@ -135,7 +134,7 @@ pub(super) fn quantise(inputs: &[f32], rows: usize, multiplier: f32, pairs: &mut
 /// Replaces each left value by the function of it and the right one.
 #[inline(never)]
 pub(super) fn apply(function: Function, left: &mut [f32], right: &[f32]) {
-    let truth = |holds: bool| if holds { 1.0 } else { 0.0 };
+    let one = f32x4::splat(1.0);
     match function {
         Function::Left => {}
         Function::Add => map(left, right, |l, r| l + r),
@@ -144,16 +143,16 @@ pub(super) fn apply(function: Function, left: &mut [f32], right: &[f32]) {
         Function::Divide => map(left, right, |l, r| l / r),
         Function::Max => map(left, right, max),
         Function::Min => map(left, right, |l, r| -max(-l, -r)),
-        Function::Less => map(left, right, |l, r| truth(l < r)),
-        Function::Equal => map(left, right, |l, r| truth(l == r)),
+        Function::Less => map(left, right, |l, r| l.simd_lt(r) & one),
+        Function::Equal => map(left, right, |l, r| l.simd_eq(r) & one),
         Function::Exp => exp(left),
         Function::Log => one_by_one(left, math::ln),
         Function::Sqrt => one_by_one(left, math::sqrt),
         Function::Abs => map(left, right, |l, _| l.abs()),
         Function::Floor => one_by_one(left, libm::floorf),
         Function::Round => one_by_one(left, libm::rintf),
-        Function::Sigmoid => with_power(left, |l| -l, |_, power| 1.0 / (1.0 + power)),
-        Function::Tanh => with_power(left, |l| 2.0 * l.abs(), math::tanh_by_power),
+        Function::Sigmoid => with_power(left, |l| -l, |_, power| one / (one + power)),
+        Function::Tanh => with_power(left, |l| l.abs() + l.abs(), math::tanh_by_power),
         Function::Erf => with_power(left, |l| -l * l, math::erf_by_power),
     }
 }
@@ -177,10 +176,10 @@ pub(super) fn combine(combination: Combination, held: &mut [f32], value: &[f32],
 }
 
 #[inline]
-fn map(left: &mut [f32], right: &[f32], function: impl Fn(f32, f32) -> f32) {
-    let ((left, _), (right, _)) = (left.as_chunks_mut::<ROWS>(), right.as_chunks::<ROWS>());
+fn map(left: &mut [f32], right: &[f32], function: impl Fn(f32x4, f32x4) -> f32x4) {
+    let ((left, _), (right, _)) = (left.as_chunks_mut(), right.as_chunks());
     for (left, right) in left.iter_mut().zip(right) {
-        *left = core::array::from_fn(|lane| function(left[lane], right[lane]));
+        *left = function(f32x4::new(*left), f32x4::new(*right)).to_array();
     }
 }
 
@@ -192,14 +191,14 @@ fn one_by_one(values: &mut [f32], function: fn(f32) -> f32) {
 }
 
 #[inline]
-fn max(left: f32, right: f32) -> f32 {
+fn max(left: f32x4, right: f32x4) -> f32x4 {
     // A comparison with NaN is false: the first catches it on the left, the second on the right.
-    if left < right || right.is_nan() { right } else { left }
+    (left.simd_lt(right) | right.is_nan()).bitselect(right, left)
 }
 
 /// `function(l, e^exponent(l))` for each value: one loop for all powers, because a polynomial is long.
 #[inline]
-fn with_power(left: &mut [f32], exponent: impl Fn(f32) -> f32, function: impl Fn(f32, f32) -> f32) {
+fn with_power(left: &mut [f32], exponent: impl Fn(f32x4) -> f32x4, function: impl Fn(f32x4, f32x4) -> f32x4) {
     let mut powers = [0.0; TILE];
     let powers = &mut powers[..left.len()];
     map(powers, left, |_, l| exponent(l));
@@ -209,8 +208,8 @@ fn with_power(left: &mut [f32], exponent: impl Fn(f32) -> f32, function: impl Fn
 
 #[inline(never)]
 fn exp(values: &mut [f32]) {
-    let (blocks, _) = values.as_chunks_mut::<ROWS>();
-    for block in blocks {
-        *block = block.map(math::power);
+    let (vectors, _) = values.as_chunks_mut();
+    for vector in vectors {
+        *vector = math::power(f32x4::new(*vector)).to_array();
     }
 }

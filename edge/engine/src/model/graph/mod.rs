@@ -59,30 +59,7 @@ impl Graph {
     #[cold]
     pub(super) fn load(weights: &[u8], features: usize) -> Result<Self, DecodeError> {
         let mut parsed = graph::Graph::parse(weights, features)?;
-        let mut constants: Vec<f32> = parsed.constants.iter().collect();
-        let mut pairs = Vec::new();
-        for step in &mut parsed.steps {
-            let Step::Product(product) = step else { continue };
-            let (at, count) = (product.weights as usize, product.stored() as usize);
-            match product.numbers {
-                Numbers::Single => {}
-                Numbers::Half => {
-                    product.weights = constants.len() as u32;
-                    product.numbers = Numbers::Single;
-                    let halves = U16s::new(&parsed.bytes[at..][..2 * count]);
-                    constants.extend(halves.iter().map(graph::widen));
-                }
-                Numbers::Byte { .. } => {
-                    product.weights = pairs.len() as u32;
-                    let (panels, _) = parsed.bytes[at..][..count].as_chunks::<{ 2 * PANEL }>();
-                    let pair = |panel: &[u8; 2 * PANEL], at: usize| {
-                        let [low, high] = [panel[2 * at], panel[2 * at + 1]].map(|byte| i32::from(byte as i8));
-                        low & 0xffff | high << 16
-                    };
-                    pairs.extend(panels.iter().map(|panel| core::array::from_fn(|at| pair(panel, at))));
-                }
-            }
-        }
+        let (mut constants, pairs) = parsed.unpack();
         constants.resize(constants.len() + UNIT, 0.0);
         let (of_request, of_candidates) = parsed.steps.into_iter().partition(Step::is_of_request);
         Ok(Self {
@@ -255,66 +232,27 @@ impl Run<'_> {
     fn product(&mut self, product: &Product) {
         let of_request = product.out.memory == Memory::Request;
         let (rows, blocks) = if of_request { (1, 1) } else { (self.rows, self.lanes / self.rows) };
+        let Graph { constants, .. } = self.graph;
+        let memory = &mut *self.memory;
         for position in 0..product.positions {
-            for block in 0..blocks {
-                self.layer(product, position, rows, block * self.graph.columns * rows);
-            }
-        }
-    }
-
-    /// A layer at one position, for the rows of a block, whose columns begin at `base`.
-    fn layer(&mut self, product: &Product, position: u32, rows: usize, base: usize) {
-        let Graph { constants, pairs, .. } = self.graph;
-        let GraphScratch { request, columns, pairs: wholes } = &mut *self.memory;
-        let of_request = product.out.memory == Memory::Request;
-        let outputs = product.outputs as usize;
-        let place = |view: &View<1>| (view.offset + view.strides[0] * position) as usize;
-        let (inputs, input) = (product.inputs as usize, base + place(&product.input) * rows);
-        let input = input..input + inputs * rows;
-        if let Numbers::Byte { scales } = product.numbers {
-            let input = if of_request { &request[input.clone()] } else { &columns[input.clone()] };
-            kernels::quantise(input, rows, constants[scales as usize], wholes);
-        }
-        for first in (0..outputs).step_by(UNIT / rows) {
-            let count = (UNIT / rows).min(outputs - first);
-            let values = count * rows;
-            let start = place(&product.start) + first;
-            let (starts, own) = match product.start.memory {
-                Memory::Candidates => (&columns[base + start * rows..], true),
-                Memory::Request => (&request[start..], rows == 1),
-                _ => (&constants[start..], rows == 1),
+            let at = |view: &View<1>| (view.offset + view.strides[0] * position) as usize;
+            let mut layer = Layer {
+                graph: self.graph,
+                product,
+                rows,
+                places: [&product.out, &product.input, &product.start].map(at),
+                memory: &mut *memory,
             };
-            let mut sums = [0.0; UNIT];
-            if own {
-                sums.copy_from_slice(&starts[..UNIT]);
-            } else {
-                let (all, _) = sums.as_chunks_mut::<ROWS>();
-                all.iter_mut().zip(starts).for_each(|(sums, start)| *sums = [*start; ROWS]);
-            }
-            let panels = count.div_ceil(PANEL);
             if let Numbers::Byte { scales } = product.numbers {
-                let mut totals = [0; UNIT];
-                let inputs = wholes.len() / rows;
-                let weights = &pairs[product.weights as usize + first / PANEL * inputs..][..panels * inputs];
-                add(weights, wholes, rows, &mut totals);
-                let scales = &constants[scales as usize + 1 + first..][..count];
-                let outputs = sums.chunks_exact_mut(rows).zip(totals.chunks_exact(rows));
-                for ((sums, totals), scale) in outputs.zip(scales) {
-                    sums.iter_mut().zip(totals).for_each(|(sum, total)| *sum += *total as f32 * scale);
+                layer.memory.pairs.clear();
+                for block in 0..blocks {
+                    layer.quantise(block, constants[scales as usize]);
                 }
-            } else {
-                let input = if of_request { &request[input.clone()] } else { &columns[input.clone()] };
-                let weights = &constants[product.weights as usize + first * inputs..][..panels * PANEL * inputs];
-                add(weights.as_chunks().0, input, rows, &mut sums);
             }
-            kernels::apply(product.function, &mut sums, &[0.0; UNIT]);
-            let memory = if of_request { &mut *request } else { &mut *columns };
-            let out = &mut memory[base + (place(&product.out) + first) * rows..];
-            // Copies of a size that is known are a few instructions.
-            if values == UNIT {
-                out[..UNIT].copy_from_slice(&sums);
-            } else {
-                out[..values].copy_from_slice(&sums[..values]);
+            for first in (0..product.outputs as usize).step_by(UNIT / rows) {
+                for block in 0..blocks {
+                    layer.unit(first, block);
+                }
             }
         }
     }
@@ -354,6 +292,90 @@ impl Run<'_> {
             }
         }
     }
+}
+
+/// A dense layer at one of its positions.
+struct Layer<'a> {
+    graph: &'a Graph,
+    product: &'a Product,
+    /// Of a block.
+    rows: usize,
+    /// Of result, input and start.
+    places: [usize; 3],
+    memory: &'a mut GraphScratch,
+}
+
+impl Layer<'_> {
+    /// Where a place of a block is in its memory.
+    fn at(&self, block: usize, place: usize) -> usize {
+        (block * self.graph.columns + place) * self.rows
+    }
+
+    fn inputs(&self, block: usize) -> &[f32] {
+        let from = self.at(block, self.places[1]);
+        let memory =
+            if self.product.out.memory == Memory::Request { &self.memory.request } else { &self.memory.columns };
+        &memory[from..from + self.product.inputs as usize * self.rows]
+    }
+
+    /// Adds a block's inputs as whole numbers to those of the blocks before it.
+    fn quantise(&mut self, block: usize, multiplier: f32) {
+        let mut pairs = core::mem::take(&mut self.memory.pairs);
+        kernels::quantise(self.inputs(block), self.rows, multiplier, &mut pairs);
+        self.memory.pairs = pairs;
+    }
+
+    /// As many outputs from the `first` on as are computed at once, for the rows of a block.
+    fn unit(&mut self, first: usize, block: usize) {
+        let Graph { constants, pairs, .. } = self.graph;
+        let (product, rows) = (self.product, self.rows);
+        let (inputs, outputs) = (product.inputs as usize, product.outputs as usize);
+        let count = (UNIT / rows).min(outputs - first);
+        let (values, panels) = (count * rows, count.div_ceil(PANEL));
+        let start = self.places[2] + first;
+        let mut sums = match product.start.memory {
+            Memory::Candidates => spread(&self.memory.columns[self.at(block, start)..], 1),
+            Memory::Request => spread(&self.memory.request[start..], rows),
+            _ => spread(&constants[start..], rows),
+        };
+        if let Numbers::Byte { scales } = product.numbers {
+            let inputs = inputs.div_ceil(2);
+            let weights = &pairs[product.weights as usize + first / PANEL * inputs..][..panels * inputs];
+            let wholes = &self.memory.pairs[block * inputs * rows..][..inputs * rows];
+            let mut totals = [0; UNIT];
+            add(weights, wholes, rows, &mut totals);
+            let scales = spread(&constants[scales as usize + 1 + first..], rows);
+            for at in 0..UNIT {
+                sums[at] += totals[at] as f32 * scales[at];
+            }
+        } else {
+            let weights = &constants[product.weights as usize + first * inputs..][..panels * PANEL * inputs];
+            add(weights.as_chunks().0, self.inputs(block), rows, &mut sums);
+        }
+        kernels::apply(product.function, &mut sums, &[0.0; UNIT]);
+        let out = self.at(block, self.places[0] + first);
+        let memory = &mut *self.memory;
+        let memory = if product.out.memory == Memory::Request { &mut memory.request } else { &mut memory.columns };
+        // A copy of a size that is known is a few instructions.
+        if values == UNIT {
+            memory[out..][..UNIT].copy_from_slice(&sums);
+        } else {
+            memory[out..][..values].copy_from_slice(&sums[..values]);
+        }
+    }
+}
+
+/// Values for a unit: one for each output and all `rows` of a block, or where there is one for each row, as they are.
+#[inline(never)]
+fn spread(values: &[f32], rows: usize) -> [f32; UNIT] {
+    let mut unit = [0.0; UNIT];
+    if rows == 1 {
+        unit.copy_from_slice(&values[..UNIT]);
+    } else {
+        let (outputs, _) = unit.as_chunks_mut::<ROWS>();
+        outputs.iter_mut().zip(values).for_each(|(rows, value)| *rows = [*value; ROWS]);
+    }
+    unit
 }
 
 fn add<N: kernels::Number>(weights: &[[N; PANEL]], inputs: &[N], rows: usize, sums: &mut [N; UNIT]) {
