@@ -13,6 +13,7 @@ use crate::bind::{Bound, bind};
 use crate::error::{CompileError, CompileErrorKind};
 use crate::lower::{Lowered, feature_names, lower_campaigns, lower_explore, lower_policy, lower_program};
 use crate::model::TrainedModel;
+use crate::quantise::{QuantiseReport, Sample, quantise};
 use crate::response::TrainedResponse;
 use crate::verify::{Parity, verify};
 
@@ -38,8 +39,11 @@ pub struct CompileReport {
     pub sections: Vec<SectionSize>,
     /// What the model makes of each feature, in the order of the declaration; empty for a graph, which mixes them.
     pub features: Vec<FeatureUse>,
-    /// The comparison of scores.
+    /// The comparison of scores, before weights were quantised.
     pub parity: Parity,
+    /// What quantising has done, where it was declared.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quantised: Option<QuantiseReport>,
 }
 
 /// A section of a container.
@@ -80,7 +84,7 @@ pub fn compile(
     model: &ModelSpec,
     trained: &TrainedModel,
 ) -> Result<CompiledBundle, CompileError> {
-    build(features, model, trained, |_| Ok(None))
+    compile_with(features, model, trained, &Besides::default())
 }
 
 /// The same with campaigns. `responses` has the trained response model of every path that a campaign names.
@@ -94,16 +98,29 @@ pub fn compile_with_campaigns(
     campaigns: &CampaignSpec,
     responses: &BTreeMap<String, TrainedResponse>,
 ) -> Result<CompiledBundle, CompileError> {
-    build(features, model, trained, |program| lower_campaigns(campaigns, features, program, responses, 1).map(Some))
+    compile_with(features, model, trained, &Besides { campaigns: Some((campaigns, responses)), sample: None })
 }
 
-fn build(
+/// What there may be besides declarations and a trained model.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Besides<'a> {
+    /// Campaigns, and the trained response model of every path that one of them names.
+    pub campaigns: Option<(&'a CampaignSpec, &'a BTreeMap<String, TrainedResponse>)>,
+    /// Requests by which weights are quantised.
+    pub sample: Option<&'a Sample>,
+}
+
+/// The same with campaigns or a sample of requests, or both.
+///
+/// # Errors
+/// Besides: `[quantise]` is declared and the model is no network, there is no sample, or more is lost than was declared.
+pub fn compile_with(
     features: &FeatureSpec,
     model: &ModelSpec,
     trained: &TrainedModel,
-    campaigns: impl FnOnce(&program::ProgramV1) -> Result<Option<Lowered>, CompileError>,
+    besides: &Besides<'_>,
 ) -> Result<CompiledBundle, CompileError> {
-    let bound = bind(trained, features)?;
+    let mut bound = bind(trained, features)?;
     let program = lower_program(features)?;
     let policy = lower_policy(model, features)?;
     let names = MetaV1 {
@@ -114,39 +131,56 @@ fn build(
         events: features.events.iter().map(|event| event.name.clone()).collect(),
         shared_refresh_s: features.shared_refresh.get(),
     };
-    let campaigns = campaigns(&program)?;
-    let responses = campaigns.iter().flat_map(|lowered| &lowered.models);
-    let models: Vec<&Bound> = std::iter::once(&bound).chain(responses).collect();
-    let declared = models.iter().map(|model| model.declared()).collect();
-    let directory = ModelsV1 { models: declared, stages: vec![StageV1 { model: 0, keep: 0 }] };
-    let mut bundle = ContainerBuilder::new(Kind::Bundle)
-        .optional(meta::TAG, meta::VERSION, names.encode())
-        .required(program::TAG, program::VERSION, program.encode())
-        .required(model::TAG, model::VERSION, directory.encode())
-        .required(policy::TAG, policy::VERSION, policy.encode());
-    for (tag, model) in (model::WEIGHTS_TAG..).zip(&models) {
-        bundle = bundle.required(tag, model::WEIGHTS_VERSION, model.weights());
-    }
-    if let Some(Lowered { campaigns, terms, .. }) = &campaigns {
-        bundle = bundle.required(campaign::TAG, campaign::VERSION, campaigns.encode());
-        // Whoever decides without them decides the same.
-        bundle = bundle.optional(terms::TAG, terms::VERSION, terms.encode());
-    }
-    if let Some(explore) = lower_explore(model) {
-        bundle = bundle.required(explore::TAG, explore::VERSION, explore.encode());
-    }
-    let bytes = bundle.build();
+    let campaigns =
+        besides.campaigns.map(|(campaigns, responses)| lower_campaigns(campaigns, features, &program, responses, 1));
+    let campaigns = campaigns.transpose()?;
+    let pack = |bound: &Bound| {
+        let models = with_responses(bound, campaigns.as_ref());
+        let declared = models.iter().map(|model| model.declared()).collect();
+        let directory = ModelsV1 { models: declared, stages: vec![StageV1 { model: 0, keep: 0 }] };
+        let mut bundle = ContainerBuilder::new(Kind::Bundle)
+            .optional(meta::TAG, meta::VERSION, names.encode())
+            .required(program::TAG, program::VERSION, program.encode())
+            .required(model::TAG, model::VERSION, directory.encode())
+            .required(policy::TAG, policy::VERSION, policy.encode());
+        for (tag, model) in (model::WEIGHTS_TAG..).zip(&models) {
+            bundle = bundle.required(tag, model::WEIGHTS_VERSION, model.weights());
+        }
+        if let Some(Lowered { campaigns, terms, .. }) = &campaigns {
+            bundle = bundle.required(campaign::TAG, campaign::VERSION, campaigns.encode());
+            // Whoever decides without them decides the same.
+            bundle = bundle.optional(terms::TAG, terms::VERSION, terms.encode());
+        }
+        if let Some(explore) = lower_explore(model) {
+            bundle = bundle.required(explore::TAG, explore::VERSION, explore.encode());
+        }
+        bundle.build()
+    };
+    let mut bytes = pack(&bound);
+    // Before weights lose anything: what is proven is that the model was understood.
+    let parity = verify(&bytes, &with_responses(&bound, campaigns.as_ref()), features.features.len())?;
+    let quantised = model.quantise.as_ref().map(|declared| quantise(&bytes, &bound, declared, besides.sample));
+    let quantised = quantised.transpose()?.map(|quantised| {
+        bound.replace_program(quantised.section);
+        bytes = pack(&bound);
+        quantised.report
+    });
     let container = Container::parse(&bytes, Kind::Bundle)
         .map_err(|error| CompileError::new(CompileErrorKind::BadContainer, "bundle", error.to_string(), REPORT))?;
-    let parity = verify(&bytes, &models, features.features.len())?;
     let report = CompileReport {
         trainer: trained.trainer().to_owned(),
         bytes: bytes.len(),
         sections: sections(&container),
         features: uses(&bound, features),
         parity,
+        quantised,
     };
     Ok(CompiledBundle { id: *container.id(), bytes, report })
+}
+
+/// The models of a bundle, the ranking one first.
+fn with_responses<'a>(bound: &'a Bound, campaigns: Option<&'a Lowered>) -> Vec<&'a Bound> {
+    std::iter::once(bound).chain(campaigns.into_iter().flat_map(|lowered| &lowered.models)).collect()
 }
 
 const REPORT: &str = "this is a bug in Selvedge: please report it with the declarations and the model";

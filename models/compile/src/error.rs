@@ -44,6 +44,8 @@ kinds! {
     Limit = "limit",
     /// The engine's scores differ from the model's: nothing is written.
     Parity = "parity",
+    /// Weights that cannot be quantised as declared: not those of a network, without a sample, or losing too much.
+    Quantisation = "quantisation",
     /// Bytes that are not a valid bundle or shared state.
     BadContainer = "bad_container",
 }

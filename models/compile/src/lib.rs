@@ -6,7 +6,8 @@
 //! trained model file -- import --+-- bind ----> directory, weights
 //! campaign.toml -> CampaignSpec -+-- lower ---> campaigns, terms
 //! response models -- import -----+-- bind ----> directory, weights
-//!                                `-- verify --> every score of the engine equals the reference, bit for bit
+//!                                |-- verify --> every score of the engine equals the reference, bit for bit
+//! sample of requests ------------'-- quantise -> narrow weights, and what they lose
 //! ```
 //!
 //! This is the one place where names become numbers and where another library's model becomes ours. It refuses to
@@ -42,10 +43,13 @@ mod lower;
 mod model;
 #[cfg(feature = "onnx")]
 mod onnx;
+mod quantise;
 mod response;
 mod verify;
 
-pub use bundle::{CompileReport, CompiledBundle, FeatureUse, SectionSize, compile, compile_with_campaigns};
+pub use bundle::{
+    Besides, CompileReport, CompiledBundle, FeatureUse, SectionSize, compile, compile_with, compile_with_campaigns,
+};
 pub use error::{CompileError, CompileErrorKind};
 pub use import::{MAX_MODEL_BYTES, import};
 pub use inspect::{Inspection, inspect};
@@ -53,5 +57,6 @@ pub use lower::{lower_policy, lower_program};
 pub use model::{LinearModel, TrainedModel, TreeEnsemble};
 #[cfg(feature = "onnx")]
 pub use onnx::{MAX_ONNX_BYTES, OnnxModel};
+pub use quantise::{Loss, QuantiseReport, Sample, SampleRequest};
 pub use response::{NO_OFFER, TrainedArm, TrainedResponse};
 pub use verify::Parity;

@@ -1,8 +1,8 @@
 //! From the text of `model.toml` to a [`ModelSpec`].
 
 use super::{
-    AtMost, Diversity, Exclude, Explore, ExploreKind, Learner, LinearTraining, ModelSpec, SimilarityTerm, SlateSpec,
-    TreeTraining,
+    AtMost, Diversity, Exclude, Explore, ExploreKind, Learner, LinearTraining, ModelSpec, Quantise, SimilarityTerm,
+    SlateSpec, TreeTraining,
 };
 use crate::document;
 use crate::error::{Problems, Source, SpecError};
@@ -12,6 +12,8 @@ use crate::vocabulary::{LearnerKind, Objective};
 /// The largest slate, and so the largest limit within one.
 const MAX_SLATE: u16 = 1_000;
 const DEFAULT_SLATE: u16 = 20;
+/// A loss that nobody measures in production.
+const MAX_LOSS: f64 = 0.001;
 /// Fields that may make two items alike.
 const MAX_SIMILARITY_TERMS: usize = 8;
 
@@ -47,6 +49,7 @@ fn read(root: Table<'_>, problems: &Problems, source: Source) -> Option<ModelSpe
     let model = root.required_section("model");
     let train = root.section("train");
     let slate = root.section("slate");
+    let quantise = root.section("quantise").map(quantise);
     root.finish();
     let identity = model.and_then(identity);
     let learner = match (&identity, train) {
@@ -56,7 +59,8 @@ fn read(root: Table<'_>, problems: &Problems, source: Source) -> Option<ModelSpe
     };
     let slate = slate.map_or_else(|| Some(SlateSpec::default()), |table| read_slate(table, problems));
     let Identity { name, objective, features, .. } = identity?;
-    Some(ModelSpec { name, features, objective, learner: learner?, slate: slate?, source })
+    let quantise = quantise.map_or(Some(None), |read| read.map(Some))?;
+    Some(ModelSpec { name, features, objective, learner: learner?, slate: slate?, quantise, source })
 }
 
 /// What `[model]` says.
@@ -137,6 +141,13 @@ fn linear(table: &Table<'_>) -> Option<LinearTraining> {
     let negatives = table.optional_or("negatives", default.negatives, |value| value.number(FRACTION));
     let seed = table.optional_or("seed", default.seed, |value| value.integer(0..=u64::MAX));
     Some(LinearTraining { rounds: rounds?, eta: eta?, lambda: lambda?, negatives: negatives?, seed: seed? })
+}
+
+fn quantise(table: Table<'_>) -> Option<Quantise> {
+    let weights = table.required("weights").and_then(Value::word);
+    let max_loss = table.optional_or("max_loss", MAX_LOSS, |value| value.number(UNIT));
+    table.finish();
+    Some(Quantise { weights: weights?, max_loss: max_loss? })
 }
 
 fn read_slate(table: Table<'_>, problems: &Problems) -> Option<SlateSpec> {
