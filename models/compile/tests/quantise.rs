@@ -136,7 +136,7 @@ fn equal_inputs_give_equal_bytes() {
 fn what_loses_more_than_was_declared_is_refused_with_what_it_loses() {
     let error =
         quantised("mlp", "[quantise]\nweights = \"int8\"\nmax_loss = 1e-9\n").expect_err("bytes lose something");
-    assert_eq!(error.kind(), CompileErrorKind::Quantisation);
+    assert_eq!(error.kind(), CompileErrorKind::Loss);
     let text = error.to_string();
     assert!(text.contains("the correlation of ranks is 0.99") && text.contains("% may be"), "{text}");
 }

@@ -71,7 +71,7 @@ impl Inputs {
     }
 }
 
-/// Of all that is kept, and of the largest, which may not be.
+/// Of all that is kept, and of the largest once more: it may not be kept.
 fn squared_error(values: &[f32], most: f32, reach: f32) -> f64 {
     let multiplier = f32::from(INPUT_MOST) / reach;
     let error = |value: &f32| f64::from(whole(value * multiplier) as f32 / multiplier - value).powi(2);
@@ -97,7 +97,7 @@ mod tests {
         let mut calibration = Calibration::default();
         let small: Vec<f32> = (0..50_000).map(|at| at as f32 / 50_000.0).collect();
         calibration.see(0, &small);
-        calibration.see(0, &[1.001]);
+        calibration.see(0, &[1.0005]);
         let reach = calibration.reach(0);
         assert!(reach < 1.0, "{reach}");
         calibration.see(0, &[40.0]);

@@ -162,7 +162,7 @@ fn judge(report: &QuantiseReport) -> Result<(), CompileError> {
     } else {
         "leave `[quantise]` out, or allow more: `max_loss`"
     };
-    Err(refused(message, help))
+    Err(CompileError::new(CompileErrorKind::Loss, "quantise", message, help))
 }
 
 fn refused(message: impl Into<String>, help: &str) -> CompileError {
