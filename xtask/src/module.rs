@@ -33,12 +33,8 @@ const OPTIMISE: [&str; 4] = ["-O3", "--one-caller-inline-max-function-size=10", 
 
 /// With SIMD, for the guest and the browser. The engine is built at level 2; its loops over trees and bins need to be unrolled as
 /// far as level 3 allows.
-pub(crate) const SIMD: [&str; 4] = [
-    "-Ctarget-feature=+simd128",
-    "-Cllvm-args=-unroll-threshold=300",
-    WITHOUT_PLACES,
-    SMALL_STACK,
-];
+pub(crate) const SIMD: [&str; 4] =
+    ["-Ctarget-feature=+simd128", "-Cllvm-args=-unroll-threshold=300", WITHOUT_PLACES, SMALL_STACK];
 /// Without: inlining less makes it smaller.
 pub(crate) const PLAIN: [&str; 3] = ["-Cllvm-args=-inline-threshold=40", WITHOUT_PLACES, SMALL_STACK];
 

@@ -3,7 +3,9 @@
 use selvedge_engine::state::{Event, GlobalCounters, ItemKeys, UserState};
 use selvedge_format::container::{ContainerBuilder, Kind};
 use selvedge_format::explore::{self, ExploreV1};
-use selvedge_format::graph::{self, Combination, Each, Function, Graph, MAX_DIMS, Memory, Product, Step, View};
+use selvedge_format::graph::{
+    self, Combination, Each, Function, Graph, MAX_DIMS, Memory, Numbers, Product, Step, View,
+};
 use selvedge_format::model::{
     self, Finish, LEAF, LinearWeights, Link, MISSING_LEFT, ModelKindV1, ModelV1, ModelsV1, StageV1, TreeNode, TreeNodes,
 };
@@ -327,9 +329,19 @@ fn network(features: u32, seed: u64) -> Vec<u8> {
     constants.extend(weights(features, HIDDEN));
     let second = constants.len() as u32;
     constants.extend(weights(HIDDEN, 1));
+    // What bytes are multiplied with: their inputs, and the sum of the output.
+    let scales = constants.len() as u32;
+    constants.extend([1000.0, 1.0e-5]);
+    // A layer of halves between an eighth and a quarter, of either sign, then one of bytes; both of one output.
+    let halves = (0..4 * HIDDEN).map(|_| 0x3000 | random.below(1 << 10) as u16 | (random.below(2) as u16) << 15);
+    let mut narrow: Vec<u8> = halves.flat_map(u16::to_le_bytes).collect();
+    let whole = narrow.len() as u32;
+    let bytes: Vec<i8> = (0..HIDDEN).map(|_| (random.below(256) as u8).cast_signed()).collect();
+    narrow.extend(graph::pack_bytes(&bytes, HIDDEN as usize, 1));
     let (there, input) = (0, features);
     let hidden = 2 * features;
-    let (squashed, score) = (hidden + HIDDEN, hidden + 2 * HIDDEN);
+    let (squashed, sum) = (hidden + HIDDEN, hidden + 2 * HIDDEN);
+    let score = sum + 2;
     let row = |memory, offset| View { memory, offset, strides: [0] };
     let each = |function, combination, size, out, (memory, left), right| {
         let (mut sizes, mut strides) = ([1; MAX_DIMS], [0; MAX_DIMS]);
@@ -341,7 +353,24 @@ fn network(features: u32, seed: u64) -> Vec<u8> {
     let layer = |function, inputs, outputs, input, out, weights| {
         let (input, out) = (row(Memory::Candidates, input), row(Memory::Candidates, out));
         let start = row(Memory::Constants, 0);
-        Step::Product(Product { function, positions: 1, inputs, outputs, out, input, start, weights })
+        Step::Product(Product {
+            function,
+            positions: 1,
+            inputs,
+            outputs,
+            out,
+            input,
+            start,
+            weights,
+            numbers: Numbers::Single,
+        })
+    };
+    // Each starts from what the one before it gave.
+    let narrow_layer = |before, weights, numbers| {
+        let (start, input, out) = (before, squashed, before + 1);
+        let [start, input, out] = [start, input, out].map(|offset| row(Memory::Candidates, offset));
+        let (function, inputs) = (Function::Left, HIDDEN);
+        Step::Product(Product { function, positions: 1, inputs, outputs: 1, out, input, start, weights, numbers })
     };
     let of_features = (Memory::Features, 0);
     let steps = [
@@ -349,9 +378,11 @@ fn network(features: u32, seed: u64) -> Vec<u8> {
         each(Function::Left, Combination::Select, features, input, (Memory::Candidates, there), 0),
         layer(Function::Tanh, features, HIDDEN, input, hidden, first),
         each(Function::Sigmoid, Combination::Store, HIDDEN, squashed, (Memory::Candidates, hidden), 0),
-        layer(Function::Erf, HIDDEN, 1, squashed, score, second),
+        layer(Function::Erf, HIDDEN, 1, squashed, sum, second),
+        narrow_layer(sum, 0, Numbers::Half),
+        narrow_layer(sum + 1, whole, Numbers::Byte { scales }),
     ];
-    Graph::encode(0, score + 1, score, &steps, &constants)
+    Graph::encode(0, score + 1, score, &steps, &constants, &narrow)
 }
 
 /// Trees from a stump to a deep one, on every feature, with thresholds where values lie and where none do.

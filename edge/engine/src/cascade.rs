@@ -65,7 +65,7 @@ impl Cascade {
             }
             self.last = at;
             refill(&mut self.scores, feature::stride(seen), 0.0);
-            stage.model.scores(rows, feature::stride(seen), scratch, &mut self.scores);
+            stage.model.scores(rows, seen, scratch, &mut self.scores);
             self.floor = f32::INFINITY;
             let mut below = f32::INFINITY;
             // First what the stage has seen, then the others.

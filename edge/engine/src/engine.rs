@@ -259,10 +259,10 @@ impl Engine {
     fn run_model(&mut self, request: &RequestView<'_>) -> Result<u64, (FallbackReason, u64)> {
         let mut cost = self.run_features(request)?;
         let Some(snapshot) = &self.snapshot else { return Err((FallbackReason::NotLoaded, cost)) };
-        let stride = feature::stride(request.candidates);
+        let rows = request.candidates;
         let scratch = &mut self.scratch;
-        refill(&mut scratch.scores, stride, 0.0);
-        let (of, spent) = ((scratch.matrix.as_slice(), request.candidates), (&mut cost, self.limits.cost));
+        refill(&mut scratch.scores, feature::stride(rows), 0.0);
+        let (of, spent) = ((scratch.matrix.as_slice(), rows), (&mut cost, self.limits.cost));
         scratch.cascade.run(&snapshot.stages, of, &mut scratch.model, &mut scratch.scores, spent);
         Ok(cost)
     }

@@ -4,11 +4,11 @@
 //! pinned version: additions, multiplications and bit operations in a fixed order, so the bits are the same everywhere.
 //! Errors are below 1 ulp of the exact value. Square roots are exact to the last bit wherever they are taken.
 //!
-//! Tensor programs call `exp`, `tanh` and `erf` millions of times: theirs are polynomials without a branch, of which the
-//! compiler makes vectors. Cephes's for the first two (Moshier), and formula 7.1.26 of Abramowitz and Stegun; again only
+//! Tensor programs call `exp`, `tanh` and `erf` millions of times: theirs are polynomials without a branch, over vectors. Cephes's for the first two (Moshier), and formula 7.1.26 of Abramowitz and Stegun; again only
 //! additions, multiplications, divisions and bit operations in a fixed order.
 
-use wide::{f32x4, f64x2};
+use bytemuck::cast;
+use wide::{f32x4, f64x2, i32x4};
 
 /// `2^x`.
 #[must_use]
@@ -74,57 +74,64 @@ pub fn from_ascending_bits(bits: u32) -> f32 {
 }
 
 /// Adding and taking away rounds to a whole number: floats of this size have no fraction.
-const ROUNDS: f32 = 12_582_912.0;
+pub(crate) const ROUNDS: f32 = 12_582_912.0;
 
 /// `e^x` without a branch, within 3 units in the last place.
 #[must_use]
 #[inline]
-pub fn power(x: f32) -> f32 {
+pub fn power(x: f32x4) -> f32x4 {
+    let all = f32x4::splat;
     // Beyond these the result is 0 or infinite; NaN stays.
-    let x = if x > 89.0 { 89.0 } else { x };
-    let x = if x < -104.0 { -104.0 } else { x };
-    let shifted = x * core::f32::consts::LOG2_E + ROUNDS;
-    let n = shifted - ROUNDS;
-    let r = (x - n * 0.693_359_4) + n * 2.121_944_4e-4;
-    let tail = 1.987_569_1e-4;
-    let tail = tail * r + 1.398_199_9e-3;
-    let tail = tail * r + 8.333_452e-3;
-    let tail = tail * r + 4.166_579_6e-2;
-    let tail = tail * r + 1.666_666_5e-1;
-    let tail = tail * r + 0.5;
-    let mantissa = tail * r * r + r + 1.0;
+    let x = x.simd_gt(all(89.0)).bitselect(all(89.0), x);
+    let x = x.simd_lt(all(-104.0)).bitselect(all(-104.0), x);
+    let shifted = x * all(core::f32::consts::LOG2_E) + all(ROUNDS);
+    let n = shifted - all(ROUNDS);
+    let r = (x - n * all(0.693_359_4)) + n * all(2.121_944_4e-4);
+    let tail = all(1.987_569_1e-4);
+    let tail = tail * r + all(1.398_199_9e-3);
+    let tail = tail * r + all(8.333_452e-3);
+    let tail = tail * r + all(4.166_579_6e-2);
+    let tail = tail * r + all(1.666_666_5e-1);
+    let tail = tail * r + all(0.5);
+    let mantissa = tail * r * r + r + all(1.0);
     // Two powers, because one would not reach the smallest and the largest numbers.
-    let n = shifted.to_bits().wrapping_sub(ROUNDS.to_bits()) as i32;
+    let n = cast::<_, i32x4>(shifted) - i32x4::splat(ROUNDS.to_bits() as i32);
     let half = n >> 1;
-    let two_to = |n: i32| f32::from_bits((n.wrapping_add(127) as u32) << 23);
-    mantissa * two_to(half) * two_to(n.wrapping_sub(half))
+    let two_to = |n: i32x4| cast::<i32x4, f32x4>((n + i32x4::splat(127)) << 23);
+    mantissa * two_to(half) * two_to(n - half)
 }
 
 /// `tanh x` where `power` is `e^(2|x|)`, within 4 units in the last place.
 #[must_use]
 #[inline]
-pub fn tanh_by_power(x: f32, power: f32) -> f32 {
+pub fn tanh_by_power(x: f32x4, power: f32x4) -> f32x4 {
+    let all = f32x4::splat;
     let z = x * x;
-    let small = -5.704_988_7e-3 * z + 2.063_908_8e-2;
-    let small = small * z - 5.373_971_6e-2;
-    let small = small * z + 1.333_144_2e-1;
-    let small = small * z - 3.333_328e-1;
+    let small = all(-5.704_988_7e-3) * z + all(2.063_908_8e-2);
+    let small = small * z - all(5.373_971_6e-2);
+    let small = small * z + all(1.333_144_2e-1);
+    let small = small * z - all(3.333_328e-1);
     let small = small * z * x + x;
-    let large = 1.0 - 2.0 / (power + 1.0);
-    if x.abs() < 0.625 { small } else { large.copysign(x) }
+    let large = all(1.0) - all(2.0) / (power + all(1.0));
+    x.abs().simd_lt(all(0.625)).bitselect(small, with_sign(large, x))
 }
 
 /// The error function where `power` is `e^(-x^2)`, within 5e-7.
 #[must_use]
 #[inline]
-pub fn erf_by_power(x: f32, power: f32) -> f32 {
+pub fn erf_by_power(x: f32x4, power: f32x4) -> f32x4 {
+    let all = f32x4::splat;
     let a = x.abs();
-    let t = 1.0 / (1.0 + 0.327_591_1 * a);
-    let sum = 1.061_405_4 * t - 1.453_152;
-    let sum = sum * t + 1.421_413_7;
-    let sum = sum * t - 0.284_496_74;
-    let sum = sum * t + 0.254_829_6;
-    (1.0 - sum * t * power).copysign(x)
+    let t = all(1.0) / (all(1.0) + all(0.327_591_1) * a);
+    let sum = all(1.061_405_4) * t - all(1.453_152);
+    let sum = sum * t + all(1.421_413_7);
+    let sum = sum * t - all(0.284_496_74);
+    let sum = sum * t + all(0.254_829_6);
+    with_sign(all(1.0) - sum * t * power, x)
+}
+
+fn with_sign(magnitude: f32x4, sign: f32x4) -> f32x4 {
+    f32x4::splat(-0.0).bitselect(sign, magnitude)
 }
 
 #[cfg(test)]

@@ -68,7 +68,7 @@ impl From<CompileError> for CliError {
         let exit = match error.kind() {
             Kind::TooLarge | Kind::OtherFormat | Kind::Malformed | Kind::Unsupported | Kind::BadTree => Exit::Refused,
             Kind::BadContainer => Exit::Refused,
-            Kind::Parity => Exit::No,
+            Kind::Parity | Kind::Loss => Exit::No,
             _ => Exit::Usage,
         };
         Self::new(exit, format_args!("{error} [{}]", error.kind().code())).hint(error.hint())

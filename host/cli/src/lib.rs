@@ -40,6 +40,8 @@ mod reference;
 mod registry;
 #[cfg(feature = "run")]
 mod request;
+#[cfg(feature = "compile")]
+mod sample;
 mod show;
 mod table;
 #[cfg(feature = "train")]

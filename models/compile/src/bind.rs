@@ -144,6 +144,24 @@ impl Bound {
         }
     }
 
+    /// The section of a model that is a tensor program.
+    pub(crate) fn program(&self) -> Option<&[u8]> {
+        match self {
+            Self::Trees(_) | Self::Linear { .. } => None,
+            #[cfg(feature = "onnx")]
+            Self::Graph(graph) => Some(&graph.section),
+        }
+    }
+
+    /// Another section for a model that is a tensor program.
+    pub(crate) fn replace_program(&mut self, section: Vec<u8>) {
+        match self {
+            Self::Trees(_) | Self::Linear { .. } => drop(section),
+            #[cfg(feature = "onnx")]
+            Self::Graph(graph) => graph.section = section,
+        }
+    }
+
     /// The raw score of one row of features, evaluated as plainly as can be; a graph is evaluated by its own reference.
     pub(crate) fn raw_score(&self, row: &[f32]) -> f32 {
         match self {

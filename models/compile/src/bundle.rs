@@ -14,6 +14,7 @@ use crate::cost::{self, CostInspection};
 use crate::error::{CompileError, CompileErrorKind};
 use crate::lower::{Lowered, feature_names, lower_campaigns, lower_explore, lower_policy, lower_program};
 use crate::model::TrainedModel;
+use crate::quantise::{QuantiseReport, Sample, quantise};
 use crate::response::TrainedResponse;
 use crate::verify::{Parity, verify};
 
@@ -39,10 +40,13 @@ pub struct CompileReport {
     pub sections: Vec<SectionSize>,
     /// What the model makes of each feature, in the order of the declaration; empty for a graph, which mixes them.
     pub features: Vec<FeatureUse>,
-    /// The comparison of scores, of all models.
+    /// The comparison of scores, of all models, before weights were quantised.
     pub parity: Parity,
     /// The models that rank, in order; the last is the model itself.
     pub stages: Vec<ModelReport>,
+    /// What quantising the model itself has done, where it was declared.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quantised: Option<QuantiseReport>,
     /// What a decision costs, and where.
     pub cost: CostInspection,
 }
@@ -91,12 +95,14 @@ pub struct FeatureUse {
 }
 
 /// What is compiled besides the declarations.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Trained<'a> {
     /// The model of each declared stage, in order, and the model itself last.
     pub stages: &'a [TrainedModel],
     /// Campaigns, with the trained response model of every path that they name.
     pub campaigns: Option<(&'a CampaignSpec, &'a BTreeMap<String, TrainedResponse>)>,
+    /// Requests by which weights are quantised.
+    pub sample: Option<&'a Sample>,
 }
 
 /// Compiles a bundle and proves that an engine scores with it exactly as the trained model does.
@@ -109,7 +115,7 @@ pub fn compile(
     model: &ModelSpec,
     trained: &TrainedModel,
 ) -> Result<CompiledBundle, CompileError> {
-    compile_stages(features, model, Trained { stages: std::slice::from_ref(trained), campaigns: None })
+    compile_stages(features, model, Trained { stages: std::slice::from_ref(trained), ..Trained::default() })
 }
 
 /// The same with campaigns. `responses` has the trained response model of every path that a campaign names.
@@ -124,13 +130,14 @@ pub fn compile_with_campaigns(
     responses: &BTreeMap<String, TrainedResponse>,
 ) -> Result<CompiledBundle, CompileError> {
     let stages = std::slice::from_ref(trained);
-    compile_stages(features, model, Trained { stages, campaigns: Some((campaigns, responses)) })
+    compile_stages(features, model, Trained { stages, campaigns: Some((campaigns, responses)), sample: None })
 }
 
-/// The same with the models of a cascade, each of which is proven by itself.
+/// The same with the models of a cascade, each of which is proven by itself, or with a sample of requests.
 ///
 /// # Errors
-/// Besides: more or fewer models than the declared stages and one.
+/// Besides: more or fewer models than the declared stages and one; `[quantise]` is declared and the model is no network, there
+/// is no sample, or more is lost than was declared.
 pub fn compile_stages(
     features: &FeatureSpec,
     model: &ModelSpec,
@@ -140,12 +147,14 @@ pub fn compile_stages(
         Some((last, earlier)) if earlier.len() == model.stages.len() => last,
         _ => {
             let (found, wanted) = (trained.stages.len(), model.stages.len() + 1);
-            let message = format!("{found} trained models, and the declared stages with the model itself need {wanted}");
+            let message =
+                format!("{found} trained models, and the declared stages with the model itself need {wanted}");
             let help = "give one trained model for each [[stage]], and the model's own last";
             return Err(CompileError::new(CompileErrorKind::Stages, "model.toml: [[stage]]", message, help));
         }
     };
-    let stages: Vec<Bound> = trained.stages.iter().map(|trained| bind(trained, features)).collect::<Result<_, _>>()?;
+    let mut stages: Vec<Bound> =
+        trained.stages.iter().map(|trained| bind(trained, features)).collect::<Result<_, _>>()?;
     let program = lower_program(features)?;
     let policy = lower_policy(model, features)?;
     let names = MetaV1 {
@@ -160,32 +169,42 @@ pub fn compile_stages(
         Some((spec, responses)) => Some(lower_campaigns(spec, features, &program, responses, stages.len())?),
         None => None,
     };
-    let responses = campaigns.iter().flat_map(|lowered| &lowered.models);
-    let models: Vec<&Bound> = stages.iter().chain(responses).collect();
     let keep = model.stages.iter().map(|stage| stage.keep).chain([0]);
-    let directory = ModelsV1 {
-        models: models.iter().map(|model| model.declared()).collect(),
-        stages: (0..).zip(keep).map(|(model, keep)| StageV1 { model, keep }).collect(),
+    let ranking = (0..).zip(keep).map(|(model, keep)| StageV1 { model, keep }).collect();
+    let mut directory = ModelsV1 { models: Vec::new(), stages: ranking };
+    let mut pack = |stages: &[Bound]| {
+        let models = with_responses(stages, campaigns.as_ref());
+        directory.models = models.iter().map(|model| model.declared()).collect();
+        let mut bundle = ContainerBuilder::new(Kind::Bundle)
+            .optional(meta::TAG, meta::VERSION, names.encode())
+            .required(program::TAG, program::VERSION, program.encode())
+            .required(model::TAG, model::VERSION, directory.encode())
+            .required(policy::TAG, policy::VERSION, policy.encode());
+        for (tag, model) in (model::WEIGHTS_TAG..).zip(&models) {
+            bundle = bundle.required(tag, model::WEIGHTS_VERSION, model.weights());
+        }
+        if let Some(Lowered { campaigns, terms, .. }) = &campaigns {
+            bundle = bundle.required(campaign::TAG, campaign::VERSION, campaigns.encode());
+            // Whoever decides without them decides the same.
+            bundle = bundle.optional(terms::TAG, terms::VERSION, terms.encode());
+        }
+        if let Some(explore) = lower_explore(model) {
+            bundle = bundle.required(explore::TAG, explore::VERSION, explore.encode());
+        }
+        bundle.build()
     };
-    let mut bundle = ContainerBuilder::new(Kind::Bundle)
-        .optional(meta::TAG, meta::VERSION, names.encode())
-        .required(program::TAG, program::VERSION, program.encode())
-        .required(model::TAG, model::VERSION, directory.encode())
-        .required(policy::TAG, policy::VERSION, policy.encode());
-    for (tag, model) in (model::WEIGHTS_TAG..).zip(&models) {
-        bundle = bundle.required(tag, model::WEIGHTS_VERSION, model.weights());
-    }
-    if let Some(Lowered { campaigns, terms, .. }) = &campaigns {
-        bundle = bundle.required(campaign::TAG, campaign::VERSION, campaigns.encode());
-        // Whoever decides without them decides the same.
-        bundle = bundle.optional(terms::TAG, terms::VERSION, terms.encode());
-    }
-    if let Some(explore) = lower_explore(model) {
-        bundle = bundle.required(explore::TAG, explore::VERSION, explore.encode());
-    }
-    let bytes = bundle.build();
-    let container = Container::parse(&bytes, Kind::Bundle).map_err(|error| bad_container(&error))?;
+    let mut bytes = pack(&stages);
+    // Before weights lose anything: what is proven is that the model was understood.
+    let models = with_responses(&stages, campaigns.as_ref());
     let parity = verify(&bytes, &models, stages.len(), features.features.len())?;
+    let mut quantised = None;
+    if let (Some(declared), Some(itself)) = (&model.quantise, stages.last_mut()) {
+        let narrow = quantise(&bytes, itself, declared, trained.sample)?;
+        itself.replace_program(narrow.section);
+        bytes = pack(&stages);
+        quantised = Some(narrow.report);
+    }
+    let container = Container::parse(&bytes, Kind::Bundle).map_err(|error| bad_container(&error))?;
     let cost = cost::inspect(&bytes, &directory, |model| {
         let tag = model::WEIGHTS_TAG + u32::from(model);
         container.require(tag, model::WEIGHTS_VERSION, "model weights").map(|section| &bytes[section.range.clone()])
@@ -197,9 +216,15 @@ pub fn compile_stages(
         features: stages.last().map(|bound| uses(bound, features)).unwrap_or_default(),
         parity: Parity::of_all(&parity),
         stages: trained.stages.iter().zip(&parity).map(ModelReport::new).collect(),
+        quantised,
         cost: cost.map_err(|error| bad_container(&error))?,
     };
     Ok(CompiledBundle { id: *container.id(), bytes, report })
+}
+
+/// The models of a bundle, those that rank first.
+fn with_responses<'a>(stages: &'a [Bound], campaigns: Option<&'a Lowered>) -> Vec<&'a Bound> {
+    stages.iter().chain(campaigns.into_iter().flat_map(|lowered| &lowered.models)).collect()
 }
 
 fn bad_container(error: &DecodeError) -> CompileError {

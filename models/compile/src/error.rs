@@ -46,6 +46,10 @@ kinds! {
     Limit = "limit",
     /// The engine's scores differ from the model's: nothing is written.
     Parity = "parity",
+    /// Weights that cannot be quantised: not those of a network, or without a sample that an edge would rank.
+    Quantisation = "quantisation",
+    /// Quantised weights lose more than was declared: nothing is written.
+    Loss = "loss",
     /// Bytes that are not a valid bundle or shared state.
     BadContainer = "bad_container",
 }

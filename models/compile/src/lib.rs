@@ -6,7 +6,8 @@
 //! trained model file -- import --+-- bind ----> directory, weights
 //! campaign.toml -> CampaignSpec -+-- lower ---> campaigns, terms
 //! response models -- import -----+-- bind ----> directory, weights
-//!                                `-- verify --> every score of the engine equals the reference, bit for bit
+//!                                |-- verify --> every score of the engine equals the reference, bit for bit
+//! sample of requests ------------'-- quantise -> narrow weights, and what they lose
 //! ```
 //!
 //! This is the one place where names become numbers and where another library's model becomes ours. It refuses to
@@ -43,6 +44,7 @@ mod lower;
 mod model;
 #[cfg(feature = "onnx")]
 mod onnx;
+mod quantise;
 mod response;
 mod verify;
 
@@ -60,5 +62,6 @@ pub use model::{LinearModel, TrainedModel, TreeEnsemble};
 pub use onnx::coverage;
 #[cfg(feature = "onnx")]
 pub use onnx::{MAX_ONNX_BYTES, OnnxModel};
+pub use quantise::{Loss, QuantiseReport, Sample, SampleRequest};
 pub use response::{NO_OFFER, TrainedArm, TrainedResponse};
 pub use verify::Parity;

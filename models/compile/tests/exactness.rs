@@ -53,7 +53,7 @@ fn check(model: &[u8], cases: &[u8]) {
         }
     }
     let mut scores = vec![0.0; stride];
-    snapshot.model().raw_scores(&matrix, stride, &mut ModelScratch::default(), &mut scores);
+    snapshot.model().raw_scores(&matrix, rows, &mut ModelScratch::default(), &mut scores);
     for (score, expected) in scores.iter().zip(&cases.margins) {
         assert_eq!(score.to_bits(), expected.to_bits());
     }

@@ -69,7 +69,7 @@ fn scores(bundle: &[u8], rows: &[Vec<f32>]) -> Vec<f32> {
         }
     }
     let mut scores = vec![0.0; stride];
-    snapshot.model().scores(&matrix, stride, &mut ModelScratch::default(), &mut scores);
+    snapshot.model().scores(&matrix, rows.len(), &mut ModelScratch::default(), &mut scores);
     scores.truncate(rows.len());
     scores
 }

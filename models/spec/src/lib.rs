@@ -25,12 +25,12 @@ pub use feature::{
     StringEncoding, TableSettings, Transform,
 };
 pub use model::{
-    AtMost, Diversity, Exclude, Explore, ExploreKind, Learner, LinearTraining, ModelSpec, SimilarityTerm, SlateSpec, StageSpec,
-    TreeTraining,
+    AtMost, Diversity, Exclude, Explore, ExploreKind, Learner, LinearTraining, ModelSpec, Quantise, SimilarityTerm,
+    SlateSpec, StageSpec, TreeTraining,
 };
 pub use reference::reference_markdown;
 pub use seconds::Seconds;
 pub use vocabulary::{
     CapBy, CombineOp, Comparison, CounterScope, FieldScope, FieldType, Goal, LearnerKind, LocalTimePart, Measure,
-    Objective, OverlapMetric, PriceOf, TimeUnit, Weekday, Word,
+    Objective, OverlapMetric, PriceOf, TimeUnit, Weekday, Width, Word,
 };

@@ -209,6 +209,14 @@ words! {
         /// The probability that a candidate is relevant, each row on its own.
         Logistic = "logistic",
     }
+
+    /// What quantised weights are stored as.
+    pub enum Width: "kind of weights", "kinds of weights" {
+        /// Bytes with scales: a quarter of the size.
+        Int8 = "int8",
+        /// IEEE 754 half precision: half of the size.
+        F16 = "f16",
+    }
 }
 
 impl TimeUnit {

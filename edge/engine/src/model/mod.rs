@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 use selvedge_format::DecodeError;
 use selvedge_format::model::{LinearWeights, Link, ModelKindV1, ModelV1};
 
-use crate::feature::LANES;
+use crate::feature::{self, LANES};
 use crate::math;
 
 use graph::GraphScratch;
@@ -56,14 +56,14 @@ impl Model {
         Ok(Self { form, link: declared.link })
     }
 
-    /// Raw scores, before the link: `matrix` holds columns of `stride` values, `scores` has `stride` places.
-    ///
-    /// `stride` must be a multiple of [`crate::feature::LANES`].
-    pub fn raw_scores(&self, matrix: &[f32], stride: usize, scratch: &mut ModelScratch, scores: &mut [f32]) {
+    /// Raw scores of `rows` rows, before the link: `matrix` holds columns of [`feature::stride`] of so many values, `scores` has
+    /// as many places. Those behind the rows hold anything afterwards.
+    pub fn raw_scores(&self, matrix: &[f32], rows: usize, scratch: &mut ModelScratch, scores: &mut [f32]) {
+        let stride = feature::stride(rows);
         match &self.form {
             Form::Linear(linear) => linear.scores(matrix, stride, scores),
             Form::Trees(trees) => trees.scores(matrix, stride, &mut scratch.bins, scores),
-            Form::Graph(graph) => graph.scores(matrix, stride, &mut scratch.graph, scores),
+            Form::Graph(graph) => graph.scores(matrix, stride, &mut scratch.graph, &mut scores[..rows]),
         }
     }
 
@@ -83,8 +83,8 @@ impl Model {
     }
 
     /// Scores after the link.
-    pub fn scores(&self, matrix: &[f32], stride: usize, scratch: &mut ModelScratch, scores: &mut [f32]) {
-        self.raw_scores(matrix, stride, scratch, scores);
+    pub fn scores(&self, matrix: &[f32], rows: usize, scratch: &mut ModelScratch, scores: &mut [f32]) {
+        self.raw_scores(matrix, rows, scratch, scores);
         if self.link == Link::Logistic {
             for score in scores {
                 *score = math::sigmoid(*score);

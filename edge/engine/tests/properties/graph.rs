@@ -4,7 +4,9 @@ use proptest::prelude::*;
 use selvedge_engine::feature::stride;
 use selvedge_engine::model::{Model, ModelScratch};
 use selvedge_format::DecodeError;
-use selvedge_format::graph::{Combination, Each, Function, Gather, Graph, MAX_DIMS, Memory, Product, Step, View, pack};
+use selvedge_format::graph::{
+    Combination, Each, Function, Gather, Graph, MAX_DIMS, Memory, Numbers, Product, Step, View, pack, pack_bytes, widen,
+};
 use selvedge_format::model::{Link, ModelKindV1, ModelV1};
 
 use crate::trees::Draw;
@@ -24,7 +26,7 @@ fn scores(model: &Model, rows: &[[f32; FEATURES]], scratch: &mut ModelScratch) -
         }
     }
     let mut scores = vec![f32::NAN; stride];
-    model.scores(&matrix, stride, scratch, &mut scores);
+    model.scores(&matrix, rows.len(), scratch, &mut scores);
     scores.truncate(rows.len());
     scores
 }
@@ -51,7 +53,17 @@ fn copy(memory: Memory, first: u32, count: u32) -> Step {
 fn product(memory: Memory, inputs: u32, outputs: u32, out: u32, start: View<1>, weights: u32) -> Product {
     let input = place(memory, 0, 0);
     let out = place(memory, out, 0);
-    Product { function: Function::Left, positions: 1, inputs, outputs, out, input, start, weights }
+    Product {
+        function: Function::Left,
+        positions: 1,
+        inputs,
+        outputs,
+        out,
+        input,
+        start,
+        weights,
+        numbers: Numbers::Single,
+    }
 }
 
 /// Candidates have the features 2 to 4, the request 0 and 1; their shares of a layer are added, and its outputs added up.
@@ -73,7 +85,7 @@ fn layer(outputs: usize, draw: &mut Draw) -> (Vec<u8>, Vec<f32>) {
         Step::Product(Product { function: Function::Max, ..rest }),
         each(Function::Left, Combination::Add, outputs, [sum, from, from]),
     ];
-    (Graph::encode(2 + outputs, 4 + outputs, 3 + outputs, &steps, &constants), weights)
+    (Graph::encode(2 + outputs, 4 + outputs, 3 + outputs, &steps, &constants, &[]), weights)
 }
 
 proptest! {
@@ -127,11 +139,149 @@ proptest! {
     }
 }
 
+/// A layer of bytes over the five features, at two positions that share weights, whose outputs are added up with their place as
+/// weight; and what it is made of.
+struct Whole {
+    outputs: usize,
+    weights: Vec<i8>,
+    multiplier: f32,
+    scales: Vec<f32>,
+}
+
+impl Whole {
+    fn new(outputs: usize, draw: &mut Draw) -> Self {
+        let byte = |draw: &mut Draw| (draw.below(256) as u8).cast_signed();
+        let weights = (0..FEATURES * outputs).map(|_| byte(draw)).collect();
+        let scale = |draw: &mut Draw| (draw.unit() + 1.5) / 100.0;
+        Self { outputs, weights, multiplier: 900.0, scales: (0..outputs).map(|_| scale(draw)).collect() }
+    }
+
+    fn encode(&self, memory: Memory) -> Vec<u8> {
+        let outputs = self.outputs as u32;
+        let mut constants = vec![0.5; self.outputs];
+        let scales = constants.len() as u32;
+        constants.push(self.multiplier);
+        constants.extend(&self.scales);
+        let numbers = Numbers::Byte { scales };
+        let layer = product(memory, FEATURES as u32, outputs, 8, place(Memory::Constants, 0, 0), 0);
+        let weighed = constants.len() as u32;
+        constants.extend((1..=outputs).map(|at| at as f32));
+        let (score, from) = (place(Memory::Candidates, 0, 0), place(memory, 8, 1));
+        let clear = each(Function::Subtract, Combination::Store, 1, [score; 3]);
+        let sum =
+            each(Function::Multiply, Combination::Add, outputs, [score, from, place(Memory::Constants, weighed, 1)]);
+        // The score's column is an input until the layer is done.
+        let steps = [copy(memory, 0, FEATURES as u32), Step::Product(Product { numbers, ..layer }), clear, sum];
+        let bytes = pack_bytes(&self.weights, FEATURES, self.outputs);
+        Graph::encode(8 + outputs, 8 + outputs, 0, &steps, &constants, &bytes)
+    }
+
+    fn score(&self, row: &[f32; FEATURES]) -> f32 {
+        let whole = |x: f32| i64::from((x * self.multiplier).clamp(-2047.0, 2047.0).round_ties_even() as i16);
+        let output = |output: usize| {
+            let terms =
+                row.iter().enumerate().map(|(at, x)| whole(*x) * i64::from(self.weights[at * self.outputs + output]));
+            0.5 + terms.sum::<i64>() as f32 * self.scales[output]
+        };
+        (0..self.outputs).fold(0.0, |sum, at| sum + output(at) * (at + 1) as f32)
+    }
+}
+
+/// Values that make trouble, among others.
+fn troubling(draw: &mut Draw) -> f32 {
+    const TROUBLE: [f32; 8] =
+        [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 0.5 / 900.0, 1.5 / 900.0, -2.5 / 900.0, f32::MAX, -0.0];
+    let at = draw.below(2 * TROUBLE.len());
+    TROUBLE.get(at).copied().unwrap_or_else(|| 4.0 * draw.unit())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn a_layer_of_bytes_is_its_sums_of_whole_numbers_to_the_bit(
+        seed in any::<u64>(),
+        outputs in 1_usize..40,
+        count in 1_usize..70,
+    ) {
+        let mut draw = Draw::new(seed);
+        let whole = Whole::new(outputs, &mut draw);
+        let model = load(&whole.encode(Memory::Candidates)).unwrap();
+        let rows: Vec<[f32; FEATURES]> =
+            (0..count).map(|_| core::array::from_fn(|_| troubling(&mut draw))).collect();
+        let mut scratch = ModelScratch::default();
+        let found = scores(&model, &rows, &mut scratch);
+        let expected: Vec<f32> = rows.iter().map(|row| whole.score(row)).collect();
+        prop_assert_eq!(&found, &expected);
+        let alone = scores(&model, &rows[..1], &mut scratch);
+        prop_assert_eq!(alone[0].to_bits(), found[0].to_bits());
+        let of_request = load(&whole.encode(Memory::Request)).unwrap();
+        prop_assert_eq!(scores(&of_request, &rows, &mut scratch), vec![expected[0]; count]);
+    }
+
+    #[test]
+    fn a_layer_of_halves_is_one_of_the_same_floats(seed in any::<u64>(), outputs in 1_usize..12, count in 1_usize..40) {
+        let mut draw = Draw::new(seed);
+        let inputs = FEATURES * outputs.next_multiple_of(4);
+        // Any finite half, those without a leading 1 included.
+        let halves: Vec<u16> = (0..inputs).map(|_| (draw.below(0x5000) | draw.below(2) << 15) as u16).collect();
+        let layer = |numbers, constants: &[f32], bytes: &[u8]| {
+            let start = place(Memory::Constants, 0, 0);
+            let product = product(Memory::Candidates, FEATURES as u32, outputs as u32, 8, start, 12 * u32::from(bytes.is_empty()));
+            let steps = [copy(Memory::Candidates, 0, FEATURES as u32), Step::Product(Product { numbers, ..product })];
+            load(&Graph::encode(0, 8 + outputs as u32, 7 + outputs as u32, &steps, constants, bytes)).unwrap()
+        };
+        let starts = [0.25; 12];
+        let floats: Vec<f32> = starts.iter().copied().chain(halves.iter().map(|half| widen(*half))).collect();
+        let bytes: Vec<u8> = halves.iter().flat_map(|half| half.to_le_bytes()).collect();
+        let rows: Vec<[f32; FEATURES]> = (0..count).map(|_| core::array::from_fn(|_| draw.unit())).collect();
+        let mut scratch = ModelScratch::default();
+        let found = scores(&layer(Numbers::Half, &starts, &bytes), &rows, &mut scratch);
+        prop_assert_eq!(found, scores(&layer(Numbers::Single, &floats, &[]), &rows, &mut scratch));
+    }
+}
+
+#[test]
+fn the_largest_sum_of_bytes_is_exact() {
+    const INPUTS: u32 = 1 << 13;
+    let copies = (0..INPUTS).step_by(FEATURES - 1).map(|at| {
+        let from = place(Memory::Features, 0, 1);
+        each(Function::Left, Combination::Store, FEATURES as u32 - 1, [place(Memory::Candidates, at, 1), from, from])
+    });
+    let layer = product(Memory::Candidates, INPUTS, 1, INPUTS, place(Memory::Constants, 0, 0), 0);
+    let layer = Step::Product(Product { numbers: Numbers::Byte { scales: 1 }, ..layer });
+    let steps: Vec<Step> = copies.chain([layer]).collect();
+    for (weight, x) in [(-128, -9.0), (-128, 9.0), (127, 9.0)] {
+        let bytes = pack_bytes(&vec![weight; INPUTS as usize], INPUTS as usize, 1);
+        let model = load(&Graph::encode(0, INPUTS + 1, INPUTS, &steps, &[0.0, 1000.0, 1.0], &bytes)).expect("valid");
+        let expected = i64::from(weight) * 2047 * i64::from(INPUTS) * if x > 0.0 { 1 } else { -1 };
+        for count in [1, 9] {
+            let found = scores(&model, &vec![[x; FEATURES]; count], &mut ModelScratch::default());
+            assert_eq!(found, vec![expected as f32; count]);
+        }
+    }
+}
+
+#[test]
+fn rows_of_narrow_tables_are_their_numbers_times_the_scale_of_the_row() {
+    let table = |numbers, constants: &[f32], bytes: &[u8]| {
+        let (out, from) = (place(Memory::Candidates, 0, 2), place(Memory::Features, 0, 1));
+        let gather = Gather { ids: 1, table: 0, rows: 3, width: 2, out, from, numbers };
+        let model = load(&Graph::encode(0, 2, 1, &[Step::Gather(gather)], constants, bytes)).expect("a valid program");
+        scores(&model, &[0.0, 2.0, -2.0, 3.0].map(|id| [id; FEATURES]), &mut ModelScratch::default())
+    };
+    let found = table(Numbers::Byte { scales: 1 }, &[9.0, 0.5, 0.25, 2.0], &[1, 127, 2, 0x80, 3, 0xff]);
+    assert_eq!(found[..3], [63.5, -2.0, -32.0]);
+    assert!(found[3].is_nan());
+    let halves: Vec<u8> = [0_u16, 0x3c00, 0, 0x0001, 0, 0xfbff].into_iter().flat_map(u16::to_le_bytes).collect();
+    assert_eq!(table(Numbers::Half, &[], &halves)[..3], [1.0, -65504.0, f32::from_bits(103 << 23)]);
+}
+
 /// A program that applies a function to the feature 0.
 fn function(function: Function) -> Model {
     let feature = place(Memory::Features, 0, 1);
     let step = each(function, Combination::Store, 1, [place(Memory::Candidates, 0, 1), feature, feature]);
-    load(&Graph::encode(0, 1, 0, &[step], &[])).expect("a valid program")
+    load(&Graph::encode(0, 1, 0, &[step], &[], &[])).expect("a valid program")
 }
 
 #[test]
@@ -180,12 +330,13 @@ fn an_id_that_is_no_row_gives_nan() {
     let gather = Gather {
         ids: 1,
         table: 0,
+        numbers: Numbers::Single,
         rows: 3,
         width: 2,
         out: place(Memory::Candidates, 0, 2),
         from: place(Memory::Features, 0, 1),
     };
-    let bytes = Graph::encode(0, 2, 1, &[Step::Gather(gather)], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+    let bytes = Graph::encode(0, 2, 1, &[Step::Gather(gather)], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], &[]);
     let model = load(&bytes).expect("a valid program");
     let rows = [0.0, 2.0, -1.0, 3.0, -4.0, f32::NAN].map(|id| [id; FEATURES]);
     let found = scores(&model, &rows, &mut ModelScratch::default());
@@ -198,7 +349,7 @@ fn nothing_is_left_from_an_earlier_request() {
     // Adds to a place that no step has written.
     let feature = place(Memory::Features, 0, 1);
     let step = each(Function::Left, Combination::Add, 1, [place(Memory::Candidates, 0, 1), feature, feature]);
-    let model = load(&Graph::encode(0, 1, 0, &[step], &[])).expect("a valid program");
+    let model = load(&Graph::encode(0, 1, 0, &[step], &[], &[])).expect("a valid program");
     let mut scratch = ModelScratch::default();
     for _ in 0..3 {
         assert_eq!(scores(&model, &[[2.5; FEATURES]; 40], &mut scratch), [2.5; 40]);
@@ -218,7 +369,7 @@ fn a_warm_program_does_not_allocate() {
 fn programs_that_reach_outside_are_refused() {
     let ok = |memory, offset| place::<MAX_DIMS>(memory, offset, 1);
     let step = |out, from| [each(Function::Left, Combination::Store, 2, [out, from, from])];
-    let refused = |step: &[Step], constants: &[f32]| load(&Graph::encode(2, 2, 1, step, constants)).is_err();
+    let refused = |step: &[Step], constants: &[f32]| load(&Graph::encode(2, 2, 1, step, constants, &[])).is_err();
     let to = ok(Memory::Candidates, 0);
     assert!(!refused(&step(to, ok(Memory::Features, FEATURES as u32 - 2)), &[]));
     assert!(refused(&step(to, ok(Memory::Features, FEATURES as u32 - 1)), &[]), "a feature that is not there");

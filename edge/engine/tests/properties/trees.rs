@@ -124,7 +124,7 @@ fn inputs(draw: &mut Draw, rows: usize, features: usize, levels: usize) -> (Vec<
 
 fn scores(model: &Model, matrix: &[f32], rows: usize, scratch: &mut ModelScratch) -> Vec<f32> {
     let mut scores = vec![f32::NAN; stride(rows)];
-    model.scores(matrix, stride(rows), scratch, &mut scores);
+    model.scores(matrix, rows, scratch, &mut scores);
     scores.truncate(rows);
     scores
 }

@@ -176,7 +176,7 @@ impl Weights {
                 let graph = Graph::parse(bytes, features)?;
                 let constants: Vec<f32> = graph.constants.iter().collect();
                 let (request, columns, score) = (graph.request as u32, graph.columns as u32, graph.score as u32);
-                Self::Graph(Graph::encode(request, columns, score, &graph.steps, &constants))
+                Self::Graph(Graph::encode(request, columns, score, &graph.steps, &constants, graph.bytes))
             }
         })
     }

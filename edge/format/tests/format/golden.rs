@@ -180,7 +180,8 @@ fn the_golden_graph_is_what_is_written_and_read() {
     assert_eq!(bytes(&path), written, "a released layout never changes: add a kind of model");
     let read = Graph::parse(&written, sample::GRAPH_FEATURES).unwrap();
     let constants: Vec<f32> = read.constants.iter().collect();
-    let again = Graph::encode(read.request as u32, read.columns as u32, read.score as u32, &read.steps, &constants);
+    let (request, columns, score) = (read.request as u32, read.columns as u32, read.score as u32);
+    let again = Graph::encode(request, columns, score, &read.steps, &constants, read.bytes);
     assert_eq!(again, written);
 }
 

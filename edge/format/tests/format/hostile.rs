@@ -5,6 +5,7 @@ use selvedge_format::campaign::{
     TestOpV1,
 };
 use selvedge_format::container::{self, Container, ContainerBuilder, Kind};
+use selvedge_format::graph::{Function, Gather, Graph, Memory, Numbers, Product, Step, View};
 use selvedge_format::message::{BlockHeader, FLAG_REQUIRED, MAX_BLOCKS, MessageKind, MessageView, MessageWriter};
 use selvedge_format::meta::MetaV1;
 use selvedge_format::model::{
@@ -835,5 +836,112 @@ fn an_offer_is_asked_for_and_answered_once_in_a_plain_block() {
         {
             assert_eq!(with(&[header]), Some(ErrorCode::Invalid), "{header:?}");
         }
+    }
+}
+
+/// A layer of two inputs and one output, and what it is made of.
+struct Layer {
+    product: Product,
+    constants: Vec<f32>,
+    bytes: Vec<u8>,
+    times: usize,
+}
+
+impl Layer {
+    fn new(numbers: Numbers) -> Self {
+        let row = |memory, offset| View { memory, offset, strides: [0] };
+        let product = Product {
+            function: Function::Left,
+            positions: 1,
+            inputs: 2,
+            outputs: 1,
+            out: row(Memory::Candidates, 2),
+            input: row(Memory::Candidates, 0),
+            start: row(Memory::Constants, 0),
+            weights: 0,
+            numbers,
+        };
+        Self { product, constants: vec![0.5, 8.0, 0.25], bytes: vec![0; 16], times: 1 }
+    }
+
+    fn is_refused(&self) -> bool {
+        let steps = vec![Step::Product(self.product); self.times];
+        Graph::parse(&Graph::encode(0, 1 << 14, 2, &steps, &self.constants, &self.bytes), 1).is_err()
+    }
+}
+
+#[test]
+fn narrow_weights_are_there_and_numbers() {
+    let (half, byte) = (|| Layer::new(Numbers::Half), || Layer::new(Numbers::Byte { scales: 1 }));
+    assert!(!half().is_refused() && !byte().is_refused());
+    let changed = |mut layer: Layer, change: fn(&mut Layer)| {
+        change(&mut layer);
+        layer.is_refused()
+    };
+    assert!(changed(half(), |layer| layer.product.weights = 1), "beyond the bytes");
+    assert!(changed(byte(), |layer| layer.product.weights = 9), "beyond the bytes");
+    assert!(changed(byte(), |layer| layer.product.weights = u32::MAX), "far beyond the bytes");
+    assert!(changed(half(), |layer| layer.bytes[1] = 0x7c), "infinite");
+    assert!(changed(half(), |layer| layer.bytes[5] = 0xfe), "not a number");
+    for scale in [0.0, -1.0, f32::INFINITY, -0.0] {
+        for at in [1, 2] {
+            let mut layer = byte();
+            layer.constants[at] = scale;
+            assert!(layer.is_refused(), "the scale {scale} at {at}");
+        }
+    }
+    assert!(changed(byte(), |layer| layer.product.numbers = Numbers::Byte { scales: 2 }), "no scale of the output");
+    assert!(changed(byte(), |layer| layer.product.numbers = Numbers::Byte { scales: u32::MAX }), "no scales at all");
+}
+
+#[test]
+fn sums_of_bytes_cannot_overflow() {
+    let layer = |inputs: u32| {
+        let mut layer = Layer::new(Numbers::Byte { scales: 1 });
+        layer.product.inputs = inputs;
+        layer.product.out.offset = 1 << 13;
+        layer.bytes = vec![0x80; 4 * inputs.next_multiple_of(2) as usize];
+        layer.is_refused()
+    };
+    assert!(!layer(1 << 13));
+    assert!(layer((1 << 13) + 1));
+    assert!(128 * 2047 * (1_i64 << 13) < i64::from(i32::MAX));
+}
+
+#[test]
+fn narrow_weights_are_not_widened_again_and_again() {
+    let mut layer = Layer::new(Numbers::Half);
+    layer.times = 2;
+    assert!(!layer.is_refused(), "as many weights as there are bytes");
+    layer.times = 3;
+    assert!(layer.is_refused(), "a few bytes must not become any amount of memory");
+}
+
+#[test]
+fn narrow_tables_are_there_and_have_scales() {
+    let row = |memory, offset| View { memory, offset, strides: [1] };
+    let refused = |table, numbers, constants: &[f32]| {
+        let (out, from) = (row(Memory::Candidates, 0), row(Memory::Features, 0));
+        let step = Step::Gather(Gather { ids: 1, table, rows: 3, width: 2, out, from, numbers });
+        Graph::parse(&Graph::encode(0, 2, 0, &[step], constants, &[0; 12]), 1).is_err()
+    };
+    let byte = Numbers::Byte { scales: 0 };
+    assert!(!refused(6, byte, &[1.0; 3]) && !refused(0, Numbers::Half, &[]));
+    assert!(refused(7, byte, &[1.0; 3]), "beyond the bytes");
+    assert!(refused(1, Numbers::Half, &[]), "beyond the bytes");
+    assert!(refused(0, byte, &[1.0; 2]), "a row without a scale");
+    assert!(refused(0, byte, &[1.0, 0.0, 1.0]), "a scale of 0");
+}
+
+#[test]
+fn a_kind_of_numbers_that_nobody_knows_is_refused() {
+    let layer = Layer::new(Numbers::Single);
+    let bytes = Graph::encode(0, 8, 2, &[Step::Product(layer.product)], &[0.0; 16], &[]);
+    assert!(Graph::parse(&bytes, 1).is_ok());
+    // The third byte of the first step.
+    for numbers in [3, 5, 6, 255] {
+        let mut unknown = bytes.clone();
+        unknown[24 + 2] = numbers;
+        assert!(Graph::parse(&unknown, 1).is_err(), "{numbers}");
     }
 }

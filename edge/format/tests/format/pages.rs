@@ -51,6 +51,8 @@ fn constants() -> BTreeMap<&'static str, u64> {
         graph::MAX_CONSTANTS,
         graph::MAX_WORK,
         graph::PANEL,
+        graph::MAX_BYTE_INPUTS,
+        graph::INPUT_MOST,
         model::MISSING_LEFT,
         campaign::TAG,
         campaign::MAX_BUDGETS,

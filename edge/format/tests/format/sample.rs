@@ -5,7 +5,9 @@ use selvedge_format::campaign::{
     ResponseV1, TestOpV1,
 };
 use selvedge_format::decision::{ArmParts, DecisionStatus, DegradedReason, OfferStatus, arm, rule};
-use selvedge_format::graph::{self, Combination, Each, Function, Gather, Graph, MAX_DIMS, Memory, Product, Step, View};
+use selvedge_format::graph::{
+    self, Combination, Each, Function, Gather, Graph, MAX_DIMS, Memory, Numbers, Product, Step, View,
+};
 use selvedge_format::head::{BlobV1, GuardV1, HeadV1, PriceV1, RolloutV1};
 use selvedge_format::meta::{FeatureName, MetaV1};
 use selvedge_format::model::{Finish, LEAF, Link, MISSING_LEFT, ModelKindV1, ModelV1, ModelsV1, StageV1, TreeNode};
@@ -600,7 +602,7 @@ pub(crate) fn delta() -> Delta {
 pub(crate) const GRAPH_FEATURES: usize = 3;
 
 /// A program with every kind of step: an embedding by feature 0, a layer over it that starts from the request's share of
-/// feature 1, and the sum of its outputs divided by feature 2.
+/// feature 1, and the sum of its outputs divided by feature 2; then the same of halves and bytes, of which one value is added.
 pub(crate) fn graph() -> Vec<u8> {
     let row = |memory, offset, stride| View { memory, offset, strides: [stride] };
     let view = |memory, offset, stride| {
@@ -617,9 +619,40 @@ pub(crate) fn graph() -> Vec<u8> {
     let (share, layer) = (constants.len() as u32, constants.len() as u32 + 4);
     constants.extend(graph::pack(&[0.25, -0.75], 1, 2));
     constants.extend(graph::pack(&[1.0, 2.0, 3.0, 4.0], 2, 2));
+    let scales = constants.len() as u32;
+    constants.extend([100.0, 0.5, 0.25]);
+    let embedding = |table, out, numbers| {
+        let (out, from) = (row(Memory::Candidates, out, 2), row(Memory::Features, 0, 1));
+        Step::Gather(Gather { ids: 1, table, rows: 2, width: 2, out, from, numbers })
+    };
+    let whole = |numbers| {
+        let (input, out) = (row(Memory::Candidates, 5, 2), row(Memory::Candidates, 7, 2));
+        let (function, start) = (Function::Left, row(Memory::Constants, 0, 0));
+        Step::Product(Product {
+            function,
+            positions: 1,
+            inputs: 2,
+            outputs: 2,
+            out,
+            input,
+            start,
+            weights: 12,
+            numbers,
+        })
+    };
     let outputs = |memory, inputs, out, start, weights, function| {
         let (input, out) = (row(memory, 0, inputs), row(memory, out, 2));
-        Step::Product(Product { function, positions: 1, inputs, outputs: 2, out, input, start, weights })
+        Step::Product(Product {
+            function,
+            positions: 1,
+            inputs,
+            outputs: 2,
+            out,
+            input,
+            start,
+            weights,
+            numbers: Numbers::Single,
+        })
     };
     let feature = |at| view(Memory::Features, at, 0);
     let score = view(Memory::Candidates, 4, 0);
@@ -629,6 +662,7 @@ pub(crate) fn graph() -> Vec<u8> {
         Step::Gather(Gather {
             ids: 1,
             table: 0,
+            numbers: Numbers::Single,
             rows: 2,
             width: 2,
             out: row(Memory::Candidates, 0, 2),
@@ -644,6 +678,21 @@ pub(crate) fn graph() -> Vec<u8> {
             view(Memory::Candidates, 2, 1),
         ),
         each(Function::Divide, Combination::Store, 1, score, score, feature(2)),
+        embedding(0, 5, Numbers::Half),
+        whole(Numbers::Byte { scales }),
+        embedding(8, 9, Numbers::Byte { scales: scales + 1 }),
+        each(
+            Function::Left,
+            Combination::Add,
+            1,
+            score,
+            view(Memory::Candidates, 8, 0),
+            view(Memory::Candidates, 8, 0),
+        ),
     ];
-    Graph::encode(3, 5, 4, &steps, &constants)
+    // A table of the halves 1, -2, 0 and the smallest, one of bytes, and a layer.
+    let mut bytes: Vec<u8> = [0x3c00_u16, 0xc000, 0, 1].into_iter().flat_map(u16::to_le_bytes).collect();
+    bytes.extend([127, 0x81, 0, 5]);
+    bytes.extend(graph::pack_bytes(&[1, -2, 3, -4], 2, 2));
+    Graph::encode(3, 11, 4, &steps, &constants, &bytes)
 }

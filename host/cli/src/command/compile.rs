@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use selvedge_compile::{CompileReport, Parity, compile, compile_with_campaigns};
+use selvedge_compile::{CompileReport, Parity, QuantiseReport, Trained, compile_stages};
 use serde::Serialize;
 
 use crate::bundle::hex;
@@ -12,6 +12,7 @@ use crate::declared::{DeclaredArgs, read_trained};
 use crate::error::CliError;
 use crate::file;
 use crate::printer::{BOLD, Printer, styled};
+use crate::sample;
 use crate::table::{Side, Table};
 
 /// Compile declarations and a trained model into a bundle, and prove that it scores like the model, bit for bit.
@@ -21,6 +22,9 @@ use crate::table::{Side, Table};
 ///
 /// With --campaigns the bundle also decides offers. The response models that the campaigns name, as `selvedge uplift`
 /// writes them, are read beside the file and become part of the bundle.
+///
+/// With `[quantise]` in model.toml the weights of a network become bytes or halves, by the requests of --sample. What is lost is
+/// measured on them, and a model that loses more than declared is refused with exit code 1.
 #[derive(Debug, Args)]
 pub(crate) struct CompileArgs {
     #[command(flatten)]
@@ -31,6 +35,12 @@ pub(crate) struct CompileArgs {
     /// Campaigns whose offers the bundle decides (campaign.toml).
     #[arg(long, value_name = "TOML")]
     campaigns: Option<PathBuf>,
+    /// Requests to quantise by: a decision log, or a JSON request per line.
+    #[arg(long, value_name = "FILE")]
+    sample: Option<PathBuf>,
+    /// The shared state in which the requests of the sample were made.
+    #[arg(long, value_name = "FILE", requires = "sample")]
+    shared: Option<PathBuf>,
     /// Where the bundle goes.
     #[arg(long, value_name = "FILE", default_value = "bundle.svb")]
     out: PathBuf,
@@ -51,14 +61,18 @@ pub(crate) fn run(args: &CompileArgs, printer: &Printer) -> Result<(), CliError>
     let declared = args.declared.read()?;
     let trained = read_trained(&args.trained)?;
     let campaigns = args.campaigns.as_deref().map(CampaignFile::read).transpose()?;
-    let compiled = match &campaigns {
-        None => compile(&declared.features, &declared.model, &trained),
-        Some(file) => {
-            file.spec.check(&declared.features)?;
-            compile_with_campaigns(&declared.features, &declared.model, &trained, &file.spec, &file.responses()?)
-        }
+    if let Some(file) = &campaigns {
+        file.spec.check(&declared.features)?;
+    }
+    let responses = campaigns.as_ref().map(CampaignFile::responses).transpose()?;
+    let sample = args.sample.as_deref().map(|path| sample::read(path, args.shared.as_deref(), &declared.features));
+    let sample = sample.transpose()?;
+    let with = Trained {
+        stages: std::slice::from_ref(&trained),
+        campaigns: campaigns.as_ref().map(|file| &file.spec).zip(responses.as_ref()),
+        sample: sample.as_ref(),
     };
-    let compiled = compiled.map_err(|error| {
+    let compiled = compile_stages(&declared.features, &declared.model, with).map_err(|error| {
         // A place in a campaign or a response model names its file. Otherwise what is wrong may be in either of two files,
         // and the trained one is the one whose places a message names.
         let names_its_file = campaigns.as_ref().is_some_and(|file| file.is_named_by(error.place()));
@@ -73,8 +87,31 @@ pub(crate) fn run(args: &CompileArgs, printer: &Printer) -> Result<(), CliError>
         printer.data(format_args!("{} {id}", styled(BOLD, "bundle")));
         print_report(&compiled.report, printer);
     }
+    if args.sample.is_some() && declared.model.quantise.is_none() {
+        printer.warn("--sample changes nothing: model.toml does not declare `[quantise]`");
+    }
     printer.say(format_args!("wrote {}", args.out.display()));
     Ok(())
+}
+
+fn print_quantised(report: &QuantiseReport, printer: &Printer) {
+    let QuantiseReport { weights, layers, tables, bytes: [before, after], candidates, loss, max_loss } = report;
+    let share = 100.0 * *after as f64 / *before as f64;
+    printer.data(format_args!(
+        "quantised to {weights}: {layers} layers and {tables} lookups, {after} bytes of weights where {before} were ({share:.0} %)"
+    ));
+    printer.data(format_args!(
+        "lost, by {} requests with {candidates} candidates: {:.4} % of {:.4} % allowed",
+        loss.requests,
+        100.0 * loss.share(),
+        100.0 * max_loss
+    ));
+    printer.data(format_args!("  correlation of ranks {:.5} (Spearman), {:.5} (Kendall)", loss.spearman, loss.kendall));
+    for (name, measure) in [("NDCG@10", loss.ndcg), ("AUC", loss.auc)] {
+        if let Some([before, after]) = measure {
+            printer.data(format_args!("  {name} {before:.4} before, {after:.4} after"));
+        }
+    }
 }
 
 fn print_report(report: &CompileReport, printer: &Printer) {
@@ -86,6 +123,9 @@ fn print_report(report: &CompileReport, printer: &Printer) {
             format!("parity: {rows} rows score alike within {difference:.1e} of the larger of the score and 1")
         }
     });
+    if let Some(quantised) = &report.quantised {
+        print_quantised(quantised, printer);
+    }
     printer.data(format_args!("\n{} bytes", report.bytes));
     let mut sections = Table::new([("section", Side::Left), ("bytes", Side::Right)]);
     for section in &report.sections {

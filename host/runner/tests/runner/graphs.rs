@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use selvedge_compile::{compile, import};
+use selvedge_compile::{Sample, SampleRequest, Trained, TrainedModel, compile, compile_stages, import};
 use selvedge_engine::{Engine, Limits};
 use selvedge_format::AlignedBytes;
 use selvedge_format::decision::DecisionView;
@@ -76,31 +76,50 @@ fn request(exported: &Exported) -> Vec<u8> {
     filled.build()
 }
 
+/// The bundle with weights as they are, and those with narrow ones, calibrated on the request.
+fn bundles(exported: &Exported, trained: &TrainedModel, request: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
+    let features = declared(&exported.features);
+    let model = |quantise: &str| ModelSpec::parse("model.toml", &format!("{MODEL}{quantise}")).expect("valid");
+    let single = compile(&features, &model(""), trained).expect("it compiles").bytes;
+    let requests = vec![SampleRequest { bytes: request.to_vec(), gains: Vec::new() }];
+    let sample = Sample { requests, shared: None };
+    let narrow = |weights: &str| {
+        let model = model(&format!("[quantise]\nweights = \"{weights}\"\nmax_loss = 0.1\n"));
+        let with = Trained { stages: std::slice::from_ref(trained), sample: Some(&sample), campaigns: None };
+        compile_stages(&features, &model, with).expect("it keeps its order").bytes
+    };
+    vec![("f32", single), ("f16", narrow("f16")), ("int8", narrow("int8"))]
+}
+
 #[test]
 fn every_exported_network_has_the_same_bits_natively_and_in_both_guest_modules() {
     let exports = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/compile/tests/onnx");
     let modules = given::modules().map(|wasm| GuestModule::read(&wasm).expect("the guest keeps to the ABI"));
-    let model = ModelSpec::parse("model.toml", MODEL).expect("a valid declaration");
     for name in ["mlp", "normalised", "dlrm", "deepfm", "dcn", "two_tower", "mmoe", "din", "encoder"] {
         let read = |suffix: &str| fs::read(exports.join(format!("{name}.{suffix}"))).expect("a committed export");
         let exported: Exported = serde_json::from_slice(&read("json")).expect("valid JSON");
         let trained = import(&read("onnx")).expect("an ONNX model");
-        let bundle = compile(&declared(&exported.features), &model, &trained).expect("it compiles").bytes;
         let request = request(&exported);
-
-        let mut engine = Engine::new(Limits::default());
-        engine.load(AlignedBytes::copy_of(&bundle)).expect("the bundle loads");
-        let decision = engine.decide(&request).to_vec();
-        let view = DecisionView::parse(&decision).expect("valid bytes");
-        assert_eq!((view.status.names().0, view.slots.len()), ("personalized", exported.rows.len()), "{name}");
-        assert!(view.scores.get(0) > view.scores.get(view.slots.len() - 1), "{name} tells no candidates apart");
-
-        for (module, kind) in modules.iter().zip(["SIMD", "plain"]) {
-            let mut instance = Instance::new(module, RunnerLimits::default());
-            instance.load(bundle.clone()).expect("the bundle loads");
-            let decided = instance.decide(&request).expect("a decision").decision;
-            let differs = decided.iter().zip(&decision).position(|(found, native)| found != native);
-            assert_eq!((differs, decided.len()), (None, decision.len()), "{name} in the {kind} module");
+        for (weights, bundle) in bundles(&exported, &trained, &request) {
+            decides_alike(&format!("{name} in {weights}"), &exported, &bundle, &request, &modules);
         }
+    }
+}
+
+/// Decides natively and in each module.
+fn decides_alike(name: &str, exported: &Exported, bundle: &[u8], request: &[u8], modules: &[GuestModule]) {
+    let mut engine = Engine::new(Limits::default());
+    engine.load(AlignedBytes::copy_of(bundle)).expect("the bundle loads");
+    let decision = engine.decide(request).to_vec();
+    let view = DecisionView::parse(&decision).expect("valid bytes");
+    assert_eq!((view.status.names().0, view.slots.len()), ("personalized", exported.rows.len()), "{name}");
+    assert!(view.scores.get(0) > view.scores.get(view.slots.len() - 1), "{name} tells no candidates apart");
+
+    for (module, kind) in modules.iter().zip(["SIMD", "plain"]) {
+        let mut instance = Instance::new(module, RunnerLimits::default());
+        instance.load(bundle.to_vec()).expect("the bundle loads");
+        let decided = instance.decide(request).expect("a decision").decision;
+        let differs = decided.iter().zip(&decision).position(|(found, native)| found != native);
+        assert_eq!((differs, decided.len()), (None, decision.len()), "{name} in the {kind} module");
     }
 }

@@ -1,8 +1,9 @@
 //! A tensor program as people read it: its steps, and where its work is.
 
+use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter};
 
-use selvedge_format::graph::{Each, Function, Gather, Graph, Product, Step};
+use selvedge_format::graph::{Each, Function, Gather, Graph, Numbers, Product, Step};
 use serde::Serialize;
 
 use super::ModelInspection;
@@ -48,7 +49,7 @@ pub(super) fn inspect(graph: &Graph<'_>) -> ModelInspection {
         work: step.work(),
     };
     ModelInspection::Graph(GraphInspection {
-        parameters: graph.constants.len(),
+        parameters: graph.constants.len() + narrow_parameters(graph),
         request_multiply_adds: multiply_adds(true),
         candidate_multiply_adds: multiply_adds(false),
         request_bytes: graph.request * size_of::<f32>(),
@@ -68,14 +69,14 @@ fn is_product(step: &Step) -> bool {
 /// A step in words.
 pub(crate) fn step_text(step: &Step) -> String {
     match step {
-        Step::Product(Product { inputs, outputs, positions, function, .. }) => {
+        Step::Product(Product { inputs, outputs, positions, function, numbers, .. }) => {
             let then = match function {
                 Function::Left => String::new(),
                 Function::Max => ", relu".to_owned(),
                 other => format!(", {}", format!("{other:?}").to_lowercase()),
             };
             let times = if *positions == 1 { String::new() } else { format!("{positions} times ") };
-            format!("dense {times}{inputs} -> {outputs}{then}")
+            format!("dense {times}{inputs} -> {outputs}{then}{}", stored(*numbers))
         }
         Step::Each(Each { function, combination, sizes, .. }) => {
             let sizes = sizes.iter().filter(|size| **size > 1).map(u32::to_string).collect::<Vec<_>>().join("x");
@@ -83,8 +84,34 @@ pub(crate) fn step_text(step: &Step) -> String {
             let each = format!("{function}, {combination}").to_lowercase();
             format!("each {each} [{sizes}]")
         }
-        Step::Gather(Gather { ids, rows, width, .. }) => format!("gather {ids} of {rows} rows of {width}"),
+        Step::Gather(Gather { ids, rows, width, numbers, .. }) => {
+            format!("gather {ids} of {rows} rows of {width}{}", stored(*numbers))
+        }
     }
+}
+
+const fn stored(numbers: Numbers) -> &'static str {
+    match numbers {
+        Numbers::Single => "",
+        Numbers::Half => ", f16",
+        Numbers::Byte { .. } => ", int8",
+    }
+}
+
+/// Weights that are stored in less than a constant.
+fn narrow_parameters(graph: &Graph<'_>) -> usize {
+    let tables = graph.steps.iter().filter_map(|step| match step {
+        Step::Gather(gather) if gather.numbers != Numbers::Single => {
+            Some((gather.table, gather.rows as usize * gather.width as usize))
+        }
+        _ => None,
+    });
+    let layers = graph.steps.iter().filter_map(|step| match step {
+        Step::Product(product) if product.numbers != Numbers::Single => Some(product.stored() as usize),
+        _ => None,
+    });
+    // Lookups share tables.
+    layers.sum::<usize>() + tables.collect::<BTreeMap<_, _>>().into_values().sum::<usize>()
 }
 
 impl Display for GraphInspection {

@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use selvedge_format::graph::{
-    self, Combination, Each, Function, Gather, MAX_DIMS, Memory, Product, Step, View as Place,
+    self, Combination, Each, Function, Gather, MAX_DIMS, Memory, Numbers, Product, Step, View as Place,
 };
 
 use super::plan::plan;
@@ -300,6 +300,7 @@ impl Emitter {
             input: row(self.place(input.view), input.stride),
             start,
             weights: 0,
+            numbers: Numbers::Single,
         };
         self.steps.push(Draft::Dense(Dense { product, weights, bias }));
         self.steps.len() - 1
@@ -331,6 +332,7 @@ impl Emitter {
         self.steps.push(Draft::Done(Step::Gather(Gather {
             ids: number as u32,
             table: table_place,
+            numbers: Numbers::Single,
             rows: rows as u32,
             width: width as u32,
             out: Place { memory: out_memory, offset: out.offset as u32, strides: [width as u32] },
@@ -378,7 +380,7 @@ impl Emitter {
             return Err(CompileError::new(CompileErrorKind::Malformed, "", "a weight is not a number", help));
         }
         let [request, columns, score] = [plan.request, plan.columns, plan.score].map(|number| number as u32);
-        Ok(graph::Graph::encode(request, columns, score, &steps, &constants))
+        Ok(graph::Graph::encode(request, columns, score, &steps, &constants, &[]))
     }
 }
 

@@ -9,7 +9,7 @@ mod parse;
 use miette::SourceSpan;
 
 use crate::error::Source;
-use crate::vocabulary::{LearnerKind, Objective};
+use crate::vocabulary::{LearnerKind, Objective, Width};
 
 /// A whole `model.toml`.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,6 +26,8 @@ pub struct ModelSpec {
     pub stages: Vec<StageSpec>,
     /// From scores to slate.
     pub slate: SlateSpec,
+    /// How the weights of a network are stored; `f32` unless declared.
+    pub quantise: Option<Quantise>,
     /// Kept so that [`ModelSpec::check`] can point into it.
     source: Source,
 }
@@ -107,6 +109,15 @@ pub struct LinearTraining {
     pub negatives: f64,
     /// Seed of the sampling.
     pub seed: u64,
+}
+
+/// How the weights of a network are stored in less.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Quantise {
+    /// What they become.
+    pub weights: Width,
+    /// The share of a ranking metric, or of the correlation of ranks, that may be lost: 0 to 1, 0.001 unless declared.
+    pub max_loss: f64,
 }
 
 /// How scored candidates become a slate.

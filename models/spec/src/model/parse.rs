@@ -1,8 +1,8 @@
 //! From the text of `model.toml` to a [`ModelSpec`].
 
 use super::{
-    AtMost, Diversity, Exclude, Explore, ExploreKind, Learner, LinearTraining, ModelSpec, SimilarityTerm, SlateSpec,
-    StageSpec, TreeTraining,
+    AtMost, Diversity, Exclude, Explore, ExploreKind, Learner, LinearTraining, ModelSpec, Quantise, SimilarityTerm,
+    SlateSpec, StageSpec, TreeTraining,
 };
 use crate::document;
 use crate::error::{Problems, Source, SpecError};
@@ -16,6 +16,8 @@ const DEFAULT_SLATE: u16 = 20;
 const MAX_STAGES: usize = 3;
 /// Candidates that an engine ranks, and so the most that a stage keeps.
 const MAX_KEEP: u32 = 2_000;
+/// A loss that nobody measures in production.
+const MAX_LOSS: f64 = 0.001;
 /// Fields that may make two items alike.
 const MAX_SIMILARITY_TERMS: usize = 8;
 
@@ -52,6 +54,7 @@ fn read(root: Table<'_>, problems: &Problems, source: Source) -> Option<ModelSpe
     let train = root.section("train");
     let slate = root.section("slate");
     let stages = root.optional_or("stage", Vec::new(), stages);
+    let quantise = root.section("quantise").map(quantise);
     root.finish();
     let identity = model.and_then(identity);
     let learner = match (&identity, train) {
@@ -61,7 +64,8 @@ fn read(root: Table<'_>, problems: &Problems, source: Source) -> Option<ModelSpe
     };
     let slate = slate.map_or_else(|| Some(SlateSpec::default()), |table| read_slate(table, problems));
     let Identity { name, objective, features, .. } = identity?;
-    Some(ModelSpec { name, features, objective, learner: learner?, stages: stages?, slate: slate?, source })
+    let quantise = quantise.map_or(Some(None), |read| read.map(Some))?;
+    Some(ModelSpec { name, features, objective, learner: learner?, stages: stages?, slate: slate?, quantise, source })
 }
 
 /// What `[model]` says.
@@ -158,6 +162,13 @@ fn stages(value: Value<'_>) -> Option<Vec<StageSpec>> {
         most = keep.unwrap_or(most);
         Some(StageSpec { trained: trained?.to_owned(), keep: keep? })
     }))
+}
+
+fn quantise(table: Table<'_>) -> Option<Quantise> {
+    let weights = table.required("weights").and_then(Value::word);
+    let max_loss = table.optional_or("max_loss", MAX_LOSS, |value| value.number(UNIT));
+    table.finish();
+    Some(Quantise { weights: weights?, max_loss: max_loss? })
 }
 
 fn read_slate(table: Table<'_>, problems: &Problems) -> Option<SlateSpec> {

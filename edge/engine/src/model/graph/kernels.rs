@@ -1,11 +1,15 @@
 //! The loops of a tensor program: a dense layer's panel, and functions of a column.
 //!
-//! `exp`, `tanh` and `erf` are polynomials without a branch (the last functions of [`math`]), so that the compiler makes vectors
-//! of them.
+//! A layer of whole numbers multiplies pairs of 16 bits and adds them up in 32, which every vector unit does in one instruction
+//! (`pmaddwd`, `i32x4.dot_i16x8_s`). The sum of integers is the same in any order.
+//!
+//! Functions are of vectors of four by name: of eight numbers in a row the compiler makes eight instructions.
+
+use alloc::vec::Vec;
 
 use bytemuck::cast;
-use selvedge_format::graph::{Combination, Function, PANEL};
-use wide::f32x4;
+use selvedge_format::graph::{Combination, Function, INPUT_MOST, PANEL};
+use wide::{f32x4, i16x8, i32x4};
 
 use crate::math;
 
@@ -13,48 +17,124 @@ use crate::math;
 pub(super) const TILE: usize = 32;
 /// Rows that a loop treats together.
 pub(super) const ROWS: usize = 8;
+/// Outputs that a layer computes at once, times their rows: as many as eight vectors hold. They are 4 outputs of 8 rows, or, of a
+/// row alone, 32 outputs.
+pub(super) const UNIT: usize = 32;
 
 /// A value of each candidate of a tile.
 pub(super) type Column = [f32; TILE];
 
-/// Adds `weights * columns` to the sums of a panel's outputs, for `lanes` candidates: eight accumulators of four.
-pub(super) fn add_products(weights: &[[f32; PANEL]], columns: &[Column], lanes: usize, sums: &mut [Column; PANEL]) {
-    for block in 0..lanes / ROWS {
-        let half = |column: &Column, half: usize| -> f32x4 {
-            let (quarters, _) = column.as_chunks::<4>();
-            f32x4::new(quarters[2 * block + half])
-        };
-        let mut held: [[f32x4; 2]; PANEL] = core::array::from_fn(|at| [half(&sums[at], 0), half(&sums[at], 1)]);
-        for (weights, column) in weights.iter().zip(columns) {
-            let (low, high) = (half(column, 0), half(column, 1));
-            for (held, weight) in held.iter_mut().zip(weights) {
-                let weight = f32x4::splat(*weight);
-                held[0] += weight * low;
-                held[1] += weight * high;
-            }
-        }
-        for (sum, held) in sums.iter_mut().zip(held) {
-            let (blocks, _) = sum.as_chunks_mut::<ROWS>();
-            blocks[block] = cast(held.map(f32x4::to_array));
-        }
+/// What weights and inputs of a layer are: floats, or pairs of 16-bit whole numbers that are multiplied and added at once.
+pub(super) trait Number: Copy {
+    type Vector: Copy;
+
+    fn vector(numbers: [Self; 4]) -> Self::Vector;
+    fn array(vector: Self::Vector) -> [Self; 4];
+    fn add_product(sum: Self::Vector, weight: Self::Vector, x: Self::Vector) -> Self::Vector;
+}
+
+impl Number for f32 {
+    type Vector = f32x4;
+
+    #[inline]
+    fn vector(numbers: [Self; 4]) -> f32x4 {
+        f32x4::new(numbers)
+    }
+
+    #[inline]
+    fn array(vector: f32x4) -> [Self; 4] {
+        vector.to_array()
+    }
+
+    #[inline]
+    fn add_product(sum: f32x4, weight: f32x4, x: f32x4) -> f32x4 {
+        sum + weight * x
     }
 }
 
-/// The same for the first lane alone: the outputs of a panel are one vector.
-pub(super) fn add_products_of_row(weights: &[[f32; PANEL]], row: &[f32], sums: &mut [Column; PANEL]) {
-    let mut held = f32x4::new(core::array::from_fn(|at| sums[at][0]));
-    for (weights, x) in weights.iter().zip(row) {
-        held += f32x4::new(*weights) * f32x4::splat(*x);
+/// Two numbers of 16 bits, the first in the lower half; of sums, one of 32.
+impl Number for i32 {
+    type Vector = i32x4;
+
+    #[inline]
+    fn vector(numbers: [Self; 4]) -> i32x4 {
+        i32x4::new(numbers)
     }
-    for (sum, held) in sums.iter_mut().zip(held.to_array()) {
-        sum[0] = held;
+
+    #[inline]
+    fn array(vector: i32x4) -> [Self; 4] {
+        vector.to_array()
+    }
+
+    #[inline]
+    fn add_product(sum: i32x4, weight: i32x4, x: i32x4) -> i32x4 {
+        sum + cast::<_, i16x8>(weight).dot(cast(x))
+    }
+}
+
+/// Adds `weights * inputs` to the sums of a panel's outputs, for eight rows: eight accumulators of four.
+pub(super) fn add_products<N: Number>(weights: &[[N; PANEL]], inputs: &[N], sums: &mut [N; UNIT]) {
+    let (inputs, _) = inputs.as_chunks::<4>();
+    let (inputs, _) = inputs.as_chunks::<2>();
+    let (quarters, _) = sums.as_chunks_mut::<4>();
+    let mut held: [N::Vector; 8] = core::array::from_fn(|at| N::vector(quarters[at]));
+    for (weights, [low, high]) in weights.iter().zip(inputs) {
+        let (low, high) = (N::vector(*low), N::vector(*high));
+        for (at, weight) in weights.iter().enumerate() {
+            let weight = N::vector([*weight; 4]);
+            held[2 * at] = N::add_product(held[2 * at], weight, low);
+            held[2 * at + 1] = N::add_product(held[2 * at + 1], weight, high);
+        }
+    }
+    for (sum, held) in quarters.iter_mut().zip(held) {
+        *sum = N::array(held);
+    }
+}
+
+/// The same for one row and the outputs of eight panels, each of `inputs.len()` weights; where there are fewer, the last is
+/// computed again.
+#[inline(never)]
+pub(super) fn add_products_of_row<N: Number>(weights: &[[N; PANEL]], inputs: &[N], sums: &mut [N; UNIT]) {
+    let last = weights.len() - inputs.len();
+    let panels: [&[[N; PANEL]]; 8] =
+        core::array::from_fn(|at| &weights[(at * inputs.len()).min(last)..][..inputs.len()]);
+    let (quarters, _) = sums.as_chunks_mut::<4>();
+    let mut held: [N::Vector; 8] = core::array::from_fn(|at| N::vector(quarters[at]));
+    for (at, x) in inputs.iter().enumerate() {
+        let x = N::vector([*x; 4]);
+        for (held, panel) in held.iter_mut().zip(panels) {
+            *held = N::add_product(*held, N::vector(panel[at]), x);
+        }
+    }
+    for (sum, held) in quarters.iter_mut().zip(held) {
+        *sum = N::array(held);
+    }
+}
+
+/// Makes whole numbers of a layer's inputs and packs them in pairs of neighbouring inputs, row by row.
+#[inline(never)]
+pub(super) fn quantise(inputs: &[f32], rows: usize, multiplier: f32, pairs: &mut Vec<i32>) {
+    let most = f32::from(INPUT_MOST);
+    let bits = |x: &f32| {
+        let x = x * multiplier;
+        let x = if x.is_nan() { 0.0 } else { x };
+        let x = if x > most { most } else { x };
+        let x = if x < -most { -most } else { x };
+        // The lowest bits of the sum are the nearest whole number: those of the other number are 0.
+        (x + math::ROUNDS).to_bits() as i32
+    };
+    for pair in inputs.chunks(2 * rows) {
+        let at = pairs.len();
+        let (low, high) = pair.split_at(rows);
+        pairs.extend(low.iter().map(|x| bits(x) & 0xffff));
+        pairs[at..].iter_mut().zip(high).for_each(|(pair, x)| *pair |= bits(x) << 16);
     }
 }
 
 /// Replaces each left value by the function of it and the right one.
 #[inline(never)]
 pub(super) fn apply(function: Function, left: &mut [f32], right: &[f32]) {
-    let truth = |holds: bool| if holds { 1.0 } else { 0.0 };
+    let one = f32x4::splat(1.0);
     match function {
         Function::Left => {}
         Function::Add => map(left, right, |l, r| l + r),
@@ -63,16 +143,16 @@ pub(super) fn apply(function: Function, left: &mut [f32], right: &[f32]) {
         Function::Divide => map(left, right, |l, r| l / r),
         Function::Max => map(left, right, max),
         Function::Min => map(left, right, |l, r| -max(-l, -r)),
-        Function::Less => map(left, right, |l, r| truth(l < r)),
-        Function::Equal => map(left, right, |l, r| truth(l == r)),
+        Function::Less => map(left, right, |l, r| l.simd_lt(r) & one),
+        Function::Equal => map(left, right, |l, r| l.simd_eq(r) & one),
         Function::Exp => exp(left),
         Function::Log => one_by_one(left, math::ln),
         Function::Sqrt => one_by_one(left, math::sqrt),
         Function::Abs => map(left, right, |l, _| l.abs()),
         Function::Floor => one_by_one(left, libm::floorf),
         Function::Round => one_by_one(left, libm::rintf),
-        Function::Sigmoid => with_power(left, |l| -l, |_, power| 1.0 / (1.0 + power)),
-        Function::Tanh => with_power(left, |l| 2.0 * l.abs(), math::tanh_by_power),
+        Function::Sigmoid => with_power(left, |l| -l, |_, power| one / (one + power)),
+        Function::Tanh => with_power(left, |l| l.abs() + l.abs(), math::tanh_by_power),
         Function::Erf => with_power(left, |l| -l * l, math::erf_by_power),
     }
 }
@@ -96,10 +176,10 @@ pub(super) fn combine(combination: Combination, held: &mut [f32], value: &[f32],
 }
 
 #[inline]
-fn map(left: &mut [f32], right: &[f32], function: impl Fn(f32, f32) -> f32) {
-    let ((left, _), (right, _)) = (left.as_chunks_mut::<ROWS>(), right.as_chunks::<ROWS>());
+fn map(left: &mut [f32], right: &[f32], function: impl Fn(f32x4, f32x4) -> f32x4) {
+    let ((left, _), (right, _)) = (left.as_chunks_mut(), right.as_chunks());
     for (left, right) in left.iter_mut().zip(right) {
-        *left = core::array::from_fn(|lane| function(left[lane], right[lane]));
+        *left = function(f32x4::new(*left), f32x4::new(*right)).to_array();
     }
 }
 
@@ -111,14 +191,14 @@ fn one_by_one(values: &mut [f32], function: fn(f32) -> f32) {
 }
 
 #[inline]
-fn max(left: f32, right: f32) -> f32 {
+fn max(left: f32x4, right: f32x4) -> f32x4 {
     // A comparison with NaN is false: the first catches it on the left, the second on the right.
-    if left < right || right.is_nan() { right } else { left }
+    (left.simd_lt(right) | right.is_nan()).bitselect(right, left)
 }
 
 /// `function(l, e^exponent(l))` for each value: one loop for all powers, because a polynomial is long.
 #[inline]
-fn with_power(left: &mut [f32], exponent: impl Fn(f32) -> f32, function: impl Fn(f32, f32) -> f32) {
+fn with_power(left: &mut [f32], exponent: impl Fn(f32x4) -> f32x4, function: impl Fn(f32x4, f32x4) -> f32x4) {
     let mut powers = [0.0; TILE];
     let powers = &mut powers[..left.len()];
     map(powers, left, |_, l| exponent(l));
@@ -128,8 +208,8 @@ fn with_power(left: &mut [f32], exponent: impl Fn(f32) -> f32, function: impl Fn
 
 #[inline(never)]
 fn exp(values: &mut [f32]) {
-    let (blocks, _) = values.as_chunks_mut::<ROWS>();
-    for block in blocks {
-        *block = block.map(math::power);
+    let (vectors, _) = values.as_chunks_mut();
+    for vector in vectors {
+        *vector = math::power(f32x4::new(*vector)).to_array();
     }
 }

@@ -12,11 +12,13 @@ mod kernels;
 
 use alloc::vec::Vec;
 
-use selvedge_format::DecodeError;
-use selvedge_format::graph::{self, Combination, Each, Function, Gather, MAX_DIMS, Memory, Product, Step, View};
+use selvedge_format::graph::{
+    self, Combination, Each, Function, Gather, MAX_DIMS, Memory, Numbers, PANEL, Product, Step, View,
+};
+use selvedge_format::{DecodeError, U16s};
 
 use crate::buffer::refill;
-use kernels::{Column, ROWS, TILE};
+use kernels::{Column, ROWS, TILE, UNIT};
 
 /// A validated program.
 #[derive(Debug)]
@@ -28,14 +30,21 @@ pub struct Graph {
     of_request: Vec<Step>,
     /// Done for every tile, in order.
     of_candidates: Vec<Step>,
+    /// With [`UNIT`] zeros at the end, as the memories have: what is read may be more than what is used.
     constants: Vec<f32>,
+    /// Packed weights of layers of whole numbers, in pairs of inputs.
+    pairs: Vec<[i32; PANEL]>,
+    bytes: Vec<u8>,
 }
 
 /// The memories of a running program.
 #[derive(Debug, Default)]
 pub(super) struct GraphScratch {
     request: Vec<f32>,
-    columns: Vec<Column>,
+    /// For each block of candidates its columns.
+    columns: Vec<f32>,
+    /// Inputs of a layer of whole numbers.
+    pairs: Vec<i32>,
 }
 
 /// A value of one candidate moved, added or multiplied, in cost units of 1/64: about 0.5 ns on the machine where eight tree
@@ -43,13 +52,16 @@ pub(super) struct GraphScratch {
 const MOVED: u64 = 16;
 /// The same for a function that is a polynomial or worse.
 const TRANSCENDENTAL: u64 = 48;
-/// A product and its addition in a dense layer.
+/// A product and its addition in a dense layer, and the same of bytes.
 const MULTIPLIED: u64 = 2;
+const BYTES_MULTIPLIED: u64 = 1;
 
 impl Graph {
     #[cold]
     pub(super) fn load(weights: &[u8], features: usize) -> Result<Self, DecodeError> {
-        let parsed = graph::Graph::parse(weights, features)?;
+        let mut parsed = graph::Graph::parse(weights, features)?;
+        let (mut constants, pairs) = parsed.unpack();
+        constants.resize(constants.len() + UNIT, 0.0);
         let (of_request, of_candidates) = parsed.steps.into_iter().partition(Step::is_of_request);
         Ok(Self {
             columns: parsed.columns,
@@ -57,21 +69,28 @@ impl Graph {
             request: parsed.request,
             of_request,
             of_candidates,
-            constants: parsed.constants.iter().collect(),
+            constants,
+            pairs,
+            bytes: parsed.bytes.to_vec(),
         })
     }
 
+    /// Scores of as many rows as there are places for.
     pub(super) fn scores(&self, matrix: &[f32], stride: usize, scratch: &mut GraphScratch, scores: &mut [f32]) {
-        let mut run = Run { constants: &self.constants, matrix, stride, start: 0, lanes: ROWS, memory: scratch };
-        refill(&mut run.memory.request, self.request, 0.0);
+        let mut run = Run { graph: self, matrix, stride, start: 0, rows: 1, lanes: 1, memory: scratch };
+        refill(&mut run.memory.request, self.request + UNIT, 0.0);
         run.steps(&self.of_request);
         for (tile, scores) in scores.chunks_mut(TILE).enumerate() {
             run.start = tile * TILE;
-            run.lanes = scores.len();
+            // A row alone is computed alone.
+            run.rows = if scores.len() == 1 { 1 } else { ROWS };
+            run.lanes = scores.len().next_multiple_of(run.rows);
             // What is read before it is written must not tell of another request.
-            refill(&mut run.memory.columns, self.columns, [0.0; TILE]);
+            refill(&mut run.memory.columns, self.columns * run.lanes + UNIT, 0.0);
             run.steps(&self.of_candidates);
-            scores.copy_from_slice(&run.memory.columns[self.score][..run.lanes]);
+            let mut column = [0.0; TILE];
+            run.read(Memory::Candidates, self.score as u32, &mut column);
+            scores.copy_from_slice(&column[..scores.len()]);
         }
     }
 
@@ -95,6 +114,7 @@ fn cost(steps: &[Step]) -> u64 {
 #[must_use]
 pub fn step_cost(step: &Step) -> u64 {
     let unit = match step {
+        Step::Product(Product { numbers: Numbers::Byte { .. }, .. }) => BYTES_MULTIPLIED,
         Step::Product(_) => MULTIPLIED,
         Step::Each(each) if each.function >= Function::Exp => TRANSCENDENTAL,
         _ => MOVED,
@@ -104,12 +124,14 @@ pub fn step_cost(step: &Step) -> u64 {
 
 /// A program on the way through a tile, or through what comes before all tiles.
 struct Run<'a> {
-    constants: &'a [f32],
+    graph: &'a Graph,
     matrix: &'a [f32],
     stride: usize,
     /// First row of the tile.
     start: usize,
-    /// Its rows, a multiple of [`ROWS`]; of a step of the request only the first counts.
+    /// Rows of a block: [`ROWS`], or 1.
+    rows: usize,
+    /// Rows of the tile, a multiple of those of a block; of a step of the request only the first counts.
     lanes: usize,
     memory: &'a mut GraphScratch,
 }
@@ -130,14 +152,17 @@ impl Run<'_> {
     fn read(&self, memory: Memory, at: u32, column: &mut Column) {
         let at = at as usize;
         let all = match memory {
-            Memory::Constants => self.constants[at],
+            Memory::Constants => self.graph.constants[at],
             Memory::Request => self.memory.request[at],
             Memory::Candidates => {
-                *column = self.memory.columns[at];
+                let blocks = self.memory.columns.chunks_exact(self.graph.columns * self.rows);
+                for (lanes, block) in column.chunks_exact_mut(self.rows).zip(blocks) {
+                    lanes.copy_from_slice(&block[at * self.rows..][..self.rows]);
+                }
                 return;
             }
             Memory::Features => {
-                let values = &self.matrix[at * self.stride + self.start..][..self.lanes.min(self.stride)];
+                let values = &self.matrix[at * self.stride + self.start..][..self.lanes];
                 column[..values.len()].copy_from_slice(values);
                 return;
             }
@@ -147,9 +172,14 @@ impl Run<'_> {
 
     #[inline(never)]
     fn write(&mut self, memory: Memory, at: u32, column: &Column) {
-        match memory {
-            Memory::Request => self.memory.request[at as usize] = column[0],
-            _ => self.memory.columns[at as usize] = *column,
+        let at = at as usize;
+        if memory == Memory::Request {
+            self.memory.request[at] = column[0];
+            return;
+        }
+        let blocks = self.memory.columns.chunks_exact_mut(self.graph.columns * self.rows);
+        for (lanes, block) in column.chunks_exact(self.rows).zip(blocks) {
+            block[at * self.rows..][..self.rows].copy_from_slice(lanes);
         }
     }
 
@@ -161,6 +191,8 @@ impl Run<'_> {
         let (mut result, mut left, mut right) = ([0.0; TILE], [0.0; TILE], [0.0; TILE]);
         let is_unary = each.function == Function::Left || each.function >= Function::Exp;
         let needs_right = !is_unary || each.combination == Combination::Select;
+        // Functions are of whole vectors, though one row alone is of interest.
+        let lanes = self.lanes.next_multiple_of(ROWS);
         loop {
             let mut inner = at;
             for step in 0..each.sizes[INNER] {
@@ -173,13 +205,8 @@ impl Run<'_> {
                 if needs_right {
                     self.read(each.right.memory, inner[2], &mut right);
                 }
-                kernels::apply(each.function, &mut left[..self.lanes], &right[..self.lanes]);
-                kernels::combine(
-                    each.combination,
-                    &mut result[..self.lanes],
-                    &left[..self.lanes],
-                    &right[..self.lanes],
-                );
+                kernels::apply(each.function, &mut left[..lanes], &right[..lanes]);
+                kernels::combine(each.combination, &mut result[..lanes], &left[..lanes], &right[..lanes]);
                 if !is_kept || step + 1 == each.sizes[INNER] {
                     self.write(each.out.memory, inner[0], &result);
                 }
@@ -206,55 +233,159 @@ impl Run<'_> {
     }
 
     fn product(&mut self, product: &Product) {
-        let Product { inputs, outputs, .. } = *product;
-        let (inputs, outputs) = (inputs as usize, outputs as usize);
-        let weights = &self.constants[product.weights as usize..][..inputs * outputs.next_multiple_of(graph::PANEL)];
-        let (weights, _) = weights.as_chunks::<{ graph::PANEL }>();
+        let of_request = product.out.memory == Memory::Request;
+        let (rows, blocks) = if of_request { (1, 1) } else { (self.rows, self.lanes / self.rows) };
+        let Graph { constants, .. } = self.graph;
+        let memory = &mut *self.memory;
         for position in 0..product.positions {
-            let place = |view: &View<1>| (view.offset + view.strides[0] * position) as usize;
-            let (out, input, start) = (place(&product.out), place(&product.input), place(&product.start));
-            for (panel, weights) in weights.chunks_exact(inputs).enumerate() {
-                let first = panel * graph::PANEL;
-                let mut sums = [[0.0; TILE]; graph::PANEL];
-                let count = graph::PANEL.min(outputs - first);
-                for (at, sum) in sums[..count].iter_mut().enumerate() {
-                    self.read(product.start.memory, (start + first + at) as u32, sum);
+            let at = |view: &View<1>| (view.offset + view.strides[0] * position) as usize;
+            let mut layer = Layer {
+                graph: self.graph,
+                product,
+                rows,
+                places: [&product.out, &product.input, &product.start].map(at),
+                memory: &mut *memory,
+            };
+            if let Numbers::Byte { scales } = product.numbers {
+                layer.memory.pairs.clear();
+                for block in 0..blocks {
+                    layer.quantise(block, constants[scales as usize]);
                 }
-                if product.out.memory == Memory::Request {
-                    kernels::add_products_of_row(weights, &self.memory.request[input..input + inputs], &mut sums);
-                } else {
-                    let columns = &self.memory.columns[input..input + inputs];
-                    kernels::add_products(weights, columns, self.lanes, &mut sums);
-                }
-                for (at, sum) in sums[..count].iter_mut().enumerate() {
-                    kernels::apply(product.function, &mut sum[..self.lanes], &[0.0; TILE]);
-                    self.write(product.out.memory, (out + first + at) as u32, sum);
+            }
+            for first in (0..product.outputs as usize).step_by(UNIT / rows) {
+                for block in 0..blocks {
+                    layer.unit(first, block);
                 }
             }
         }
     }
 
     fn gather(&mut self, gather: &Gather) {
-        let width = gather.width as usize;
-        let table = &self.constants[gather.table as usize..][..gather.rows as usize * width];
+        let (width, rows) = (gather.width as usize, gather.rows as usize);
+        let Graph { constants, bytes, columns, .. } = self.graph;
+        let table = gather.table as usize;
+        let stored = |row: usize, value: usize| {
+            let at = row * width + value;
+            match gather.numbers {
+                Numbers::Single => constants[table + at],
+                Numbers::Half => graph::widen(U16s::new(&bytes[table..]).get(at)),
+                Numbers::Byte { scales } => f32::from(bytes[table + at] as i8) * constants[scales as usize + row],
+            }
+        };
         let mut ids = [0.0; TILE];
         for at in 0..gather.ids {
             self.read(gather.from.memory, gather.from.offset + gather.from.strides[0] * at, &mut ids);
             let out = (gather.out.offset + gather.out.strides[0] * at) as usize;
             let lanes = if gather.out.memory == Memory::Request { 1 } else { self.lanes };
             for (lane, id) in ids[..lanes].iter().enumerate() {
-                let id = if *id < 0.0 { *id + gather.rows as f32 } else { *id };
+                let id = if *id < 0.0 { *id + rows as f32 } else { *id };
                 // A float becomes the nearest index; NaN becomes 0, so it is asked for by name.
-                let row = table.chunks_exact(width).nth(id as usize).filter(|_| id >= 0.0);
+                let row = Some(id as usize).filter(|row| *row < rows && id >= 0.0);
                 for value in 0..width {
-                    let value_there = row.map_or(f32::NAN, |row| row[value]);
+                    let value_there = row.map_or(f32::NAN, |row| stored(row, value));
+                    let place = out + value;
                     match gather.out.memory {
-                        Memory::Request => self.memory.request[out + value] = value_there,
-                        _ => self.memory.columns[out + value][lane] = value_there,
+                        Memory::Request => self.memory.request[place] = value_there,
+                        _ => {
+                            let block = lane / self.rows * columns + place;
+                            self.memory.columns[block * self.rows + lane % self.rows] = value_there;
+                        }
                     }
                 }
             }
         }
+    }
+}
+
+/// A dense layer at one of its positions.
+struct Layer<'a> {
+    graph: &'a Graph,
+    product: &'a Product,
+    /// Of a block.
+    rows: usize,
+    /// Of result, input and start.
+    places: [usize; 3],
+    memory: &'a mut GraphScratch,
+}
+
+impl Layer<'_> {
+    /// Where a place of a block is in its memory.
+    fn at(&self, block: usize, place: usize) -> usize {
+        (block * self.graph.columns + place) * self.rows
+    }
+
+    fn inputs(&self, block: usize) -> &[f32] {
+        let from = self.at(block, self.places[1]);
+        let memory =
+            if self.product.out.memory == Memory::Request { &self.memory.request } else { &self.memory.columns };
+        &memory[from..from + self.product.inputs as usize * self.rows]
+    }
+
+    /// Adds a block's inputs as whole numbers to those of the blocks before it.
+    fn quantise(&mut self, block: usize, multiplier: f32) {
+        let mut pairs = core::mem::take(&mut self.memory.pairs);
+        kernels::quantise(self.inputs(block), self.rows, multiplier, &mut pairs);
+        self.memory.pairs = pairs;
+    }
+
+    /// As many outputs from the `first` on as are computed at once, for the rows of a block.
+    fn unit(&mut self, first: usize, block: usize) {
+        let Graph { constants, pairs, .. } = self.graph;
+        let (product, rows) = (self.product, self.rows);
+        let (inputs, outputs) = (product.inputs as usize, product.outputs as usize);
+        let count = (UNIT / rows).min(outputs - first);
+        let (values, panels) = (count * rows, count.div_ceil(PANEL));
+        let start = self.places[2] + first;
+        let mut sums = match product.start.memory {
+            Memory::Candidates => spread(&self.memory.columns[self.at(block, start)..], 1),
+            Memory::Request => spread(&self.memory.request[start..], rows),
+            _ => spread(&constants[start..], rows),
+        };
+        if let Numbers::Byte { scales } = product.numbers {
+            let inputs = inputs.div_ceil(2);
+            let weights = &pairs[product.weights as usize + first / PANEL * inputs..][..panels * inputs];
+            let wholes = &self.memory.pairs[block * inputs * rows..][..inputs * rows];
+            let mut totals = [0; UNIT];
+            add(weights, wholes, rows, &mut totals);
+            let scales = spread(&constants[scales as usize + 1 + first..], rows);
+            for at in 0..UNIT {
+                sums[at] += totals[at] as f32 * scales[at];
+            }
+        } else {
+            let weights = &constants[product.weights as usize + first * inputs..][..panels * PANEL * inputs];
+            add(weights.as_chunks().0, self.inputs(block), rows, &mut sums);
+        }
+        kernels::apply(product.function, &mut sums, &[0.0; UNIT]);
+        let out = self.at(block, self.places[0] + first);
+        let memory = &mut *self.memory;
+        let memory = if product.out.memory == Memory::Request { &mut memory.request } else { &mut memory.columns };
+        // A copy of a size that is known is a few instructions.
+        if values == UNIT {
+            memory[out..][..UNIT].copy_from_slice(&sums);
+        } else {
+            memory[out..][..values].copy_from_slice(&sums[..values]);
+        }
+    }
+}
+
+/// Values for a unit: one for each output and all `rows` of a block, or where there is one for each row, as they are.
+#[inline(never)]
+fn spread(values: &[f32], rows: usize) -> [f32; UNIT] {
+    let mut unit = [0.0; UNIT];
+    if rows == 1 {
+        unit.copy_from_slice(&values[..UNIT]);
+    } else {
+        let (outputs, _) = unit.as_chunks_mut::<ROWS>();
+        outputs.iter_mut().zip(values).for_each(|(rows, value)| *rows = [*value; ROWS]);
+    }
+    unit
+}
+
+fn add<N: kernels::Number>(weights: &[[N; PANEL]], inputs: &[N], rows: usize, sums: &mut [N; UNIT]) {
+    if rows == 1 {
+        kernels::add_products_of_row(weights, inputs, sums);
+    } else {
+        kernels::add_products(weights, inputs, sums);
     }
 }
 
