@@ -35,11 +35,15 @@ impl DeclaredArgs {
         &self.model
     }
 
+    /// A file that model.toml names, which is beside it.
+    pub(crate) fn beside_model(&self, name: &str) -> PathBuf {
+        self.model.parent().unwrap_or(Path::new("")).join(name)
+    }
+
     /// Reads both files.
     pub(crate) fn read(&self) -> Result<Declared, CliError> {
         let model = ModelSpec::parse(&name(&self.model), &file::read_text(&self.model)?)?;
-        let beside = || self.model.parent().unwrap_or(Path::new("")).join(&model.features);
-        let path = self.features.clone().unwrap_or_else(beside);
+        let path = self.features.clone().unwrap_or_else(|| self.beside_model(&model.features));
         let features = FeatureSpec::parse(&name(&path), &file::read_text(&path)?)?;
         model.check(&features)?;
         Ok(Declared { features, model })

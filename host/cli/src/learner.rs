@@ -10,11 +10,18 @@ use crate::flyer::progress;
 use crate::printer::Printer;
 
 /// Share of the irrelevant candidates that are learned from, and the seed that draws them.
-pub(crate) const fn sampling(learner: &Learner) -> (f64, u64) {
-    match learner {
-        Learner::Trees(training) => (training.negatives, training.seed),
-        Learner::Linear(training) => (training.negatives, training.seed),
+pub(crate) fn sampling(model: &ModelSpec) -> Result<(f64, u64), CliError> {
+    match &model.learner {
+        Learner::Trees(training) => Ok((training.negatives, training.seed)),
+        Learner::Linear(training) => Ok((training.negatives, training.seed)),
+        Learner::Graph => Err(not_trained(model)),
     }
+}
+
+fn not_trained(model: &ModelSpec) -> CliError {
+    let message = format!("the model `{}` is of the kind `graph`, which is not trained here", model.name);
+    CliError::new(Exit::Usage, message)
+        .hint("train the network elsewhere, export it as ONNX, and give it to `selvedge compile --trained`")
 }
 
 /// The trained model as the file that the compiler reads.
@@ -38,6 +45,7 @@ pub(crate) fn learn(
             };
             Ok(model.to_json().into_bytes())
         }
+        Learner::Graph => Err(not_trained(model)),
     }
 }
 

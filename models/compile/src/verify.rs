@@ -168,7 +168,7 @@ mod tests {
 
     use super::verify;
     use crate::bind::bind;
-    use crate::{CompileErrorKind, LinearModel, TrainedModel, compile, import};
+    use crate::{CompileErrorKind, LinearModel, Trained, TrainedModel, compile, compile_stages, import};
 
     const FEATURES: &str = "version = 1\n[fields.item]\nx = \"number\"\n\
         [[feature]]\nname = \"x\"\nkind = \"number\"\nfield = \"item.x\"\n";
@@ -198,6 +198,36 @@ mod tests {
         let weights = BTreeMap::from([("x".to_owned(), weight)]);
         let link = selvedge_format::model::Link::Identity;
         TrainedModel::Linear(LinearModel { bias: 0.25, link, weights, centres: BTreeMap::new() })
+    }
+
+    #[test]
+    fn each_stage_is_compared_with_its_own_model() {
+        let features = FeatureSpec::parse("features.toml", FEATURES).expect("valid");
+        let stage = "[[stage]]\ntrained = \"line.json\"\nkeep = 5\n";
+        let model = ModelSpec::parse("model.toml", &format!("{MODEL}{stage}")).expect("valid");
+        let stages = [line(0.5), stump(0.1, 0)];
+        let bundle = compile_stages(&features, &model, Trained { stages: &stages, campaigns: None }).expect("valid");
+        let compared = |first: &TrainedModel, last: &TrainedModel| {
+            let bound = [first, last].map(|trained| bind(trained, &features).expect("valid"));
+            verify(&bundle.bytes, &[&bound[0], &bound[1]], 2, 1)
+        };
+        let each = compared(&stages[0], &stages[1]).expect("they are equal");
+        let reported: Vec<_> = bundle.report.stages.iter().map(|stage| stage.parity).collect();
+        assert_eq!(reported, each);
+        assert_eq!((each[0].thresholds, each[1].thresholds), (0, 1));
+        let is_parity = |error: crate::CompileError| error.kind() == CompileErrorKind::Parity;
+        assert!(compared(&line(0.5_f32.next_up()), &stages[1]).is_err_and(is_parity));
+        assert!(compared(&stages[0], &stump(0.2, 0)).is_err_and(is_parity));
+    }
+
+    #[test]
+    fn as_many_models_are_needed_as_stages_are_declared() {
+        let features = FeatureSpec::parse("features.toml", FEATURES).expect("valid");
+        let model = ModelSpec::parse("model.toml", MODEL).expect("valid");
+        for stages in [vec![], vec![line(0.5), line(0.5)]] {
+            let error = compile_stages(&features, &model, Trained { stages: &stages, campaigns: None });
+            assert_eq!(error.expect_err("one model is needed").kind(), CompileErrorKind::Stages);
+        }
     }
 
     #[test]

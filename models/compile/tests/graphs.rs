@@ -54,7 +54,7 @@ fn declared(features: &[Feature]) -> FeatureSpec {
 }
 
 fn model() -> ModelSpec {
-    let text = "version = 1\n[model]\nname = \"demo\"\nkind = \"linear\"\nobjective = \"logistic\"\n\
+    let text = "version = 1\n[model]\nname = \"demo\"\nkind = \"graph\"\nobjective = \"logistic\"\n\
         features = \"features.toml\"\n";
     ModelSpec::parse("model.toml", text).expect("a valid declaration")
 }

@@ -2,15 +2,17 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
-use selvedge_compile::{CompileReport, Parity, QuantiseReport, Trained, compile_stages};
+use clap::{Args, ValueEnum};
+use selvedge_compile::{CompileReport, ModelReport, Parity, QuantiseReport, Trained, TrainedModel, compile_stages};
+use selvedge_emit::{EmitError, emit};
 use serde::Serialize;
 
 use crate::bundle::hex;
 use crate::campaigns::CampaignFile;
 use crate::declared::{DeclaredArgs, read_trained};
-use crate::error::CliError;
+use crate::error::{CliError, Exit};
 use crate::file;
+use crate::module::{BUILD_IT, ModuleArgs};
 use crate::printer::{BOLD, Printer, styled};
 use crate::sample;
 use crate::table::{Side, Table};
@@ -18,13 +20,16 @@ use crate::table::{Side, Table};
 /// Compile declarations and a trained model into a bundle, and prove that it scores like the model, bit for bit.
 ///
 /// The trained model is what `selvedge train` writes, or a file of XGBoost (JSON, UBJSON), LightGBM (text), CatBoost
-/// (JSON) or ONNX (trees), known by its content. A model whose scores would not be reproduced exactly is refused.
+/// (JSON) or ONNX (trees), known by its content. A model whose scores would not be reproduced exactly is refused. Where
+/// model.toml declares stages before it, their models are read beside model.toml.
 ///
 /// With --campaigns the bundle also decides offers. The response models that the campaigns name, as `selvedge uplift`
 /// writes them, are read beside the file and become part of the bundle.
 ///
 /// With `[quantise]` in model.toml the weights of a network become bytes or halves, by the requests of --sample. What is lost is
 /// measured on them, and a model that loses more than declared is refused with exit code 1.
+/// With --emit wasm the bundle is baked into the guest module: one file of WebAssembly that imports nothing and decides
+/// (docs/reference/emit.md).
 #[derive(Debug, Args)]
 pub(crate) struct CompileArgs {
     #[command(flatten)]
@@ -41,12 +46,26 @@ pub(crate) struct CompileArgs {
     /// The shared state in which the requests of the sample were made.
     #[arg(long, value_name = "FILE", requires = "sample")]
     shared: Option<PathBuf>,
-    /// Where the bundle goes.
-    #[arg(long, value_name = "FILE", default_value = "bundle.svb")]
-    out: PathBuf,
+    /// What is written.
+    #[arg(long, value_name = "WHAT", default_value = "bundle")]
+    emit: Emit,
+    #[command(flatten)]
+    module: ModuleArgs,
+    /// Where it goes; otherwise bundle.svb or bundle.wasm.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
     /// Print the report as JSON.
     #[arg(long)]
     json: bool,
+}
+
+/// Kinds of output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Emit {
+    /// The bundle.
+    Bundle,
+    /// The guest module with the bundle in it.
+    Wasm,
 }
 
 #[derive(Serialize)]
@@ -59,30 +78,40 @@ struct Output<'a> {
 
 pub(crate) fn run(args: &CompileArgs, printer: &Printer) -> Result<(), CliError> {
     let declared = args.declared.read()?;
-    let trained = read_trained(&args.trained)?;
-    let campaigns = args.campaigns.as_deref().map(CampaignFile::read).transpose()?;
-    if let Some(file) = &campaigns {
-        file.spec.check(&declared.features)?;
+    let mut stages: Vec<TrainedModel> = Vec::with_capacity(declared.model.stages.len() + 1);
+    for stage in &declared.model.stages {
+        stages.push(read_trained(&args.declared.beside_model(&stage.trained))?);
     }
-    let responses = campaigns.as_ref().map(CampaignFile::responses).transpose()?;
+    stages.push(read_trained(&args.trained)?);
+    let campaigns = args.campaigns.as_deref().map(CampaignFile::read).transpose()?;
+    let responses = match &campaigns {
+        None => None,
+        Some(file) => {
+            file.spec.check(&declared.features)?;
+            Some((&file.spec, file.responses()?))
+        }
+    };
+    let campaigns_of = responses.as_ref().map(|(spec, responses)| (*spec, responses));
     let sample = args.sample.as_deref().map(|path| sample::read(path, args.shared.as_deref(), &declared.features));
     let sample = sample.transpose()?;
-    let with = Trained {
-        stages: std::slice::from_ref(&trained),
-        campaigns: campaigns.as_ref().map(|file| &file.spec).zip(responses.as_ref()),
-        sample: sample.as_ref(),
-    };
-    let compiled = compile_stages(&declared.features, &declared.model, with).map_err(|error| {
+    let trained = Trained { stages: &stages, campaigns: campaigns_of, sample: sample.as_ref() };
+    let compiled = compile_stages(&declared.features, &declared.model, trained);
+    let compiled = compiled.map_err(|error| {
         // A place in a campaign or a response model names its file. Otherwise what is wrong may be in either of two files,
         // and the trained one is the one whose places a message names.
         let names_its_file = campaigns.as_ref().is_some_and(|file| file.is_named_by(error.place()));
         let error = CliError::from(error);
         if names_its_file { error } else { error.in_file(&args.trained) }
     })?;
-    file::write(&args.out, &compiled.bytes)?;
+    let (out, bytes) = match args.emit {
+        Emit::Bundle => ("bundle.svb", compiled.bytes),
+        Emit::Wasm => ("bundle.wasm", baked(&args.module, &compiled.bytes)?),
+    };
+    let out = args.out.clone().unwrap_or_else(|| PathBuf::from(out));
+    file::write(&out, &bytes)?;
     let id = hex(&compiled.id);
     if args.json {
-        printer.json(&Output { id, path: &args.out, report: &compiled.report });
+        printer.json(&Output { id, path: &out, report: &compiled.report });
     } else {
         printer.data(format_args!("{} {id}", styled(BOLD, "bundle")));
         print_report(&compiled.report, printer);
@@ -90,8 +119,33 @@ pub(crate) fn run(args: &CompileArgs, printer: &Printer) -> Result<(), CliError>
     if args.sample.is_some() && declared.model.quantise.is_none() {
         printer.warn("--sample changes nothing: model.toml does not declare `[quantise]`");
     }
-    printer.say(format_args!("wrote {}", args.out.display()));
+    printer.say(format_args!("wrote {}", out.display()));
     Ok(())
+}
+
+/// The guest module with the bundle in it.
+fn baked(module: &ModuleArgs, bundle: &[u8]) -> Result<Vec<u8>, CliError> {
+    let path = module.path()?;
+    let guest = file::read(&path, file::MAX_BYTES).map_err(|error| error.hint(BUILD_IT))?;
+    emit(&guest, bundle).map_err(|error| {
+        let refused = CliError::new(Exit::Refused, &error);
+        match error {
+            EmitError::Bundle(_) => refused,
+            _ => refused.in_file(&path).hint(BUILD_IT),
+        }
+    })
+}
+
+fn print_model(number: Option<usize>, model: &ModelReport, printer: &Printer) {
+    let ModelReport { trainer, parity: Parity { rows, thresholds, difference, tolerance } } = model;
+    let stage = number.map_or_else(String::new, |number| format!("stage {number}: "));
+    printer.data(format_args!("{stage}trained by {trainer}"));
+    printer.data(match (difference, tolerance) {
+        (Some(difference), Some(tolerance)) => format!(
+            "{stage}parity: {rows} rows score alike within {difference:.1e} of the larger of the score and 1, {tolerance:.0e} is allowed"
+        ),
+        _ => format!("{stage}parity: {rows} rows score alike bit for bit, at and beside {thresholds} thresholds"),
+    });
 }
 
 fn print_quantised(report: &QuantiseReport, printer: &Printer) {
@@ -115,17 +169,14 @@ fn print_quantised(report: &QuantiseReport, printer: &Printer) {
 }
 
 fn print_report(report: &CompileReport, printer: &Printer) {
-    printer.data(format_args!("trained by {}", report.trainer));
-    let Parity { rows, thresholds, difference } = report.parity;
-    printer.data(match difference {
-        None => format!("parity: {rows} rows score alike bit for bit, at and beside {thresholds} thresholds"),
-        Some(difference) => {
-            format!("parity: {rows} rows score alike within {difference:.1e} of the larger of the score and 1")
-        }
-    });
+    let is_cascade = report.stages.len() > 1;
+    for (model, number) in report.stages.iter().zip(1..) {
+        print_model(is_cascade.then_some(number), model, printer);
+    }
     if let Some(quantised) = &report.quantised {
         print_quantised(quantised, printer);
     }
+    printer.data(format_args!("\n{}", report.cost.to_string().trim_end()));
     printer.data(format_args!("\n{} bytes", report.bytes));
     let mut sections = Table::new([("section", Side::Left), ("bytes", Side::Right)]);
     for section in &report.sections {

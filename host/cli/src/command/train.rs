@@ -59,6 +59,7 @@ struct Output<'a> {
 pub(crate) fn run(args: &TrainArgs, printer: &Printer) -> Result<(), CliError> {
     let declared = args.declared.read()?;
     let program = lower_program(&declared.features)?;
+    let (negatives, seed) = learner::sampling(&declared.model)?;
     if args.tune.first() <= args.weeks.last() {
         let message = format!(
             "--tune {} must come after --weeks {}: a model is judged on what it has not seen",
@@ -79,13 +80,15 @@ pub(crate) fn run(args: &TrainArgs, printer: &Printer) -> Result<(), CliError> {
     let replayed = replay.run(&queries, keep, &mut progress(printer))?;
 
     let mut set = TrainingSet::new(declared.features.features.len());
-    let (negatives, seed) = learner::sampling(&declared.model.learner);
     for rows in &replayed.rows {
         set.push(rows.query as u32, &rows.values, &queries[rows.query].relevant, negatives, seed);
     }
     let trained = learner::learn(&declared.features, &declared.model, &set, printer)?;
     let model = import(&trained)?;
-    let bundle = compile(&declared.features, &declared.model, &model)?;
+    // The model is judged by itself: stages before it are no part of what was trained.
+    let mut alone = declared.model.clone();
+    alone.stages.clear();
+    let bundle = compile(&declared.features, &alone, &model)?;
     let judged = Judged::new(&bundle.bytes, &dataset, &queries, &replayed)
         .map_err(|error| CliError::new(Exit::No, format_args!("the engine refuses the trained model: {error}")))?;
     printer.end_progress();

@@ -314,7 +314,7 @@ impl Experiment {
 
     /// Learns; the model as the file that the compiler reads.
     pub(super) fn train(&self, ranker: &Ranker, unseen: u8, printer: &Printer) -> Result<Vec<u8>, CliError> {
-        let (negatives, seed) = learner::sampling(&ranker.model.learner);
+        let (negatives, seed) = learner::sampling(&ranker.model)?;
         let mut set = TrainingSet::new(ranker.features.features.len());
         for rows in &ranker.replayed.rows {
             let query = &self.queries[rows.query];
@@ -327,7 +327,7 @@ impl Experiment {
 
     /// Writes the rows: of training flyers those that are learned from, of test flyers all.
     fn export(&self, directory: &Path, ranker: &Ranker, ranked: &BTreeMap<usize, Measures>) -> Result<(), CliError> {
-        let (negatives, seed) = learner::sampling(&ranker.model.learner);
+        let (negatives, seed) = learner::sampling(&ranker.model)?;
         let mut set = TrainingSet::new(ranker.features.features.len());
         let mut queries = Vec::new();
         for rows in &ranker.replayed.rows {
@@ -457,6 +457,7 @@ fn shrink(model: &mut ModelSpec) {
     match &mut model.learner {
         Learner::Trees(training) => training.rounds = 20,
         Learner::Linear(training) => training.rounds = 20,
+        Learner::Graph => {}
     }
 }
 

@@ -61,6 +61,50 @@ fn trained_models_that_do_not_fit_are_refused_by_name() {
 }
 
 #[test]
+fn a_cascade_is_compiled_shown_and_decided() {
+    let shop = Shop::new();
+    shop.write("cascade.toml", format!("{MODEL}\n[[stage]]\ntrained = \"cheap.json\"\nkeep = 2\n"));
+    shop.write("cheap.json", r#"{"kind": "linear", "bias": 0, "weights": {"price": 1.0}}"#);
+    shop.write("more.toml", format!("{MODEL}\n[[stage]]\ntrained = \"none.json\"\nkeep = 2\n"));
+    assert_shown!(transcript(
+        &shop,
+        &[
+            "compile --model cascade.toml --trained trained.json --out cascade.svb",
+            "inspect cascade.svb",
+            "rank --bundle cascade.svb --shared shared-state.bin --state user-state.bin --request request.json --reasons 2",
+            "compile --model more.toml --trained trained.json",
+        ],
+    ));
+}
+
+#[test]
+fn a_bundle_is_baked_into_the_guest() {
+    let shop = Shop::new();
+    let baked = shop.run("compile --model model.toml --trained trained.json --emit wasm --json").json();
+    assert_eq!(baked["path"], "bundle.wasm");
+    let module = shop.read("bundle.wasm");
+    assert!(module.starts_with(b"\0asm") && module.windows(8).any(|bytes| bytes == b"SELVEDGE"), "the bundle is in it");
+    // A module of a bundle is no guest to put a bundle into.
+    shop.write("not.wasm", "\0asm but not really");
+    assert_shown!(transcript(
+        &shop,
+        &[
+            "compile --model model.toml --trained trained.json --emit wasm --guest bundle.wasm --quiet",
+            "compile --model model.toml --trained trained.json --emit wasm --guest not.wasm --quiet",
+            "compile --model model.toml --trained trained.json --emit wasm --guest nothing.wasm --quiet",
+        ],
+    ));
+}
+
+#[test]
+fn a_network_is_declared_and_not_trained_here() {
+    let shop = Shop::new();
+    shop.write("graph.toml", MODEL.replace("\"linear\"", "\"graph\""));
+    assert_eq!(shop.run("compile --model graph.toml --trained trained.json --out made.svb").code, Some(0));
+    assert_shown!(shop.run("train --model graph.toml --weeks 1-2 --tune 3-4 --out out"));
+}
+
+#[test]
 fn the_reference_of_features_is_printed() {
     let printed = Shop::new().run("features");
     assert_eq!(printed.code, Some(0));

@@ -18,7 +18,7 @@ use crate::given;
 const MODEL: &str = "version = 1
 [model]
 name = \"network\"
-kind = \"linear\"
+kind = \"graph\"
 objective = \"logistic\"
 features = \"features.toml\"
 [slate]
