@@ -98,7 +98,7 @@ macro_rules! scores_as_onnxruntime {
     };
 }
 
-scores_as_onnxruntime!(mlp, normalised, dlrm, deepfm, dcn, two_tower, mmoe, din, encoder,);
+scores_as_onnxruntime!(mlp, normalised, dlrm, deepfm, dcn, two_tower, mmoe, din, encoder, caser, cnn, dien, loops,);
 
 #[test]
 fn a_score_does_not_depend_on_who_else_is_ranked() {

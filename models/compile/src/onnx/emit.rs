@@ -5,12 +5,14 @@
 //! slicing, inserting axes and broadcasting change a view and write no step.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use selvedge_format::graph::{
     self, Combination, Each, Function, Gather, MAX_DIMS, Memory, Product, Step, View as Place,
 };
 
+use super::plan::plan;
 use crate::error::{CompileError, CompileErrorKind};
 
 /// A value: where it is, and how its axes lie there.
@@ -40,13 +42,26 @@ pub(super) enum Source {
     },
 }
 
-/// Products that make a dense layer.
-#[derive(Clone, Copy, Debug)]
+/// The products that compute a dense layer's outputs, by their steps.
+#[derive(Clone, Debug)]
 pub(super) struct Layer {
-    /// The last of them.
-    pub(super) product: usize,
-    /// The one that computes the request's share, where it starts from.
-    pub(super) share: Option<usize>,
+    products: Vec<usize>,
+}
+
+/// Positions of a dense layer: the first one's place, and the step to the next.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rows<'a> {
+    pub(super) view: &'a View,
+    pub(super) stride: usize,
+}
+
+/// What a dense layer's sums start from.
+#[derive(Clone, Debug)]
+pub(super) enum Start<'a> {
+    /// One number for each output.
+    Bias(Vec<f32>),
+    /// Values of each position.
+    Values(Rows<'a>),
 }
 
 /// A step before its constants have a place.
@@ -56,7 +71,7 @@ enum Draft {
     Dense(Dense),
 }
 
-/// A product whose weights and start may still be changed.
+/// A product whose function may still be changed.
 #[derive(Clone, Debug)]
 struct Dense {
     product: Product,
@@ -66,6 +81,11 @@ struct Dense {
     bias: Option<Vec<f32>>,
 }
 
+/// Longest axis that may become a step for each of its indices.
+const MAX_SPLIT: usize = 16;
+/// Most values of a program while each has a place of its own.
+const MAX_VALUES: usize = 1 << 26;
+
 #[derive(Debug, Default)]
 pub(super) struct Emitter {
     request: usize,
@@ -73,6 +93,8 @@ pub(super) struct Emitter {
     constants: Vec<f32>,
     interned: HashMap<*const Vec<f32>, (usize, Arc<Vec<f32>>)>,
     steps: Vec<Draft>,
+    /// What was allocated in the request's memory and in the candidates'.
+    buffers: [Vec<Range<usize>>; 2],
 }
 
 /// Of an axis of the candidates the one index; of others all.
@@ -137,6 +159,25 @@ impl View {
         wide
     }
 
+    /// Some of the axes, at the first index of the others.
+    pub(super) fn axes(&self, axes: Range<usize>) -> Self {
+        let (shape, strides) = (self.shape[axes.clone()].to_vec(), self.strides[axes].to_vec());
+        Self { shape, strides, rows: None, layer: None, ..self.clone() }
+    }
+
+    /// Whether it names the same values in the same order of axes.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        let is_same_source = match (&self.source, &other.source) {
+            (Source::Constant(left), Source::Constant(right)) => Arc::ptr_eq(left, right),
+            (left, right) => std::mem::discriminant(left) == std::mem::discriminant(right),
+        };
+        let mut axes = self.strides.iter().zip(&other.strides).zip(&self.shape);
+        is_same_source
+            && self.offset == other.offset
+            && self.shape == other.shape
+            && axes.all(|((left, right), size)| *size == 1 || left == right)
+    }
+
     pub(super) fn slice(&self, axis: usize, start: usize, len: usize) -> Self {
         let mut part = self.clone();
         part.offset += start * part.strides[axis];
@@ -152,6 +193,7 @@ impl Emitter {
         let length = if of_candidates { &mut self.columns } else { &mut self.request };
         let offset = *length;
         *length += count(shape);
+        self.buffers[usize::from(of_candidates)].push(offset..*length);
         let source = if of_candidates { Source::Candidates } else { Source::Request };
         View { source, offset, shape: shape.to_vec(), strides: contiguous(shape), rows, layer: None }
     }
@@ -195,6 +237,16 @@ impl Emitter {
         right: &View,
     ) -> Result<(), CompileError> {
         let axes: Vec<usize> = (0..left.shape.len()).filter(|axis| left.shape[*axis] > 1).collect();
+        // An axis too many is a step for each of its indices.
+        let few = axes.iter().copied().filter(|axis| left.shape[*axis] <= MAX_SPLIT);
+        if axes.len() > MAX_DIMS
+            && let Some(axis) = few.min_by_key(|axis| left.shape[*axis])
+        {
+            let part = |view: &View, at: usize| view.slice(axis, at, 1);
+            return (0..left.shape[axis]).try_for_each(|at| {
+                self.each(function, combination, &part(out, at), &part(left, at), &part(right, at))
+            });
+        }
         if axes.len() > MAX_DIMS {
             let message = format!("a step over {} axes", axes.len());
             let help = format!("a program has at most {MAX_DIMS} axes besides that of the candidates: reshape first");
@@ -223,81 +275,50 @@ impl Emitter {
         Ok(out)
     }
 
-    /// A dense layer over a contiguous input of `positions` times `inputs` values. It starts from the outputs of another
-    /// layer, or from 0.
-    pub(super) fn dense(
+    /// A dense layer by weights `[inputs][outputs]`; its step is returned.
+    pub(super) fn product(
         &mut self,
-        input: &View,
+        input: Rows<'_>,
+        out: Rows<'_>,
         positions: usize,
         weights: Vec<f32>,
-        outputs: usize,
-        share: Option<(&View, usize)>,
-    ) -> View {
-        let inputs = weights.len() / outputs;
-        let out = self.allocate(input.is_of_candidates(), &[positions, outputs], input.rows);
-        let row = |offset: usize, memory: Memory, stride: usize| Place {
-            memory,
-            offset: offset as u32,
-            strides: [stride as u32],
-        };
-        let memory = if input.is_of_candidates() { Memory::Candidates } else { Memory::Request };
-        let start = match share {
-            Some((view, _)) => row(view.offset, Memory::Request, outputs),
-            None => row(0, Memory::Constants, 0),
+        start: Start<'_>,
+    ) -> usize {
+        let inputs = input.view.shape.last().copied().unwrap_or(1);
+        let outputs = weights.len() / inputs;
+        let row = |(memory, offset): (Memory, u32), stride: usize| Place { memory, offset, strides: [stride as u32] };
+        let (start, bias) = match start {
+            Start::Bias(bias) => (row((Memory::Constants, 0), 0), Some(bias)),
+            Start::Values(values) => (row(self.place(values.view), values.stride), None),
         };
         let product = Product {
             function: Function::Left,
             positions: positions as u32,
             inputs: inputs as u32,
             outputs: outputs as u32,
-            out: row(out.offset, memory, outputs),
-            input: row(input.offset, memory, inputs),
+            out: row(self.place(out.view), out.stride),
+            input: row(self.place(input.view), input.stride),
             start,
             weights: 0,
         };
-        let bias = share.is_none().then(|| vec![0.0; outputs]);
         self.steps.push(Draft::Dense(Dense { product, weights, bias }));
-        let layer = Layer { product: self.steps.len() - 1, share: share.map(|(_, step)| step) };
-        View { layer: Some(layer), ..out }
+        self.steps.len() - 1
     }
 
-    fn dense_at(&mut self, step: usize) -> Option<&mut Dense> {
-        match &mut self.steps[step] {
-            Draft::Dense(dense) => Some(dense),
-            Draft::Done(_) => None,
-        }
-    }
-
-    /// Adds to the biases of a layer that has no function yet; false if it cannot be.
-    pub(super) fn add_bias(&mut self, layer: Layer, values: &[f32]) -> bool {
-        let is_plain = self.dense_at(layer.product).is_some_and(|dense| dense.product.function == Function::Left);
-        let at = layer.share.unwrap_or(layer.product);
-        let Some(bias) = self.dense_at(at).and_then(|dense| dense.bias.as_mut()).filter(|_| is_plain) else {
-            return false;
-        };
-        bias.iter_mut().enumerate().for_each(|(at, bias)| *bias += values[at % values.len()]);
-        true
-    }
-
-    /// Multiplies the outputs of a layer that has no function yet; false if it cannot be.
-    pub(super) fn scale(&mut self, layer: Layer, values: &[f32]) -> bool {
-        if self.dense_at(layer.product).is_none_or(|dense| dense.product.function != Function::Left) {
-            return false;
-        }
-        for at in [Some(layer.product), layer.share].into_iter().flatten() {
-            let Some(dense) = self.dense_at(at) else { return false };
-            let outputs = dense.product.outputs as usize;
-            let by = |at: usize| values[at % outputs % values.len()];
-            dense.weights.iter_mut().enumerate().for_each(|(at, weight)| *weight *= by(at));
-            dense.bias.iter_mut().flatten().enumerate().for_each(|(at, bias)| *bias *= by(at));
-        }
-        true
+    /// The layer of products, if each may have the same function.
+    pub(super) const fn layer(products: Vec<usize>) -> Layer {
+        Layer { products }
     }
 
     /// Gives a layer its function; false if it has one.
-    pub(super) fn activate(&mut self, layer: Layer, function: Function) -> bool {
-        let dense = self.dense_at(layer.product).filter(|dense| dense.product.function == Function::Left);
-        dense.map(|dense| dense.product.function = function).is_some()
+    pub(super) fn activate(&mut self, layer: &Layer, function: Function) -> bool {
+        for step in &layer.products {
+            match &mut self.steps[*step] {
+                Draft::Dense(dense) if dense.product.function == Function::Left => dense.product.function = function,
+                _ => return false,
+            }
+        }
+        true
     }
 
     /// Rows of a table of `width` values, by contiguous ids.
@@ -327,35 +348,65 @@ impl Emitter {
             self.copy(&out, score)?;
             out
         };
+        within(self.request + self.columns, MAX_VALUES, "values before they share places")?;
+        let mut constants = Constants { values: self.constants, known: HashMap::new() };
+        let steps: Vec<Step> = self.steps.iter().enumerate().map(|(at, draft)| draft.step(at)).collect();
+        let plan = plan(steps, self.buffers, score.offset);
         for (found, limit, what) in [
-            (self.request, graph::MAX_REQUEST, "numbers of the request"),
-            (self.columns, graph::MAX_COLUMNS, "values of a candidate"),
-            (self.steps.len(), graph::MAX_STEPS, "steps"),
+            (plan.request, graph::MAX_REQUEST, "numbers of the request"),
+            (plan.columns, graph::MAX_COLUMNS, "values of a candidate"),
+            (plan.steps.len(), graph::MAX_STEPS, "steps"),
         ] {
             within(found, limit, what)?;
         }
-        let mut constants = self.constants;
-        let mut steps = Vec::with_capacity(self.steps.len());
-        for draft in self.steps {
-            steps.push(match draft {
-                Draft::Done(step) => step,
-                Draft::Dense(Dense { mut product, weights, bias }) => {
-                    product.weights = constants.len() as u32;
-                    constants.extend(graph::pack(&weights, product.inputs as usize, product.outputs as usize));
-                    if let Some(bias) = bias {
-                        product.start.offset = constants.len() as u32;
-                        constants.extend(bias);
-                    }
-                    Step::Product(product)
+        let mut steps = plan.steps;
+        for step in &mut steps {
+            if let Step::Product(product) = step
+                && let Draft::Dense(dense) = &self.steps[product.weights as usize]
+            {
+                let packed = graph::pack(&dense.weights, product.inputs as usize, product.outputs as usize);
+                product.weights = constants.place(packed);
+                if let Some(bias) = &dense.bias {
+                    product.start.offset = constants.place(bias.clone());
                 }
-            });
+            }
         }
+        let constants = constants.values;
         within(constants.len(), graph::MAX_CONSTANTS, "constants")?;
         if constants.iter().any(|value| value.is_nan()) {
             let help = "training diverged: lower the learning rate, and export again";
             return Err(CompileError::new(CompileErrorKind::Malformed, "", "a weight is not a number", help));
         }
-        Ok(graph::Graph::encode(self.request as u32, self.columns as u32, score.offset as u32, &steps, &constants))
+        let [request, columns, score] = [plan.request, plan.columns, plan.score].map(|number| number as u32);
+        Ok(graph::Graph::encode(request, columns, score, &steps, &constants))
+    }
+}
+
+/// What the model has learnt, while the layers' weights join it.
+struct Constants {
+    values: Vec<f32>,
+    /// Where weights already are: the turns of a loop have the same.
+    known: HashMap<Vec<u32>, u32>,
+}
+
+impl Constants {
+    fn place(&mut self, values: Vec<f32>) -> u32 {
+        let bits = values.iter().map(|value| value.to_bits()).collect();
+        *self.known.entry(bits).or_insert_with(|| {
+            let place = self.values.len() as u32;
+            self.values.extend(values);
+            place
+        })
+    }
+}
+
+impl Draft {
+    /// The step; in the place of its weights, a layer has the number of its draft.
+    fn step(&self, at: usize) -> Step {
+        match self {
+            Self::Done(step) => *step,
+            Self::Dense(dense) => Step::Product(Product { weights: at as u32, ..dense.product }),
+        }
     }
 }
 

@@ -15,6 +15,8 @@
 pub mod coverage;
 mod emit;
 mod lower;
+mod plan;
+mod recurrent;
 mod rewrite;
 mod types;
 
@@ -172,7 +174,10 @@ impl OnnxModel {
             model.set_input_fact(slot, InferenceFact::dt_shape(ty, shape)).map_err(failed)?;
             inputs.push(input);
         }
-        let model = model.into_typed().and_then(TypedModel::into_decluttered).map_err(failed)?;
+        let model = model.into_typed().map_err(failed)?;
+        // Before tract changes anything, so that its own mistakes show as well.
+        let reference = model.clone().into_runnable().map_err(failed)?;
+        let model = model.into_decluttered().map_err(failed)?;
         let score = model.output_outlets().map_err(failed)?[0];
         let lowered = Lowering::new(&model, rows);
         let bound: Vec<(OutletId, Value)> = model
@@ -184,7 +189,6 @@ impl OnnxModel {
             .collect();
         let section = lowered.run(bound, score)?;
         let ids = ids(&self.proto, &inputs, spec.features.len());
-        let reference = model.into_runnable().map_err(failed)?;
         Ok(BoundGraph { section, of_request, ids, inputs, reference })
     }
 

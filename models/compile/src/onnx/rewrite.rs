@@ -10,6 +10,7 @@ use tract_onnx::pb::tensor_shape_proto::dimension::Value as Dimension;
 use tract_onnx::pb::{AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, type_proto};
 
 use super::lower::unsupported;
+use super::recurrent;
 use crate::error::CompileError;
 
 /// From here on reductions take their axes as an input.
@@ -40,7 +41,12 @@ pub(super) fn rewrite(model: &mut ModelProto) -> Result<(), CompileError> {
             "Mod" if is_standard && attribute(&node, "fmod").is_none_or(|fmod| fmod.i == 0) => modulo(&mut body, &node),
             "Pad" if is_standard => with_scalar(&mut body, node, 2),
             "Trilu" if is_standard => with_scalar(&mut body, node, 1),
-            _ => body.nodes.push(node),
+            "GRU" | "LSTM" | "RNN" if is_standard => recurrent::complete(&mut body, node),
+            _ => {
+                let mut node = node;
+                recurrent::unname(&mut node);
+                body.nodes.push(node);
+            }
         }
         graph.node.extend(body.nodes);
     }
@@ -48,9 +54,9 @@ pub(super) fn rewrite(model: &mut ModelProto) -> Result<(), CompileError> {
 }
 
 /// Nodes that take the place of one.
-struct Body {
+pub(super) struct Body {
     prefix: String,
-    nodes: Vec<NodeProto>,
+    pub(super) nodes: Vec<NodeProto>,
 }
 
 impl Body {
@@ -60,13 +66,13 @@ impl Body {
     }
 
     /// A node with one output, whose name is returned.
-    fn op(&mut self, op_type: &str, inputs: &[&str], attributes: Vec<AttributeProto>) -> String {
+    pub(super) fn op(&mut self, op_type: &str, inputs: &[&str], attributes: Vec<AttributeProto>) -> String {
         let output = format!("{}.{}.{op_type}", self.prefix, self.nodes.len());
         self.named(op_type, inputs, attributes, &output);
         output
     }
 
-    fn named(&mut self, op_type: &str, inputs: &[&str], attribute: Vec<AttributeProto>, output: &str) {
+    pub(super) fn named(&mut self, op_type: &str, inputs: &[&str], attribute: Vec<AttributeProto>, output: &str) {
         self.nodes.push(NodeProto {
             op_type: op_type.to_owned(),
             name: output.to_owned(),
@@ -78,16 +84,10 @@ impl Body {
     }
 
     fn constant(&mut self, tensor: TensorProto) -> String {
-        let value = AttributeProto {
-            name: "value".to_owned(),
-            r#type: AttributeType::Tensor as i32,
-            t: Some(tensor),
-            ..AttributeProto::default()
-        };
-        self.op("Constant", &[], vec![value])
+        self.op("Constant", &[], vec![self::tensor("value", tensor)])
     }
 
-    fn integers(&mut self, values: &[i64]) -> String {
+    pub(super) fn integers(&mut self, values: &[i64]) -> String {
         self.constant(TensorProto {
             dims: vec![values.len() as i64],
             data_type: DataType::Int64 as i32,
@@ -109,12 +109,17 @@ impl Body {
     }
 
     /// The length of an axis, as a list of one.
-    fn length(&mut self, of: &str, axis: i64) -> String {
+    pub(super) fn length(&mut self, of: &str, axis: i64) -> String {
         self.op("Shape", &[of], vec![integer("start", axis), integer("end", axis + 1)])
     }
 }
 
-fn integer(name: &str, value: i64) -> AttributeProto {
+pub(super) fn tensor(name: &str, value: TensorProto) -> AttributeProto {
+    let r#type = AttributeType::Tensor as i32;
+    AttributeProto { name: name.to_owned(), r#type, t: Some(value), ..AttributeProto::default() }
+}
+
+pub(super) fn integer(name: &str, value: i64) -> AttributeProto {
     AttributeProto { name: name.to_owned(), r#type: AttributeType::Int as i32, i: value, ..AttributeProto::default() }
 }
 
@@ -123,11 +128,11 @@ fn integers(name: &str, values: &[i64]) -> AttributeProto {
     AttributeProto { name: name.to_owned(), r#type, ints, ..AttributeProto::default() }
 }
 
-fn attribute<'n>(node: &'n NodeProto, name: &str) -> Option<&'n AttributeProto> {
+pub(super) fn attribute<'n>(node: &'n NodeProto, name: &str) -> Option<&'n AttributeProto> {
     node.attribute.iter().find(|attribute| attribute.name == name)
 }
 
-fn input(node: &NodeProto, at: usize) -> Option<&str> {
+pub(super) fn input(node: &NodeProto, at: usize) -> Option<&str> {
     node.input.get(at).map(String::as_str).filter(|name| !name.is_empty())
 }
 

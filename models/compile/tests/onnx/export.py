@@ -229,6 +229,101 @@ def encoder():
     g.save("encoder", g.dense(g.op("Concat", pooled, price, axis=1), 9, 1))
 
 
+def caser():
+    """Convolutional sequence embedding: filters over places and over dimensions of the last items, and the greatest over time."""
+    g = Graph(11)
+    items, length, dim = 50, 7, 8
+    table = g.weight(items, dim)
+    image = g.op("Gather", table, g.input("history", length, True, items), axis=0)
+    image = g.op("Unsqueeze", image, g.const(np.array([1])))
+    parts = []
+    for height in [2, 3]:
+        across = g.op("Conv", image, g.weight(6, 1, height, dim), g.weight(6), kernel_shape=[height, dim])
+        across = g.op("Relu", across)
+        greatest = g.op("MaxPool", across, kernel_shape=[length - height + 1, 1])
+        parts.append(g.op("Flatten", greatest))
+    down = g.op("Conv", image, g.weight(4, 1, length, 1), g.weight(4), kernel_shape=[length, 1])
+    parts.append(g.op("Flatten", down))
+    user = g.dense(g.op("Concat", *parts, axis=1), 12 + 4 * dim, dim, "Relu")
+    item = g.embed(g.input("product", 1, False, items), items, dim)
+    g.save("caser", g.dense(g.op("Concat", user, item, g.op("Mul", user, item), axis=1), 3 * dim, 1))
+
+
+def cnn():
+    """A text network over the words of a title: padded, dilated, strided and grouped convolutions, and both kinds of pooling."""
+    g = Graph(12)
+    words, length, dim = 60, 9, 8
+    x = g.op("Gather", g.weight(words, dim), g.input("word", length, False, words), axis=0)
+    x = g.op("Transpose", x, perm=[0, 2, 1])
+    x = g.op("Relu", g.op("Conv", x, g.weight(12, dim, 3), g.weight(12), kernel_shape=[3], pads=[1, 1]))
+    x = g.op("AveragePool", x, kernel_shape=[3], strides=[2], pads=[1, 1], count_include_pad=0)
+    x = g.op("Tanh", g.op("Conv", x, g.weight(6, 6, 2), g.weight(6), kernel_shape=[2], group=2, dilations=[2]))
+    own = g.op("Conv", x, g.weight(6, 1, 3), kernel_shape=[3], group=6, pads=[1, 1], strides=[2])
+    x = g.op("MaxPool", x, kernel_shape=[2], pads=[1, 0])
+    pooled = [g.op("Flatten", g.op(kind, y)) for kind, y in [("GlobalMaxPool", x), ("GlobalAveragePool", own)]]
+    g.save("cnn", g.dense(g.op("Concat", *pooled, axis=1), 12, 1))
+
+
+def recurrent(g, kind, x, inputs, hidden, gates, **attributes):
+    """All states of a recurrent operator over [batch, time, inputs], as [batch, time, hidden]."""
+    x = g.op("Transpose", x, perm=[1, 0, 2])
+    directions = 2 if attributes.get("direction") == "bidirectional" else 1
+    weights = [g.const((g.random.standard_normal(shape) / 3).astype(np.float32)) for shape in
+               [(directions, gates * hidden, inputs), (directions, gates * hidden, hidden), (directions, 2 * gates * hidden)]]
+    states = g.op(kind, x, *weights, outputs=2, hidden_size=hidden, **attributes)[0]
+    states = g.op("Transpose", states, perm=[2, 0, 1, 3])
+    return g.op("Reshape", states, g.const(np.array([0, 0, -1], np.int64)))
+
+
+def dien():
+    """Deep interest evolution network: a GRU over the history, and a GRU whose update gate is the candidate's attention, its turns
+    written out as an exporter does."""
+    g = Graph(13)
+    items, length, dim = 40, 6, 8
+    table = g.weight(items, dim)
+    history = g.op("Gather", table, g.input("history", length, True, items), axis=0)
+    interests = recurrent(g, "GRU", history, dim, dim, 3, linear_before_reset=1)
+    item = g.op("Gather", table, g.input("product", 1, False, items), axis=0)
+    scores = g.op("MatMul", g.op("MatMul", item, g.weight(dim, dim)), g.op("Transpose", interests, perm=[0, 2, 1]))
+    attention = g.op("Transpose", g.op("Softmax", scores, axis=2), perm=[0, 2, 1])
+    state = g.op("Mul", g.op("Squeeze", item, g.const(np.array([1]))), g.const(np.float32(0)))
+    gates = [[g.weight(dim, dim), g.weight(dim, dim), g.weight(dim)] for _ in range(3)]
+    for at in range(length):
+        pick = lambda x: g.op("Squeeze", g.op("Slice", x, *[g.const(np.array([n])) for n in [at, at + 1, 1]]), g.const(np.array([1])))
+        x, share = pick(interests), pick(attention)
+        gate = lambda kind, by: g.op(kind, g.op("Add", g.op("Add", g.op("MatMul", x, by[0]), g.op("MatMul", state, by[1])), by[2]))
+        update = g.op("Mul", gate("Sigmoid", gates[0]), share)
+        reset = gate("Sigmoid", gates[1])
+        inner = g.op("MatMul", g.op("Mul", reset, state), gates[2][1])
+        inner = g.op("Tanh", g.op("Add", g.op("Add", g.op("MatMul", x, gates[2][0]), inner), gates[2][2]))
+        kept = g.op("Mul", g.op("Sub", g.const(np.float32(1)), update), state)
+        state = g.op("Add", kept, g.op("Mul", update, inner))
+    flat = g.op("Squeeze", item, g.const(np.array([1])))
+    g.save("dien", g.op("Sigmoid", g.mlp(g.op("Concat", state, flat, axis=1), 16, 20, 1, act="Sigmoid")))
+
+
+def loops():
+    """An LSTM and a GRU both ways, a plain RNN and a Scan over the words of a title."""
+    g = Graph(14)
+    words, length, dim, hidden = 60, 5, 6, 4
+    x = g.op("Gather", g.weight(words, dim), g.input("word", length, False, words), axis=0)
+    x = recurrent(g, "LSTM", x, dim, hidden, 4, direction="bidirectional")
+    x = recurrent(g, "GRU", x, 2 * hidden, hidden, 3, direction="bidirectional")
+    x = recurrent(g, "RNN", x, 2 * hidden, hidden, 1, direction="reverse")
+    decay, turn = helper.make_tensor_value_info("decay", TensorProto.FLOAT, ["batch", hidden]), helper.make_tensor_value_info("turn", TensorProto.FLOAT, ["batch", hidden])
+    out = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", hidden]) for name in ["next", "shown"]]
+    body = [
+        helper.make_node("Mul", ["decay", g.const(np.float32(0.5))], ["half"]),
+        helper.make_node("Add", ["half", "turn"], ["next"]),
+        helper.make_node("Tanh", ["next"], ["shown"]),
+    ]
+    body = helper.make_graph(body, "body", [decay, turn], out)
+    first = g.op("Mul", g.op("ReduceMean", x, axes=[1], keepdims=0), g.const(np.float32(0)))
+    last, shown = g.op("Scan", first, x, outputs=2, body=body, num_scan_inputs=1, scan_input_axes=[1], scan_output_axes=[1])
+    shown = g.op("ReduceMax", shown, axes=[1], keepdims=0)
+    g.save("loops", g.dense(g.op("Concat", last, shown, axis=1), 2 * hidden, 1))
+
+
 def refused(name, build):
     """A model of three features that must be refused; it is not checked, because most of these are not valid."""
     g = Graph(10)
@@ -274,7 +369,7 @@ REFUSED = {
     "two_numbers": lambda g, x: g.dense(x, 3, 2),
 }
 
-for write in [mlp, normalised, dlrm, deepfm, dcn, two_tower, mmoe, din, encoder]:
+for write in [mlp, normalised, dlrm, deepfm, dcn, two_tower, mmoe, din, encoder, caser, cnn, dien, loops]:
     write()
 for name, build in REFUSED.items():
     refused(name, build)

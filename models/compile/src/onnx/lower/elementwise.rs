@@ -33,6 +33,9 @@ impl Lowering<'_> {
             _ => return Err(refuse(node)),
         };
         let (first, second) = if swapped { (1, 0) } else { (0, 1) };
+        if !negated && let Some(sum) = self.binary_of_sums(node, function, (first, second))? {
+            return Ok(Value::Linear(sum));
+        }
         if let Some(value) = self.by_parts(node, function, (first, second), negated)? {
             return Ok(value);
         }
@@ -41,6 +44,10 @@ impl Lowering<'_> {
             return Ok(Value::View(fused));
         }
         let view = self.apply(function, &left, &right)?;
+        if matches!(function, Function::Add | Function::Subtract) {
+            let parts = [(left, false), (right, function == Function::Subtract)];
+            self.sums.insert(node.id.into(), parts.map(|(part, is_less)| (part.broadcast(&view.shape), is_less)));
+        }
         Ok(Value::View(if negated { self.not(&view)? } else { view }))
     }
 
@@ -102,7 +109,7 @@ impl Lowering<'_> {
         Ok(Some(Value::Parts(lowered)))
     }
 
-    /// A bias, a scale or a rectifier becomes a part of the dense layer before it.
+    /// A rectifier becomes the function of the dense layer before it.
     pub(super) fn fuse(
         &mut self,
         node: &TypedNode,
@@ -110,32 +117,15 @@ impl Lowering<'_> {
         (first, left): (usize, &View),
         (second, right): (usize, &View),
     ) -> Option<View> {
-        let (view, constant, input) = match (left.layer, right.layer) {
-            (Some(_), None) if right.is_constant() => (left, right, first),
-            (None, Some(_)) if left.is_constant() && function != Function::Subtract && function != Function::Divide => {
-                (right, left, second)
-            }
+        let (view, constant, input) = match (&left.layer, &right.layer) {
+            (Some(_), None) => (left, right, first),
+            (None, Some(_)) => (right, left, second),
             _ => return None,
         };
-        let layer = view.layer?;
-        let last = view.shape.len().checked_sub(1)?;
-        let by_output = constant.shape[..last].iter().all(|size| *size == 1)
-            && [1, view.shape[last]].contains(&constant.shape[last])
-            && view.strides[last] == 1;
-        if !by_output || !self.is_sole_reader(node, input) {
-            return None;
-        }
-        let values = constant.values()?;
-        let negative: Vec<f32> = values.iter().map(|value| -value).collect();
-        let inverse: Vec<f32> = values.iter().map(|value| 1.0 / value).collect();
-        let fused = match function {
-            Function::Add => self.emitter.add_bias(layer, &values),
-            Function::Subtract => self.emitter.add_bias(layer, &negative),
-            Function::Multiply => self.emitter.scale(layer, &values),
-            Function::Divide => self.emitter.scale(layer, &inverse),
-            Function::Max if values.iter().all(|value| *value == 0.0) => self.emitter.activate(layer, Function::Max),
-            _ => false,
-        };
+        let is_zero = |values: Vec<f32>| values.iter().all(|value| *value == 0.0);
+        let is_rectifier = function == Function::Max && constant.values().is_some_and(is_zero);
+        let fuses = is_rectifier && self.is_sole_reader(node, input);
+        let fused = fuses && view.layer.as_ref().is_some_and(|layer| self.emitter.activate(layer, Function::Max));
         fused.then(|| view.clone())
     }
 
@@ -177,7 +167,7 @@ impl Lowering<'_> {
             _ => None,
         };
         if let Some(function) = activation {
-            let fuses = x.layer.filter(|_| self.is_sole_reader(node, 0));
+            let fuses = x.layer.as_ref().filter(|_| self.is_sole_reader(node, 0));
             if fuses.is_some_and(|layer| self.emitter.activate(layer, function)) {
                 return Ok(x);
             }

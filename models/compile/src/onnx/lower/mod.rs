@@ -5,12 +5,15 @@
 //! A value is either a view or a row of parts along its last axis, some of the request and some of the candidates, as the
 //! input of most rankers is. A dense layer over parts is computed as the sum of two: the request's share is computed once.
 
+mod conv;
 mod elementwise;
+mod linear;
 mod movement;
 #[cfg(feature = "coverage")]
 mod numbers;
 mod product;
 mod reduce;
+mod scan;
 mod select;
 
 use std::collections::HashMap;
@@ -23,14 +26,20 @@ use tract_onnx::tract_core::ops::Downsample;
 use tract_onnx::tract_core::ops::array::{Gather, MultiBroadcastTo, Pad, Slice, Tile, TypedConcat};
 use tract_onnx::tract_core::ops::binary::TypedBinOp;
 use tract_onnx::tract_core::ops::cast::Cast;
+use tract_onnx::tract_core::ops::cnn::{Conv, MaxPool, SumPool};
 use tract_onnx::tract_core::ops::einsum::EinSum;
 use tract_onnx::tract_core::ops::element_wise::ElementWiseOp;
+use tract_onnx::tract_core::ops::gru_cell::GruEpilogue;
+use tract_onnx::tract_core::ops::gru_seq::GruSeq;
+use tract_onnx::tract_core::ops::lstm_cell::LstmEpilogue;
 use tract_onnx::tract_core::ops::nn::rms_norm::{RmsNorm, ScaledRmsNorm};
 use tract_onnx::tract_core::ops::nn::{Reduce, Softmax};
+use tract_onnx::tract_core::ops::scan::Scan;
 use tract_onnx::tract_hir::internal::DimLike;
 
 use super::emit::{Emitter, Source, View};
 use crate::error::{CompileError, CompileErrorKind};
+use linear::Linear;
 
 /// A lowered value.
 #[derive(Clone, Debug)]
@@ -38,6 +47,8 @@ pub(super) enum Value {
     View(View),
     /// Side by side along the last axis.
     Parts(Vec<View>),
+    /// A dense layer that is not computed yet.
+    Linear(Linear),
 }
 
 /// Parts of a value, gathered by whom they depend on.
@@ -54,6 +65,10 @@ pub(super) struct Lowering<'m> {
     emitter: Emitter,
     values: HashMap<OutletId, Value>,
     groups: HashMap<OutletId, Groups>,
+    /// Values that are a sum or a difference of others: these, and whether they are subtracted.
+    sums: HashMap<OutletId, [(View, bool); 2]>,
+    /// Values that were copied to where dense layers can read them.
+    copies: Vec<(View, View)>,
 }
 
 type Lowered<T> = Result<T, CompileError>;
@@ -67,7 +82,15 @@ const ACROSS: &str =
 
 impl<'m> Lowering<'m> {
     pub(super) fn new(model: &'m TypedModel, rows: Symbol) -> Self {
-        Self { model, rows, emitter: Emitter::default(), values: HashMap::new(), groups: HashMap::new() }
+        Self {
+            model,
+            rows,
+            emitter: Emitter::default(),
+            values: HashMap::new(),
+            groups: HashMap::new(),
+            sums: HashMap::new(),
+            copies: Vec::new(),
+        }
     }
 
     /// Lowers everything to the section of the model whose inputs are `inputs` and whose score is `output`.
@@ -121,7 +144,13 @@ impl<'m> Lowering<'m> {
     fn view(&mut self, outlet: OutletId) -> Lowered<View> {
         let view = match self.values.get(&outlet) {
             Some(Value::View(view)) => return Ok(view.clone()),
-            Some(Value::Parts(parts)) => self.join(&parts.clone())?,
+            Some(Value::Parts(parts)) => {
+                let parts = parts.clone();
+                // A layer may read them one by one still; steps that nothing needs are left out.
+                self.groups(outlet)?;
+                self.join(&parts)?
+            }
+            Some(Value::Linear(linear)) => self.compute(&linear.clone(), None)?,
             None => return Err(unsupported("a value that nothing computes", "export the model again")),
         };
         self.values.insert(outlet, Value::View(view.clone()));
@@ -146,15 +175,20 @@ impl<'m> Lowering<'m> {
         Ok(out)
     }
 
+    /// The parts of a value; one if it has none.
+    fn parts(&mut self, outlet: OutletId) -> Lowered<Vec<View>> {
+        match &self.values[&outlet] {
+            Value::Parts(parts) => Ok(parts.clone()),
+            _ => Ok(vec![self.view(outlet)?]),
+        }
+    }
+
     /// The parts of a value, each group contiguous.
     fn groups(&mut self, outlet: OutletId) -> Lowered<Groups> {
         if let Some(groups) = self.groups.get(&outlet) {
             return Ok(groups.clone());
         }
-        let parts = match &self.values[&outlet] {
-            Value::View(view) => vec![view.clone()],
-            Value::Parts(parts) => parts.clone(),
-        };
+        let parts = self.parts(outlet)?;
         let mut groups = Groups { of_request: None, of_candidates: None };
         for of_candidates in [false, true] {
             let (mut held, mut ranges, mut at) = (Vec::new(), Vec::new(), 0);
@@ -183,7 +217,16 @@ impl<'m> Lowering<'m> {
     }
 
     /// The values of a node, by output.
-    fn node(&mut self, node: &TypedNode) -> Lowered<Vec<Value>> {
+    fn node(&mut self, node: &'m TypedNode) -> Lowered<Vec<Value>> {
+        if let Some(op) = node.op_as::<Scan>() {
+            return self.scan(node, op);
+        }
+        if let Some(op) = node.op_as::<GruSeq>() {
+            return self.gru(node, op);
+        }
+        if let Some(op) = node.op_as::<LstmEpilogue>() {
+            return self.lstm_cell(node, op.hidden);
+        }
         if let Some(values) = self.selection(node)? {
             return Ok(values);
         }
@@ -202,17 +245,36 @@ impl<'m> Lowering<'m> {
         if let Some(constant) = &self.model.outlet_fact(node.id.into()).ok().and_then(|fact| fact.konst.clone()) {
             return self.constant(constant);
         }
+        if let Some(op) = op.downcast_ref::<AxisOp>()
+            && let Some(sum) = self.axes_of_sum(node, op)?
+        {
+            return Ok(Value::Linear(sum));
+        }
+        if let Some(op) = op.downcast_ref::<Slice>()
+            && let Some(sum) = self.slice_of_sum(node, op)
+        {
+            return Ok(Value::Linear(sum));
+        }
+        if let Some(op) = op.downcast_ref::<TypedBinOp>() {
+            return self.binary(node, op.0.name());
+        }
+        if let Some(op) = op.downcast_ref::<GruEpilogue>() {
+            return self.gru_cell(node, op.hidden);
+        }
+        // Everything else reads values.
+        for input in &node.inputs {
+            if matches!(&self.values[input], Value::Linear(_)) {
+                self.view(*input)?;
+            }
+        }
         if let Some(op) = op.downcast_ref::<TypedConcat>() {
             return self.concat(node, op.axis);
         }
         if let Some(op) = op.downcast_ref::<Slice>() {
             return self.slice(node, op);
         }
-        if let Some(op) = op.downcast_ref::<TypedBinOp>() {
-            return self.binary(node, op.0.name());
-        }
         if let Some(op) = op.downcast_ref::<EinSum>() {
-            return self.einsum(node, op).map(Value::View);
+            return self.einsum(node, op);
         }
         if op.is::<ops::identity::Identity>() {
             return Ok(self.values[&node.inputs[0]].clone());
@@ -248,6 +310,12 @@ impl<'m> Lowering<'m> {
             self.every(node, op)?
         } else if let Some(op) = op.downcast_ref::<Pad>() {
             self.pad(node, op)?
+        } else if let Some(op) = op.downcast_ref::<Conv>() {
+            self.convolution(node, op)?
+        } else if let Some(op) = op.downcast_ref::<MaxPool>() {
+            self.max_pool(node, op)?
+        } else if let Some(op) = op.downcast_ref::<SumPool>() {
+            self.sum_pool(node, op)?
         } else {
             return Err(refuse(node));
         };
@@ -267,7 +335,11 @@ impl<'m> Lowering<'m> {
     /// Whether nothing but `node` reads its first input.
     fn is_sole_reader(&self, node: &TypedNode, input: usize) -> bool {
         let outlet = node.inputs[input];
-        self.model.node(outlet.node).outputs[outlet.slot].successors.len() == 1
+        self.model.node(outlet.node).outputs[outlet.slot].successors.len() == 1 && !self.is_output(outlet)
+    }
+
+    fn is_output(&self, outlet: OutletId) -> bool {
+        self.model.output_outlets().is_ok_and(|outputs| outputs.contains(&outlet))
     }
 }
 

@@ -18,11 +18,8 @@ impl Lowering<'_> {
             return Err(unsupported("a concatenation of candidates", ACROSS));
         }
         if axis + 1 == shape.len() {
-            let parts = node.inputs.iter().map(|input| match &self.values[input] {
-                Value::View(view) => vec![view.clone()],
-                Value::Parts(parts) => parts.clone(),
-            });
-            return Ok(Value::Parts(parts.flatten().collect()));
+            let parts = node.inputs.iter().map(|input| self.parts(*input)).collect::<Lowered<Vec<_>>>()?;
+            return Ok(Value::Parts(parts.concat()));
         }
         let views = node.inputs.iter().map(|input| self.view(*input)).collect::<Lowered<Vec<_>>>()?;
         let out = self.emitter.allocate(views.iter().any(View::is_of_candidates), &shape, rows);
@@ -67,16 +64,12 @@ impl Lowering<'_> {
             AxisOp::Add(at) => {
                 view.shape.insert(*at, 1);
                 view.strides.insert(*at, 0);
-                // A layer's functions go by the last axis.
-                view.layer = view.layer.filter(|_| *at + 1 < view.shape.len());
             }
             AxisOp::Rm(at) => {
-                view.layer = view.layer.filter(|_| *at + 1 < view.shape.len());
                 view.shape.remove(*at);
                 view.strides.remove(*at);
             }
             AxisOp::Move(from, to) => {
-                view.layer = None;
                 let (size, stride) = (view.shape.remove(*from), view.strides.remove(*from));
                 view.shape.insert(*to, size);
                 view.strides.insert(*to, stride);
@@ -89,8 +82,7 @@ impl Lowering<'_> {
                 }
                 let packed = self.emitter.contiguous(&view)?;
                 let strides = contiguous(&shape);
-                let layer = packed.layer.filter(|_| packed.shape.last() == shape.last());
-                view = View { shape, strides, rows, layer, ..packed };
+                view = View { shape, strides, rows, ..packed };
             }
         }
         Ok(view)

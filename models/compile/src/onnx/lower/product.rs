@@ -6,10 +6,24 @@ use tract_onnx::tract_core::internal::AxesMapping;
 use tract_onnx::tract_core::ops::einsum::EinSum;
 
 use super::super::emit::{View, contiguous, count};
+use super::linear::{Linear, Term, one_stride};
 use super::{ACROSS, Lowered, Lowering, Value, permuted, refuse, unsupported};
 
+/// What the axes of a product with learnt weights are.
+#[derive(Default)]
+struct Roles {
+    /// Of the value and of the result; one of length 1 the result may have alone.
+    kept: Vec<(Option<usize>, usize)>,
+    /// Of the value and of the weights.
+    summed: Vec<(usize, usize)>,
+    /// Of the weights and of the result.
+    made: Vec<(usize, usize)>,
+    /// The result's axis of the outputs, if they have one.
+    axis: Option<usize>,
+}
+
 impl Lowering<'_> {
-    pub(super) fn einsum(&mut self, node: &TypedNode, op: &EinSum) -> Lowered<View> {
+    pub(super) fn einsum(&mut self, node: &TypedNode, op: &EinSum) -> Lowered<Value> {
         if op.q_params.is_some()
             || node.inputs.len() > 2
             || op.axes.iter_all_axes().any(|axis| axis.outputs[0].len() > 1)
@@ -18,99 +32,123 @@ impl Lowering<'_> {
         }
         let repeats = op.axes.iter_all_axes().any(|axis| axis.inputs.iter().any(|at| at.len() > 1));
         if repeats || node.inputs.len() == 1 {
-            return self.contract(node, &op.axes);
+            return self.contract(node, &op.axes).map(Value::View);
         }
         for (weights, input) in [(1, 0), (0, 1)] {
             let is_constant = matches!(&self.values[&node.inputs[weights]], Value::View(view) if view.is_constant());
-            if is_constant && let Some(view) = self.dense(node, &op.axes, weights, input)? {
-                return Ok(view);
+            if is_constant && let Some(roles) = self.roles(node, &op.axes, weights, input)? {
+                return self.dense(node, &roles, weights, input);
             }
         }
-        self.contract(node, &op.axes)
+        self.contract(node, &op.axes).map(Value::View)
     }
 
-    /// A product with constant weights, where no axis is in both and in the result.
-    pub(super) fn dense(
-        &mut self,
-        node: &TypedNode,
-        axes: &AxesMapping,
-        weights: usize,
-        input: usize,
-    ) -> Lowered<Option<View>> {
-        let (mut kept, mut summed, mut made) = (Vec::new(), Vec::new(), Vec::new());
+    /// What the axes of a product with learnt weights are; none if an axis is in both and in the result, or none is summed.
+    fn roles(&mut self, node: &TypedNode, axes: &AxesMapping, weights: usize, input: usize) -> Lowered<Option<Roles>> {
+        let (of_input, rows) = self.shape(node.inputs[input])?;
+        let (of_weights, _) = self.shape(node.inputs[weights])?;
+        let mut roles = Roles::default();
         for axis in axes.iter_all_axes() {
             let at = |slot: usize| axis.inputs[slot].first().copied();
             let (in_input, in_weights, in_out) = (at(input), at(weights), axis.outputs[0].first().copied());
+            let is_one = in_input.is_none_or(|from| of_input[from] == 1 && rows != Some(from));
             match (in_input, in_weights, in_out) {
-                (Some(from), None, Some(to)) => kept.push((from, to)),
-                (Some(from), Some(by), None) => summed.push((from, by)),
-                (None, Some(by), Some(to)) => made.push((by, to)),
-                // An axis that one of them lacks may still be of length 1.
+                (Some(from), None, Some(to)) => roles.kept.push((Some(from), to)),
+                (Some(from), Some(by), Some(to)) if of_weights[by] == 1 => roles.kept.push((Some(from), to)),
+                (Some(from), Some(by), None) if of_input[from] == of_weights[by] => roles.summed.push((from, by)),
+                (_, Some(by), Some(to)) if is_one => roles.made.push((by, to)),
+                (Some(_), None, None) if is_one => {}
+                (None, Some(by), None) if of_weights[by] == 1 => {}
+                (None, None, Some(to)) => roles.kept.push((None, to)),
                 _ => return Ok(None),
             }
         }
-        if summed.is_empty() {
-            return Ok(None);
+        let alone = roles.kept.iter().position(|(from, _)| from.is_none()).filter(|_| roles.made.is_empty());
+        if let Some(at) = alone {
+            // One output, on the axis that the result has alone; the weights have none for it.
+            roles.axis = Some(roles.kept.remove(at).1);
         }
-        kept.sort_by_key(|(_, to)| *to);
-        made.sort_by_key(|(_, to)| *to);
-        summed.sort_unstable();
-        let table = self.view(node.inputs[weights])?;
-        let order: Vec<usize> = summed.iter().map(|(_, by)| *by).chain(made.iter().map(|(by, _)| *by)).collect();
-        let table = permuted(&table, &order);
-        let values = table.values().unwrap_or_default();
-        let outputs = count(&table.shape[summed.len()..]);
-        let (shape, rows) = self.shape(node.id.into())?;
-        let rank = kept.len() + summed.len();
-        let by_last = matches!(summed.as_slice(), [(from, _)] if from + 1 == rank);
-        let in_order = kept.windows(2).all(|pair| pair[0].0 < pair[1].0);
-        // What repeats along an axis is computed once and repeated.
-        let repeated: Vec<(usize, usize)> = match &self.values[&node.inputs[input]] {
-            Value::View(view) => {
-                kept.iter().copied().filter(|(from, _)| view.strides[*from] == 0 && view.shape[*from] > 1).collect()
-            }
-            Value::Parts(_) => Vec::new(),
-        };
-        let out = if by_last && in_order && repeated.is_empty() {
-            self.grouped(node.inputs[input], &values, outputs)?
-        } else {
-            let view = self.view(node.inputs[input])?;
-            let view = repeated.iter().fold(view, |view, (from, _)| view.slice(*from, 0, 1));
-            let order: Vec<usize> = kept.iter().chain(&summed).map(|(from, _)| *from).collect();
-            let view = self.emitter.contiguous(&permuted(&view, &order))?;
-            let positions = count(&view.shape[..kept.len()]);
-            self.emitter.dense(&view, positions, values, outputs, None)
-        };
-        // From [kept, made] to the order of the result.
-        let made_order: Vec<usize> = kept.iter().chain(&made).map(|(_, to)| *to).collect();
-        let is_repeated = |to: usize| repeated.iter().any(|(_, other)| *other == to);
-        let made_shape = made_order.iter().map(|to| if is_repeated(*to) { 1 } else { shape[*to] });
-        let packed = contiguous(&made_shape.collect::<Vec<_>>());
-        let mut strides = vec![0; shape.len()];
-        for (to, stride) in made_order.iter().zip(packed) {
-            strides[*to] = if is_repeated(*to) { 0 } else { stride };
+        if let [(_, to)] = roles.made.as_slice() {
+            roles.axis = Some(*to);
         }
-        let is_last = made.len() == 1 && made[0].1 + 1 == shape.len();
-        let layer = out.layer.filter(|_| is_last && repeated.is_empty());
-        Ok(Some(View { shape, strides, rows, layer, ..out }))
+        roles.kept.sort_by_key(|(_, to)| *to);
+        roles.made.sort_by_key(|(_, to)| *to);
+        roles.summed.sort_unstable();
+        Ok(Some(roles).filter(|roles| !roles.summed.is_empty()))
     }
 
-    /// The layer over parts: what the request contributes is where the candidates' sums start.
-    pub(super) fn grouped(&mut self, outlet: OutletId, weights: &[f32], outputs: usize) -> Lowered<View> {
-        let groups = self.groups(outlet)?;
-        let rows_of = |ranges: &[std::ops::Range<usize>]| -> Vec<f32> {
-            ranges.iter().flat_map(|range| &weights[range.start * outputs..range.end * outputs]).copied().collect()
-        };
-        let positions = |view: &View| count(&view.shape[..view.shape.len() - 1]);
-        let share = groups
-            .of_request
-            .as_ref()
-            .map(|(view, ranges)| self.emitter.dense(view, positions(view), rows_of(ranges), outputs, None));
-        let Some((view, ranges)) = &groups.of_candidates else {
-            return share.ok_or_else(|| unsupported("a layer without inputs", "export the model again"));
-        };
-        let share = share.as_ref().and_then(|share| Some((share, share.layer?.product)));
-        Ok(self.emitter.dense(view, positions(view), rows_of(ranges), outputs, share))
+    /// A product with learnt weights.
+    fn dense(&mut self, node: &TypedNode, roles: &Roles, weights: usize, input: usize) -> Lowered<Value> {
+        let table = self.view(node.inputs[weights])?;
+        let order: Vec<usize> =
+            roles.summed.iter().map(|(_, by)| *by).chain(roles.made.iter().map(|(by, _)| *by)).collect();
+        let table = permuted(&table, &order);
+        let outputs = count(&table.shape[roles.summed.len()..]);
+        let terms = self.terms(node.inputs[input], roles, &table.values().unwrap_or_default(), outputs)?;
+        let (shape, rows) = self.shape(node.id.into())?;
+        let mut of_sum: Vec<usize> = roles.kept.iter().map(|(_, to)| shape[*to]).collect();
+        if let Some(axis) = roles.axis {
+            of_sum.insert(axis, outputs);
+            return Ok(Value::Linear(Linear::new(terms, &of_sum, axis, rows)));
+        }
+        // From [kept.., outputs] to the order of the result.
+        of_sum.push(outputs);
+        let out = self.compute(&Linear::new(terms, &of_sum, of_sum.len() - 1, None), None)?;
+        let mut strides = vec![0; shape.len()];
+        roles.kept.iter().zip(&out.strides).for_each(|((_, to), stride)| strides[*to] = *stride);
+        let made: Vec<usize> = roles.made.iter().map(|(_, to)| shape[*to]).collect();
+        roles.made.iter().zip(contiguous(&made)).for_each(|((_, to), stride)| strides[*to] = stride);
+        Ok(Value::View(View { shape, strides, rows, ..out }))
+    }
+
+    /// The terms of a layer over a value: over its parts, or over what it is the sum of, if each is needed less often.
+    fn terms(&mut self, outlet: OutletId, roles: &Roles, weights: &[f32], outputs: usize) -> Lowered<Vec<Term>> {
+        let has_parts = matches!(self.values[&outlet], Value::Parts(_)) || self.groups.contains_key(&outlet);
+        if let (true, [(last, _)]) = (has_parts, roles.summed.as_slice()) {
+            let parts = self.groups(outlet)?;
+            if parts.of_request.iter().chain(&parts.of_candidates).all(|(view, _)| view.shape.len() == *last + 1) {
+                let groups = [parts.of_request, parts.of_candidates].into_iter().flatten();
+                let rows_of = |range: &std::ops::Range<usize>| &weights[range.start * outputs..range.end * outputs];
+                let terms = groups.map(|(view, ranges)| {
+                    let weights = ranges.iter().flat_map(rows_of).copied().collect();
+                    self.term(&view, roles, weights)
+                });
+                return terms.collect();
+            }
+        }
+        let whole = self.view(outlet)?;
+        let whole = self.term(&whole, roles, weights.to_vec())?;
+        let Some(parts) = self.sums.get(&outlet).cloned() else { return Ok(vec![whole]) };
+        let mut terms = Vec::new();
+        for (part, is_less) in parts {
+            let weights = weights.iter().map(|weight| if is_less { -weight } else { *weight }).collect();
+            terms.push(self.term(&part, roles, weights)?);
+        }
+        let is_rarer =
+            |term: &Term| !term.input.is_of_candidates() || count(&term.input.shape) < count(&whole.input.shape);
+        let is_split = whole.input.is_of_candidates() && terms.iter().all(is_rarer);
+        Ok(if is_split { terms } else { vec![whole] })
+    }
+
+    /// A value as the input of a layer: `[kept.., inputs]`, once where it repeats.
+    fn term(&mut self, view: &View, roles: &Roles, weights: Vec<f32>) -> Lowered<Term> {
+        let mut input = View { rows: None, layer: None, ..view.clone() };
+        (input.shape, input.strides) = roles
+            .kept
+            .iter()
+            .map(|(from, _)| from.map_or((1, 0), |from| (view.shape[from], view.strides[from])))
+            .map(|(size, stride)| (if stride == 0 { 1 } else { size }, stride))
+            .chain(roles.summed.iter().map(|(from, _)| (view.shape[*from], view.strides[*from])))
+            .unzip();
+        let kept = roles.kept.len();
+        if one_stride(&input.axes(kept..input.shape.len()), roles.summed.len()).is_none() {
+            input = self.emitter.contiguous(&input)?;
+        }
+        let summed = input.axes(kept..input.shape.len());
+        let step = one_stride(&summed, roles.summed.len()).unwrap_or(1);
+        input.shape.splice(kept.., [count(&summed.shape)]);
+        input.strides.splice(kept.., [step]);
+        Ok(Term { input, weights })
     }
 
     /// Any other contraction: products added up over the axes that are not in the result. An axis that an operand has twice
