@@ -13,7 +13,8 @@ use selvedge_engine::feature::stride;
 use selvedge_engine::model::{Model, ModelScratch};
 use selvedge_format::model::{Link, ModelKindV1, ModelV1};
 use tract_onnx::pb::tensor_proto::DataType;
-use tract_onnx::pb::{ModelProto, TensorProto};
+use tract_onnx::pb::tensor_shape_proto::{Dimension, dimension};
+use tract_onnx::pb::{GraphProto, ModelProto, TensorProto, TensorShapeProto, type_proto};
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::f16;
 use tract_onnx::tract_hir::internal::{DimLike, Factoid};
@@ -171,7 +172,9 @@ fn outputs(
             numbers.push(Numbers::of(tensor)?);
         }
     }
-    graph.input.retain(|input| !bound.contains(&input.name));
+    let is_given = |name: &String| names.contains(name) && !bound.contains(name);
+    graph.input.retain(|input| is_given(&input.name));
+    fix_shapes(graph, &numbers);
     let model = OnnxModel::import(&proto.encode_to_vec())?;
     let values: Vec<f32> = numbers.iter().flat_map(|numbers| &numbers.values).map(|value| *value as f32).collect();
     let (section, shapes) = lower(&model, &numbers, inputs)?;
@@ -183,6 +186,20 @@ fn outputs(
         Numbers { ty, values: scores.by_ref().take(size).collect(), shape }
     });
     Ok(numbers.collect())
+}
+
+/// What the file says about shapes may be wider than what is given.
+fn fix_shapes(graph: &mut GraphProto, given: &[Numbers]) {
+    graph.value_info.clear();
+    for (input, numbers) in graph.input.iter_mut().zip(given) {
+        if let Some(type_proto::Value::TensorType(tensor)) = input.r#type.as_mut().and_then(|ty| ty.value.as_mut()) {
+            let size = |size: &usize| Dimension {
+                value: Some(dimension::Value::DimValue(*size as i64)),
+                ..Dimension::default()
+            };
+            tensor.shape = Some(TensorShapeProto { dim: numbers.shape.iter().map(size).collect() });
+        }
+    }
 }
 
 type Typed = (DataType, Vec<usize>);
