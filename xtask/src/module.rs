@@ -33,9 +33,20 @@ const OPTIMISE: [&str; 4] = ["-O3", "--one-caller-inline-max-function-size=10", 
 
 /// With SIMD, for the guest and the browser. The engine is built at level 2; its loops over trees and bins need to be unrolled as
 /// far as level 3 allows.
-pub(crate) const SIMD: [&str; 2] = ["-Ctarget-feature=+simd128", "-Cllvm-args=-unroll-threshold=300"];
+pub(crate) const SIMD: [&str; 4] = [
+    "-Ctarget-feature=+simd128",
+    "-Cllvm-args=-unroll-threshold=300",
+    WITHOUT_PLACES,
+    SMALL_STACK,
+];
 /// Without: inlining less makes it smaller.
-pub(crate) const PLAIN: [&str; 1] = ["-Cllvm-args=-inline-threshold=40"];
+pub(crate) const PLAIN: [&str; 3] = ["-Cllvm-args=-inline-threshold=40", WITHOUT_PLACES, SMALL_STACK];
+
+/// A panic traps without a word, so the names of source files that it would print are never read; they stay in the module
+/// all the same unless the compiler is told. The flag is unstable, hence `RUSTC_BOOTSTRAP` beside it.
+const WITHOUT_PLACES: &str = "-Zlocation-detail=none";
+/// Nothing recurses. Below a stack of 1 MiB the addresses of statics are a byte shorter as well.
+const SMALL_STACK: &str = "-Clink-arg=-zstack-size=524288";
 
 /// A crate and how it is compiled.
 #[derive(Clone, Copy)]
@@ -68,6 +79,9 @@ impl Module {
             .arg(&target)
             // Highest of the places that flags can come from: the user's RUSTFLAGS never change what ships.
             .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"));
+        if self.rustflags.iter().any(|flag| flag.starts_with("-Z")) {
+            cargo.env("RUSTC_BOOTSTRAP", "1");
+        }
         process::run(&mut cargo, "read the compiler's message above; `cargo xtask setup` checks the wasm toolchain")?;
         let module = target.join(TARGET).join(self.profile).join(self.package.replace('-', "_")).with_extension("wasm");
         if !module.exists() {

@@ -9,7 +9,8 @@ use selvedge_format::{key, model};
 use selvedge_wire::{RequestBuilder, Values};
 
 use crate::world::{
-    BRAND, BRANDS, ITEMS, Kinds, NOW_MS, Random, WORDS, dear, id, operation, parts, price_alone, program, shared, user,
+    BRAND, BRANDS, ITEMS, Kinds, NOW_MS, Random, WORDS, cascade, dear, id, operation, parts, price_alone, program,
+    shared, user,
 };
 
 /// One case before it is decided.
@@ -39,6 +40,7 @@ pub fn cases() -> Vec<Case> {
     shop.refusals(&mut cases);
     shop.random(&mut cases);
     shop.offers(&mut cases);
+    shop.cascades(&mut cases);
     cases
 }
 
@@ -209,6 +211,36 @@ impl Shop {
         let mut costs = self.case("fallback: the cost limit", &dear, self.request(5, 2_000).build());
         costs.operations = Vec::new();
         cases.push(costs);
+    }
+
+    /// Several stages: of every kind, with more and fewer candidates than they keep, and too dear for the last.
+    fn cascades(&self, cases: &mut Vec<Case>) {
+        let stages: [(&str, &[(Kinds, u32)]); 4] = [
+            ("linear, then trees", &[(Kinds::Linear, 20), (Kinds::Trees, 0)]),
+            ("trees, then a network", &[(Kinds::Trees, 17), (Kinds::Network, 0)]),
+            ("a network, then trees", &[(Kinds::Network, 1), (Kinds::DoubleTrees, 0)]),
+            ("four stages", &[(Kinds::Linear, 33), (Kinds::Trees, 16), (Kinds::Network, 40), (Kinds::DoubleTrees, 0)]),
+        ];
+        for (name, stages) in stages {
+            for (how, policy, explore) in
+                [("greedy", plain(), None), ("epsilon", full(), Some(EPSILON)), ("softmax", full(), Some(SOFTMAX))]
+            {
+                let bundle = cascade(&self.program, stages, &policy, explore);
+                for candidates in [1, 16, 48] {
+                    let request = self.request(11, candidates).reasons(2).state(&self.users[2]).slate_size(48);
+                    let request = if candidates > 9 { request.pin(7, 0).exclude(5) } else { request };
+                    let name = format!("cascade of {name}, {how}, {candidates} candidates");
+                    cases.push(self.case(name, &bundle, request.build()));
+                }
+            }
+        }
+        // The last stage takes 15,000 units for each candidate.
+        let bundle = cascade(&self.program, &[(Kinds::Trees, 1_000), (Kinds::Labour, 0)], &plain(), None);
+        for candidates in [20, 700] {
+            let request = self.request(12, candidates).reasons(2).state(&self.users[1]);
+            let name = format!("cascade with a dear stage, {candidates} candidates");
+            cases.push(self.case(name, &bundle, request.build()));
+        }
     }
 
     /// Bundles that must not load. After one, the engine decides as if nothing had been there.

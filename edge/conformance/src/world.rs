@@ -218,6 +218,8 @@ pub(crate) enum Kinds {
     DoubleTrees,
     /// A tensor program.
     Network,
+    /// A tensor program that does much with few weights, so that a few hundred candidates reach the limit.
+    Labour,
 }
 
 /// A bundle in parts, so that a part can be spoilt.
@@ -233,12 +235,44 @@ pub(crate) fn parts(
         Kinds::Linear if features == 1 => (ModelKindV1::Linear { bias: 0.0 }, LinearWeights::encode(&[1.0], &[0.0])),
         _ => model(kind, features, 7),
     };
-    let models = ModelsV1 { models: vec![ModelV1 { kind, link }], stages: vec![StageV1 { model: 0, keep: 0 }] };
-    let bundle = ContainerBuilder::new(Kind::Bundle)
+    staged(program, &[(kind, weights, 0)], link, policy, explore)
+}
+
+/// A bundle of several stages, each a kind of model and how many candidates go on.
+pub(crate) fn cascade(
+    program: &ProgramV1,
+    stages: &[(Kinds, u32)],
+    policy: &PolicyV1,
+    explore: Option<ExploreV1>,
+) -> Vec<u8> {
+    let stages: Vec<_> = (7..)
+        .zip(stages)
+        .map(|(seed, (kind, keep))| {
+            let (kind, weights) = model(*kind, program.features.len(), seed);
+            (kind, weights, *keep)
+        })
+        .collect();
+    staged(program, &stages, Link::Identity, policy, explore).build()
+}
+
+fn staged(
+    program: &ProgramV1,
+    stages: &[(ModelKindV1, Vec<u8>, u32)],
+    link: Link,
+    policy: &PolicyV1,
+    explore: Option<ExploreV1>,
+) -> ContainerBuilder {
+    let models = ModelsV1 {
+        models: stages.iter().map(|(kind, ..)| ModelV1 { kind: *kind, link }).collect(),
+        stages: (0..).zip(stages).map(|(model, (.., keep))| StageV1 { model, keep: *keep }).collect(),
+    };
+    let mut bundle = ContainerBuilder::new(Kind::Bundle)
         .required(program::TAG, program::VERSION, program.encode())
         .required(model::TAG, model::VERSION, models.encode())
-        .required(policy::TAG, policy::VERSION, policy.encode())
-        .required(model::WEIGHTS_TAG, model::WEIGHTS_VERSION, weights);
+        .required(policy::TAG, policy::VERSION, policy.encode());
+    for (tag, (_, weights, _)) in (model::WEIGHTS_TAG..).zip(stages) {
+        bundle = bundle.required(tag, model::WEIGHTS_VERSION, weights.clone());
+    }
     match explore {
         Some(explore) => bundle.required(explore::TAG, explore::VERSION, explore.encode()),
         None => bundle,
@@ -264,7 +298,19 @@ pub(crate) fn model(kind: Kinds, features: usize, seed: u8) -> (ModelKindV1, Vec
             (ModelKindV1::DoubleTrees(finish), TreeNodes::encode_double(&trees, &leaves))
         }
         Kinds::Network => (ModelKindV1::Graph, network(features as u32, seed.into())),
+        Kinds::Labour => (ModelKindV1::Graph, labour()),
     }
+}
+
+/// The squashed position, added up twenty thousand times.
+fn labour() -> Vec<u8> {
+    const TIMES: u32 = 20_000;
+    let (mut sizes, strides) = ([1; MAX_DIMS], [0; MAX_DIMS]);
+    sizes[MAX_DIMS - 1] = TIMES;
+    let view = |memory| View { memory, offset: 0, strides };
+    let (out, left, right) = (view(Memory::Candidates), view(Memory::Features), view(Memory::Features));
+    let sum = Each { function: Function::Tanh, combination: Combination::Add, sizes, out, left, right };
+    Graph::encode(0, 1, 0, &[Step::Each(sum)], &[])
 }
 
 /// Two layers over the features, of which those that are missing count as 0.

@@ -141,12 +141,15 @@ fn every_operation_model_policy_status_rule_and_error_occurs() {
         "model DoubleTrees Logistic",
         "model Graph Identity",
         "model Graph Logistic",
+        "stages 2",
+        "stages 4",
         "policy exclude",
         "policy at most",
         "policy diversity",
         "explore EpsilonGreedy",
         "explore Softmax",
         "status personalized ",
+        "status personalized cost-limit",
         "status fallback invalid-request",
         "status fallback invalid-state",
         "status fallback too-many-candidates",
@@ -218,6 +221,7 @@ fn describe(bundle: &[u8], found: &mut BTreeSet<String>) {
     }
     let models = ModelsV1::decode(section(model::TAG).unwrap()).unwrap();
     found.extend(models.models.iter().map(|model| format!("model {} {:?}", variant(&model.kind), model.link)));
+    found.insert(format!("stages {}", models.stages.len()));
     let policy = PolicyV1::decode(section(policy::TAG).unwrap(), &program).unwrap();
     for (is_there, name) in [
         (!policy.exclude.is_empty(), "exclude"),

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use selvedge_format::container::{ContentId, Kind};
-use selvedge_format::decision::{DecisionParts, DecisionStatus, FallbackReason, floats, integers};
+use selvedge_format::decision::{DecisionParts, DecisionStatus, DegradedReason, FallbackReason, floats, integers};
 use selvedge_format::policy::MAX_SLATE;
 use selvedge_format::request::RequestView;
 use selvedge_format::shared::SharedState;
@@ -11,6 +11,8 @@ use selvedge_format::state::StateView;
 use selvedge_format::{AlignedBytes, DecodeError};
 
 use crate::Limits;
+use crate::buffer::refill;
+use crate::cascade::Cascade;
 use crate::explain::Reasons;
 use crate::feature::{self, Columns};
 use crate::model::ModelScratch;
@@ -41,6 +43,7 @@ struct Scratch {
     matrix: Vec<f32>,
     model: ModelScratch,
     scores: Vec<f32>,
+    cascade: Cascade,
     slate: Slate,
     slate_scores: Vec<f32>,
     propensities: Vec<f32>,
@@ -170,7 +173,7 @@ impl Engine {
             }
         };
         match self.rank(&view) {
-            Ok(cost) => self.write(Some(&view), DecisionStatus::Personalized, cost),
+            Ok((status, cost)) => self.write(Some(&view), status, cost),
             Err((reason, cost)) => self.fall_back(Some(&view), reason, cost),
         }
     }
@@ -225,37 +228,42 @@ impl Engine {
         }
     }
 
-    /// Features, scores and slate; the cost, or why not.
-    fn rank(&mut self, request: &RequestView<'_>) -> Result<u64, (FallbackReason, u64)> {
+    /// Features, scores and slate; how they came about and the cost, or why not.
+    fn rank(&mut self, request: &RequestView<'_>) -> Result<(DecisionStatus, u64), (FallbackReason, u64)> {
         let cost = self.run_model(request)?;
         let Some(snapshot) = &self.snapshot else { return Err((FallbackReason::NotLoaded, cost)) };
         let scratch = &mut self.scratch;
         scratch.slate.fill(&snapshot.policy, snapshot.explore, &scratch.columns, request, &scratch.scores);
-        let reasons = request.reasons.min(MAX_REASONS) as usize;
-        if reasons > 0 {
-            let stride = feature::stride(request.candidates);
-            scratch.reasons.explain(&snapshot.model, &scratch.matrix, stride, &scratch.slate.slots, reasons);
-        } else {
-            scratch.reasons.clear();
-        }
         scratch.slate_scores.clear();
         scratch.slate_scores.extend(scratch.slate.slots.iter().map(|slot| scratch.scores[*slot as usize]));
-        scratch.propensities.clear();
-        scratch.propensities.resize(scratch.slate.slots.len(), 1.0);
+        let reasons = request.reasons.min(MAX_REASONS) as usize;
+        let Cascade { last, floor, .. } = scratch.cascade;
+        scratch.reasons.clear();
+        if let (1.., Some(model)) = (reasons, snapshot.stage(last)) {
+            let stride = feature::stride(request.candidates);
+            let slots = (scratch.slate.slots.as_slice(), scratch.slate_scores.as_slice(), floor);
+            scratch.reasons.explain(model, &scratch.matrix, stride, slots, reasons);
+        }
+        refill(&mut scratch.propensities, scratch.slate.slots.len(), 1.0);
         if let Some((slot, propensity)) = scratch.slate.drawn {
             scratch.propensities[slot] = propensity;
         }
-        Ok(cost)
+        let status = if last + 1 < snapshot.stages.len() {
+            DecisionStatus::Degraded(DegradedReason::CostLimit)
+        } else {
+            DecisionStatus::Personalized
+        };
+        Ok((status, cost))
     }
 
     fn run_model(&mut self, request: &RequestView<'_>) -> Result<u64, (FallbackReason, u64)> {
-        let cost = self.run_features(request)?;
+        let mut cost = self.run_features(request)?;
         let Some(snapshot) = &self.snapshot else { return Err((FallbackReason::NotLoaded, cost)) };
         let stride = feature::stride(request.candidates);
         let scratch = &mut self.scratch;
-        scratch.scores.clear();
-        scratch.scores.resize(stride, 0.0);
-        snapshot.model.scores(&scratch.matrix, stride, &mut scratch.model, &mut scratch.scores);
+        refill(&mut scratch.scores, stride, 0.0);
+        let (of, spent) = ((scratch.matrix.as_slice(), request.candidates), (&mut cost, self.limits.cost));
+        scratch.cascade.run(&snapshot.stages, of, &mut scratch.model, &mut scratch.scores, spent);
         Ok(cost)
     }
 
@@ -267,8 +275,9 @@ impl Engine {
             (Some(_), Some(campaigns)) => campaigns.cost,
             _ => 0,
         };
+        // Further stages are paid for when they run.
         let ranking_cost = candidates.saturating_mul(snapshot.cost + (slots * snapshot.slot_cost).div_ceil(8));
-        let cost = ranking_cost.saturating_add(snapshot.model.request_cost()).saturating_add(offer_cost);
+        let cost = ranking_cost.saturating_add(snapshot.model().request_cost()).saturating_add(offer_cost);
         if request.candidates == 0 {
             return Err((FallbackReason::NoCandidates, cost));
         }
@@ -305,8 +314,7 @@ impl Engine {
         let size = self.scratch.slate.slots.len();
         self.scratch.reasons.clear();
         for (buffer, value) in [(&mut self.scratch.slate_scores, f32::NAN), (&mut self.scratch.propensities, 1.0)] {
-            buffer.clear();
-            buffer.resize(size, value);
+            refill(buffer, size, value);
         }
         self.write(request, DecisionStatus::Fallback(reason), cost)
     }
@@ -318,13 +326,13 @@ impl Engine {
         let offer = request.and_then(|request| {
             let asked = request.offer.as_ref()?;
             Some(match (status, campaigns) {
-                (DecisionStatus::Personalized, Some(campaigns)) => {
+                (DecisionStatus::Control(_) | DecisionStatus::Fallback(_), _) => offer::fallback(asked),
+                (_, Some(campaigns)) => {
                     let stride = feature::stride(request.candidates);
                     let about = About { columns: &scratch.columns, matrix: &scratch.matrix, stride };
                     scratch.offer.decide(campaigns, request, asked, about)
                 }
-                (DecisionStatus::Personalized, None) => offer::no_campaign(asked),
-                _ => offer::fallback(asked),
+                (_, None) => offer::no_campaign(asked),
             })
         });
         let parts = DecisionParts {

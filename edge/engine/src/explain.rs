@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 
 use selvedge_format::decision::NO_FEATURE;
 
+use crate::buffer::refill;
 use crate::model::Model;
 
 /// Contributions of a slate, `[slot][contribution]`.
@@ -24,18 +25,27 @@ impl Reasons {
         self.effects.clear();
     }
 
-    /// The `count` largest contributions of each slot; equal ones in the order of the features.
-    pub(crate) fn explain(&mut self, model: &Model, matrix: &[f32], stride: usize, slots: &[u32], count: usize) {
-        self.clear();
+    /// The `count` largest contributions of each slot; equal ones in the order of the features. `slots` are candidates with
+    /// their scores; what is below the floor, the third, was not scored by this model and has none.
+    pub(crate) fn explain(
+        &mut self,
+        model: &Model,
+        matrix: &[f32],
+        stride: usize,
+        (slots, scores, floor): (&[u32], &[f32], f32),
+        count: usize,
+    ) {
         let features = matrix.len().checked_div(stride).unwrap_or(0);
         self.rows.clear();
         for slot in slots {
             self.rows.extend((0..features).map(|feature| matrix[feature * stride + *slot as usize]));
         }
-        self.all.clear();
-        self.all.resize(self.rows.len(), 0.0);
+        refill(&mut self.all, self.rows.len(), 0.0);
         self.base = model.contributions(features, &self.rows, &mut self.all);
-        for effects in self.all.chunks_exact_mut(features.max(1)) {
+        for (effects, score) in self.all.chunks_exact_mut(features.max(1)).zip(scores) {
+            if *score < floor {
+                effects.fill(0.0);
+            }
             for _ in 0..count {
                 let mut largest = (NO_FEATURE, 0.0_f32);
                 for (feature, effect) in effects.iter().enumerate() {

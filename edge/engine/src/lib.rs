@@ -20,6 +20,8 @@
 
 extern crate alloc;
 
+mod buffer;
+mod cascade;
 mod engine;
 mod explain;
 pub mod feature;
@@ -35,4 +37,4 @@ pub mod state;
 pub use engine::{Engine, FeatureMatrix, Loaded};
 pub use limits::Limits;
 pub use offer::Campaigns;
-pub use snapshot::Snapshot;
+pub use snapshot::{EXPLORE_COST, Snapshot};

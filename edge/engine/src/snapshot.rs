@@ -10,6 +10,7 @@ use selvedge_format::shared::SharedState;
 use selvedge_format::{AlignedBytes, DecodeError, campaign, explore, meta, model, policy, program, terms};
 
 use crate::Limits;
+use crate::cascade::Stage;
 use crate::model::Model;
 use crate::offer::Campaigns;
 
@@ -20,11 +21,12 @@ pub struct Snapshot {
     pub(crate) program: ProgramV1,
     pub(crate) policy: PolicyV1,
     pub(crate) explore: Option<ExploreV1>,
-    pub(crate) model: Model,
+    /// At least one; the first scores all candidates.
+    pub(crate) stages: Vec<Stage>,
     pub(crate) campaigns: Option<Campaigns>,
     /// Position of each field among the fields of its type.
     pub(crate) slots: Vec<usize>,
-    /// Cost units per candidate.
+    /// Cost units per candidate, of the stages the first alone.
     pub(crate) cost: u64,
     /// Comparisons per candidate and slot.
     pub(crate) slot_cost: u64,
@@ -56,11 +58,16 @@ impl Snapshot {
                 meta::TAG | program::TAG | policy::TAG | model::TAG | explore::TAG | campaign::TAG | terms::TAG
             ) || (model::WEIGHTS_TAG..model::WEIGHTS_TAG + models.models.len() as u32).contains(&tag)
         })?;
-        // The directory has exactly one stage; `ModelsV1::decode` has checked it.
-        let stage = models.stages.first().map_or(0, |stage| stage.model);
-        let declared = models.models.get(usize::from(stage)).ok_or(DecodeError::invalid("model stages", 0))?;
         let weights = |at: usize| section(model::WEIGHTS_TAG + at as u32, model::WEIGHTS_VERSION, "model weights");
-        let model = Model::load(declared, weights(stage.into())?, program.features.len())?;
+        let mut stages = Vec::new();
+        let mut keep = usize::MAX;
+        // Each stage has a model; `ModelsV1::decode` has checked it.
+        for stage in &models.stages {
+            let at = usize::from(stage.model);
+            let model = Model::load(&models.models[at], weights(at)?, program.features.len())?;
+            stages.push(Stage { keep, cost: model.cost(), model });
+            keep = stage.keep as usize;
+        }
         let campaigns = match container.find(campaign::TAG) {
             Some(_) => {
                 let declared = section(campaign::TAG, campaign::VERSION, "campaigns")?;
@@ -68,10 +75,9 @@ impl Snapshot {
             }
             None => None,
         };
-        let cost = program.features.iter().map(|feature| feature_cost(&feature.op)).sum::<u64>() + model.cost();
+        let cost = stages[0].cost + program.features.iter().map(|feature| feature_cost(&feature.op)).sum::<u64>();
         let compared = policy.diversity.as_ref().map_or(0, |diversity| diversity.fields.len());
-        // The exponential of a softmax is as dear as a few features.
-        let cost = cost + if explore.is_some() { 2 } else { 0 };
+        let cost = cost + if explore.is_some() { EXPLORE_COST } else { 0 };
         let slot_cost = (1 + policy.at_most.len() + compared) as u64;
         Ok(Self {
             id: *container.id(),
@@ -79,7 +85,7 @@ impl Snapshot {
             program,
             policy,
             explore,
-            model,
+            stages,
             campaigns,
             cost,
             slot_cost,
@@ -110,10 +116,32 @@ impl Snapshot {
         self.explore.as_ref()
     }
 
-    /// Its model.
+    /// Its model; of a cascade that of the first stage, which scores all candidates.
     #[must_use]
-    pub const fn model(&self) -> &Model {
-        &self.model
+    pub fn model(&self) -> &Model {
+        &self.stages[0].model
+    }
+
+    /// Cost units of each feature's value for one candidate.
+    pub fn feature_costs(&self) -> impl Iterator<Item = u64> + '_ {
+        self.program.features.iter().map(|feature| feature_cost(&feature.op))
+    }
+
+    /// Comparisons for a slot of the slate and one candidate, eight to a cost unit.
+    #[must_use]
+    pub const fn slot_cost(&self) -> u64 {
+        self.slot_cost
+    }
+
+    /// How many candidates a stage scores at most, by its position.
+    pub fn keeps(&self) -> impl Iterator<Item = usize> + '_ {
+        self.stages.iter().map(|stage| stage.keep)
+    }
+
+    /// The model of a stage, from 0.
+    #[must_use]
+    pub fn stage(&self, stage: usize) -> Option<&Model> {
+        self.stages.get(stage).map(|stage| &stage.model)
     }
 
     /// Its campaigns, if any.
@@ -134,6 +162,9 @@ impl Snapshot {
             .any(|feature| matches!(feature.op, OpV1::InteractedWith { .. } | OpV1::TokenOverlap { .. }))
     }
 }
+
+/// Cost units of a draw for one candidate: the exponential of a softmax is as dear as a few features.
+pub const EXPLORE_COST: u64 = 2;
 
 /// Cost units of one value: 1, unless it looks at many things.
 const fn feature_cost(op: &OpV1) -> u64 {

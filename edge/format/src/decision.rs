@@ -51,10 +51,21 @@ pub mod rule {
 pub enum DecisionStatus {
     /// The model ranked the candidates.
     Personalized,
+    /// The model ranked the candidates, without its last stages.
+    Degraded(DegradedReason),
     /// Deliberately not personalised.
     Control(ControlReason),
     /// The input order, because something was wrong.
     Fallback(FallbackReason),
+}
+
+/// Why not all stages of a cascade ran.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+#[repr(u16)]
+pub enum DegradedReason {
+    /// With the next stage the declared cost would be above the limit.
+    CostLimit = 1,
 }
 
 /// Why a decision was deliberately not personalised.
@@ -86,11 +97,18 @@ pub enum FallbackReason {
 }
 
 impl DecisionStatus {
+    /// Whether the model ranked the candidates, with all its stages or without the last ones.
+    #[must_use]
+    pub const fn is_personalized(self) -> bool {
+        matches!(self, Self::Personalized | Self::Degraded(_))
+    }
+
     /// Status and reason, as they are written.
     #[must_use]
     pub const fn codes(self) -> (u16, u16) {
         match self {
             Self::Personalized => (0, 0),
+            Self::Degraded(reason) => (0, reason as u16),
             Self::Control(reason) => (1, reason as u16),
             Self::Fallback(reason) => (2, reason as u16),
         }
@@ -99,6 +117,7 @@ impl DecisionStatus {
     fn from_codes(status: u16, reason: u16) -> Option<Self> {
         Some(match (status, reason) {
             (0, 0) => Self::Personalized,
+            (0, 1) => Self::Degraded(DegradedReason::CostLimit),
             (1, 1) => Self::Control(ControlReason::Holdout),
             (2, 1) => Self::Fallback(FallbackReason::InvalidRequest),
             (2, 2) => Self::Fallback(FallbackReason::InvalidState),
@@ -115,6 +134,7 @@ impl DecisionStatus {
     pub const fn names(self) -> (&'static str, Option<&'static str>) {
         match self {
             Self::Personalized => ("personalized", None),
+            Self::Degraded(DegradedReason::CostLimit) => ("personalized", Some("cost-limit")),
             Self::Control(ControlReason::Holdout) => ("control", Some("holdout")),
             Self::Fallback(reason) => (
                 "fallback",

@@ -35,6 +35,8 @@ pub const WEIGHTS_TAG: u32 = 0x0003_0000;
 pub const WEIGHTS_VERSION: u16 = 1;
 /// Most models in a bundle.
 pub const MAX_MODELS: usize = 64;
+/// Most stages of a cascade.
+pub const MAX_STAGES: usize = 4;
 /// Most nodes of one ensemble.
 pub const MAX_NODES: usize = 1 << 22;
 /// Most trees of one ensemble.
@@ -53,7 +55,7 @@ pub const MISSING_LEFT: u8 = 1;
 pub struct ModelsV1 {
     /// The models.
     pub models: Vec<ModelV1>,
-    /// Stages in order. Version 1 of the engine runs exactly one, over all candidates; more make a cascade.
+    /// Stages in order, at least one and at most [`MAX_STAGES`]. The first scores all candidates; more make a cascade.
     pub stages: Vec<StageV1>,
 }
 
@@ -124,7 +126,7 @@ pub enum Link {
 pub struct StageV1 {
     /// Position of the model.
     pub model: u16,
-    /// How many of the best candidates go on to the next stage; 0 is all.
+    /// How many of the best candidates go on to the next stage; 0 in the last stage, and there alone.
     pub keep: u32,
 }
 
@@ -146,8 +148,10 @@ impl ModelsV1 {
             ModelKindV1::DoubleTrees(finish) => finish.is_finite(),
             ModelKindV1::Graph => true,
         });
-        let stages = models.stages.len() == 1
-            && models.stages.iter().all(|stage| usize::from(stage.model) < models.models.len() && stage.keep == 0);
+        let stages = (1..=MAX_STAGES).contains(&models.stages.len())
+            && models.stages.iter().rev().enumerate().all(|(after, stage)| {
+                usize::from(stage.model) < models.models.len() && (stage.keep == 0) == (after == 0)
+            });
         match (constants, stages) {
             (true, true) => Ok(models),
             (false, _) => Err(DecodeError::invalid("model constant", 0)),

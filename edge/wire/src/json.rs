@@ -692,7 +692,7 @@ pub struct Decision {
     pub request_id: String,
     /// `personalized`, `control` or `fallback`.
     pub status: &'static str,
-    /// Why it was not personalized.
+    /// Why it was not personalized; of a personalized one, why the last stages of a cascade did not run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<&'static str>,
     /// Name of the error that made the engine fall back.

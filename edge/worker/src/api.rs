@@ -108,7 +108,7 @@ async fn rank(mut request: Request, env: &Env, context: &Context, config: &Confi
         let decision = isolate::with(|isolate| isolate.for_user(user, |isolate| isolate.decide(&body)));
         let response = Response::from_bytes(decision.clone())?;
         response.headers().set("content-type", DECISION_TYPE)?;
-        log(env, context, config, &Ranked { request: body, decision, slate: Vec::new() });
+        log(env, context, config, &Ranked { request: body, decision, slate: Vec::new(), degraded: None });
         return Ok(response);
     }
     let state = asked.state(env, config).await;
@@ -127,7 +127,7 @@ async fn rank(mut request: Request, env: &Env, context: &Context, config: &Confi
         response.headers().set(origin::STATUS, &format!("without-state; reason=\"{reason}\""))?;
     }
     let slate = view.slots.iter().collect();
-    log(env, context, config, &Ranked { request: read.bytes, decision, slate });
+    log(env, context, config, &Ranked { request: read.bytes, decision, slate, degraded: None });
     Ok(response)
 }
 

@@ -121,7 +121,7 @@ pub(crate) fn turn(isolate: &mut Isolate, mut desk: Desk<'_>, message: &Message)
     // With what is held alone, the engine may have found nothing that can be paid: that is no choice either.
     is_censored |= status == OfferStatus::None(NoOffer::NoBudget);
     tell(campaign, &subject, &said, status, is_censored, price);
-    let ranked = Ranked { request, decision, slate: Vec::new() };
+    let ranked = Ranked { request, decision, slate: Vec::new(), degraded: None };
     desk.kept.put_holder(desk.holder)?;
     if !is_censored {
         notes.user.decided(said.epoch, status, offered.as_ref());

@@ -83,6 +83,11 @@ pub(crate) fn pass(response: Response, status: &str) -> Result<Response> {
     Ok(response.with_headers(headers))
 }
 
+/// What the header says of a personalized order, perhaps without the last stages of a cascade.
+pub(crate) fn personalized(degraded: Option<Reason>) -> String {
+    degraded.map_or_else(|| "personalized".to_owned(), |reason| format!("personalized; reason=\"{reason}\""))
+}
+
 /// The answer as it is, and why it is not another.
 pub(crate) fn fall_back(response: Response, reason: Reason) -> Result<Response> {
     isolate::with(|isolate| isolate.counters.fallbacks += 1);

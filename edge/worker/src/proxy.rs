@@ -47,7 +47,7 @@ pub(crate) async fn answer(
     match outcome {
         Ok((body, ranked)) => {
             let response = origin::replace(&untouched, body, &config.cache_control)?;
-            response.headers().set(origin::STATUS, "personalized")?;
+            response.headers().set(origin::STATUS, &origin::personalized(ranked.degraded))?;
             response.headers().set(origin::REQUEST_ID, &isolate::hexadecimal(&asked.request_id))?;
             let wait_until = |write| context.wait_until(write);
             journal::append(env, wait_until, config.log, |share| record::decision(&ranked, share));

@@ -30,6 +30,8 @@ pub(crate) struct Ranked {
     pub(crate) decision: Vec<u8>,
     /// Items in the order decided.
     pub(crate) slate: Vec<u32>,
+    /// Why the last stages of a cascade did not run, if they did not.
+    pub(crate) degraded: Option<Reason>,
 }
 
 /// Ranks the items of a feed.
@@ -50,11 +52,12 @@ pub(crate) fn items<'i>(
 fn decide(isolate: &mut Isolate, request: Vec<u8>) -> Result<Ranked, Reason> {
     let decision = isolate.decide(&request);
     let view = DecisionView::parse(&decision).map_err(|_| "engine")?;
-    if let (_, Some(reason)) = view.status.names() {
-        return Err(reason);
-    }
+    let degraded = match view.status.names() {
+        (_, reason) if view.status.is_personalized() => reason,
+        (_, reason) => return Err(reason.unwrap_or("engine")),
+    };
     let slate = view.slots.iter().collect();
-    Ok(Ranked { request, decision, slate })
+    Ok(Ranked { request, decision, slate, degraded })
 }
 
 fn request<'i>(

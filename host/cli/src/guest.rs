@@ -1,4 +1,4 @@
-//! The sandbox that `rank` and `replay` decide in: where its module is found, and what its errors mean here.
+//! The sandbox that `rank` and `replay` decide in: its module, its limits, and what its errors mean here.
 
 use std::path::{Path, PathBuf};
 
@@ -7,19 +7,14 @@ use selvedge_runner::{GuestModule, ModuleError, RunError, RunnerLimits, TrapCaus
 
 use crate::error::{CliError, Exit};
 use crate::file;
-
-/// Names the guest module where no argument does.
-pub(crate) const GUEST_VARIABLE: &str = "SELVEDGE_GUEST";
-/// Where `cargo xtask wasm` puts it, under the checkout.
-const BUILT: &str = "target/guest/selvedge-guest.wasm";
+use crate::module::{BUILD_IT, ModuleArgs};
 
 /// The guest module and its limits.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Sandbox")]
 pub(crate) struct GuestArgs {
-    /// The guest module; otherwise $SELVEDGE_GUEST, or target/guest/selvedge-guest.wasm here or in a parent directory.
-    #[arg(long, value_name = "WASM")]
-    guest: Option<PathBuf>,
+    #[command(flatten)]
+    module: ModuleArgs,
     /// Most fuel of one decision; a unit is about one WebAssembly instruction.
     #[arg(long, value_name = "UNITS", default_value_t = RunnerLimits::default().fuel_per_decision)]
     fuel: u64,
@@ -39,28 +34,17 @@ impl GuestArgs {
         })
     }
 
+    /// Where the module is.
+    pub(crate) fn path(&self) -> Result<PathBuf, CliError> {
+        self.module.path()
+    }
+
     /// The limits of an instance.
     pub(crate) fn limits(&self) -> RunnerLimits {
         let memory_bytes = usize::try_from(u64::from(self.memory) << 20).unwrap_or(usize::MAX);
         RunnerLimits { fuel_per_decision: self.fuel, memory_bytes, ..RunnerLimits::default() }
     }
-
-    /// Where the module is.
-    pub(crate) fn path(&self) -> Result<PathBuf, CliError> {
-        let named = self.guest.clone().or_else(|| std::env::var_os(GUEST_VARIABLE).map(PathBuf::from));
-        if let Some(path) = named {
-            return Ok(path);
-        }
-        let here = std::env::current_dir().unwrap_or_default();
-        let built = here.ancestors().map(|directory| directory.join(BUILT)).find(|path| path.is_file());
-        built.ok_or_else(|| {
-            let message = format!("there is no guest module: no --guest, no ${GUEST_VARIABLE}, no {BUILT}");
-            CliError::new(Exit::Usage, message).hint(BUILD_IT)
-        })
-    }
 }
-
-const BUILD_IT: &str = "`cargo xtask wasm` builds the guest module into target/guest";
 
 /// What a failed call means to whoever typed the command. `source` is the file that was loaded or asked about.
 pub(crate) fn failed(error: &RunError, source: &Path) -> CliError {

@@ -30,6 +30,8 @@ mod guest;
 #[cfg(feature = "train")]
 mod learner;
 mod log;
+#[cfg(any(feature = "compile", feature = "run"))]
+mod module;
 #[cfg(feature = "train")]
 mod off_policy;
 mod printer;

@@ -141,7 +141,7 @@ impl<'a> Log<'a> {
                 Stretch::Record { record: RecordView::Full { request, decision }, .. } => {
                     match DecisionView::parse(decision) {
                         Err(_) => log.counts.damaged_bytes += request.len() + decision.len(),
-                        Ok(view) if view.status != DecisionStatus::Personalized => log.counts.not_personalized += 1,
+                        Ok(view) if !view.status.is_personalized() => log.counts.not_personalized += 1,
                         Ok(view) if !requests.insert(view.request_id) => log.counts.repeated += 1,
                         Ok(view) => log.decisions.push((request, view, decision)),
                     }
@@ -374,7 +374,7 @@ impl Replayed {
 fn judged(engine: &mut Engine, request: &[u8]) -> Option<Distribution> {
     let bytes = engine.decide(request).to_vec();
     let decision = DecisionView::parse(&bytes).ok()?;
-    let is_drawn = decision.status == DecisionStatus::Personalized && drawn_slot(&decision).is_some();
+    let is_drawn = decision.status.is_personalized() && drawn_slot(&decision).is_some();
     is_drawn.then(|| distribution(engine, &decision))
 }
 

@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use selvedge_format::container::{Container, ContainerBuilder, ContentId, Kind};
 use selvedge_format::meta::MetaV1;
 use selvedge_format::model::{ModelsV1, StageV1};
-use selvedge_format::{campaign, explore, meta, model, policy, program, terms};
+use selvedge_format::{DecodeError, campaign, explore, meta, model, policy, program, terms};
 use selvedge_spec::{CampaignSpec, FeatureSpec, ModelSpec};
 use serde::Serialize;
 
 use crate::bind::{Bound, bind};
+use crate::cost::{self, CostInspection};
 use crate::error::{CompileError, CompileErrorKind};
 use crate::lower::{Lowered, feature_names, lower_campaigns, lower_explore, lower_policy, lower_program};
 use crate::model::TrainedModel;
@@ -38,8 +39,27 @@ pub struct CompileReport {
     pub sections: Vec<SectionSize>,
     /// What the model makes of each feature, in the order of the declaration; empty for a graph, which mixes them.
     pub features: Vec<FeatureUse>,
-    /// The comparison of scores.
+    /// The comparison of scores, of all models.
     pub parity: Parity,
+    /// The models that rank, in order; the last is the model itself.
+    pub stages: Vec<ModelReport>,
+    /// What a decision costs, and where.
+    pub cost: CostInspection,
+}
+
+/// What became of one model that ranks.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ModelReport {
+    /// Who trained it: program and version.
+    pub trainer: String,
+    /// The comparison of its scores.
+    pub parity: Parity,
+}
+
+impl ModelReport {
+    fn new((trained, parity): (&TrainedModel, &Parity)) -> Self {
+        Self { trainer: trained.trainer().to_owned(), parity: *parity }
+    }
 }
 
 /// A section of a container.
@@ -70,17 +90,26 @@ pub struct FeatureUse {
     pub weight: f32,
 }
 
+/// What is compiled besides the declarations.
+#[derive(Clone, Copy, Debug)]
+pub struct Trained<'a> {
+    /// The model of each declared stage, in order, and the model itself last.
+    pub stages: &'a [TrainedModel],
+    /// Campaigns, with the trained response model of every path that they name.
+    pub campaigns: Option<(&'a CampaignSpec, &'a BTreeMap<String, TrainedResponse>)>,
+}
+
 /// Compiles a bundle and proves that an engine scores with it exactly as the trained model does.
 ///
 /// # Errors
 /// The model uses a feature that is not declared; a declaration does not fit the limits of a bundle; a slate rule names
-/// an unknown field; or, a bug, the scores differ.
+/// an unknown field; stages are declared, which need [`compile_stages`]; or, a bug, the scores differ.
 pub fn compile(
     features: &FeatureSpec,
     model: &ModelSpec,
     trained: &TrainedModel,
 ) -> Result<CompiledBundle, CompileError> {
-    build(features, model, trained, |_| Ok(None))
+    compile_stages(features, model, Trained { stages: std::slice::from_ref(trained), campaigns: None })
 }
 
 /// The same with campaigns. `responses` has the trained response model of every path that a campaign names.
@@ -94,31 +123,50 @@ pub fn compile_with_campaigns(
     campaigns: &CampaignSpec,
     responses: &BTreeMap<String, TrainedResponse>,
 ) -> Result<CompiledBundle, CompileError> {
-    build(features, model, trained, |program| lower_campaigns(campaigns, features, program, responses, 1).map(Some))
+    let stages = std::slice::from_ref(trained);
+    compile_stages(features, model, Trained { stages, campaigns: Some((campaigns, responses)) })
 }
 
-fn build(
+/// The same with the models of a cascade, each of which is proven by itself.
+///
+/// # Errors
+/// Besides: more or fewer models than the declared stages and one.
+pub fn compile_stages(
     features: &FeatureSpec,
     model: &ModelSpec,
-    trained: &TrainedModel,
-    campaigns: impl FnOnce(&program::ProgramV1) -> Result<Option<Lowered>, CompileError>,
+    trained: Trained<'_>,
 ) -> Result<CompiledBundle, CompileError> {
-    let bound = bind(trained, features)?;
+    let last = match trained.stages.split_last() {
+        Some((last, earlier)) if earlier.len() == model.stages.len() => last,
+        _ => {
+            let (found, wanted) = (trained.stages.len(), model.stages.len() + 1);
+            let message = format!("{found} trained models, and the declared stages with the model itself need {wanted}");
+            let help = "give one trained model for each [[stage]], and the model's own last";
+            return Err(CompileError::new(CompileErrorKind::Stages, "model.toml: [[stage]]", message, help));
+        }
+    };
+    let stages: Vec<Bound> = trained.stages.iter().map(|trained| bind(trained, features)).collect::<Result<_, _>>()?;
     let program = lower_program(features)?;
     let policy = lower_policy(model, features)?;
     let names = MetaV1 {
         name: model.name.clone(),
-        producer: format!("selvedge {} ({})", env!("CARGO_PKG_VERSION"), trained.trainer()),
+        producer: format!("selvedge {} ({})", env!("CARGO_PKG_VERSION"), last.trainer()),
         fields: features.fields.iter().map(|field| format!("{}.{}", field.scope, field.name)).collect(),
         features: feature_names(features, &program),
         events: features.events.iter().map(|event| event.name.clone()).collect(),
         shared_refresh_s: features.shared_refresh.get(),
     };
-    let campaigns = campaigns(&program)?;
+    let campaigns = match trained.campaigns {
+        Some((spec, responses)) => Some(lower_campaigns(spec, features, &program, responses, stages.len())?),
+        None => None,
+    };
     let responses = campaigns.iter().flat_map(|lowered| &lowered.models);
-    let models: Vec<&Bound> = std::iter::once(&bound).chain(responses).collect();
-    let declared = models.iter().map(|model| model.declared()).collect();
-    let directory = ModelsV1 { models: declared, stages: vec![StageV1 { model: 0, keep: 0 }] };
+    let models: Vec<&Bound> = stages.iter().chain(responses).collect();
+    let keep = model.stages.iter().map(|stage| stage.keep).chain([0]);
+    let directory = ModelsV1 {
+        models: models.iter().map(|model| model.declared()).collect(),
+        stages: (0..).zip(keep).map(|(model, keep)| StageV1 { model, keep }).collect(),
+    };
     let mut bundle = ContainerBuilder::new(Kind::Bundle)
         .optional(meta::TAG, meta::VERSION, names.encode())
         .required(program::TAG, program::VERSION, program.encode())
@@ -136,17 +184,26 @@ fn build(
         bundle = bundle.required(explore::TAG, explore::VERSION, explore.encode());
     }
     let bytes = bundle.build();
-    let container = Container::parse(&bytes, Kind::Bundle)
-        .map_err(|error| CompileError::new(CompileErrorKind::BadContainer, "bundle", error.to_string(), REPORT))?;
-    let parity = verify(&bytes, &models, features.features.len())?;
+    let container = Container::parse(&bytes, Kind::Bundle).map_err(|error| bad_container(&error))?;
+    let parity = verify(&bytes, &models, stages.len(), features.features.len())?;
+    let cost = cost::inspect(&bytes, &directory, |model| {
+        let tag = model::WEIGHTS_TAG + u32::from(model);
+        container.require(tag, model::WEIGHTS_VERSION, "model weights").map(|section| &bytes[section.range.clone()])
+    });
     let report = CompileReport {
-        trainer: trained.trainer().to_owned(),
+        trainer: last.trainer().to_owned(),
         bytes: bytes.len(),
         sections: sections(&container),
-        features: uses(&bound, features),
-        parity,
+        features: stages.last().map(|bound| uses(bound, features)).unwrap_or_default(),
+        parity: Parity::of_all(&parity),
+        stages: trained.stages.iter().zip(&parity).map(ModelReport::new).collect(),
+        cost: cost.map_err(|error| bad_container(&error))?,
     };
     Ok(CompiledBundle { id: *container.id(), bytes, report })
+}
+
+fn bad_container(error: &DecodeError) -> CompileError {
+    CompileError::new(CompileErrorKind::BadContainer, "bundle", error.to_string(), REPORT)
 }
 
 const REPORT: &str = "this is a bug in Selvedge: please report it with the declarations and the model";

@@ -36,6 +36,8 @@ kinds! {
     UnknownFeature = "unknown_feature",
     /// The model was trained on another number of features than are declared.
     FeatureCount = "feature_count",
+    /// Another number of trained models than the declared stages need.
+    Stages = "stages",
     /// A response model that does not fit its campaign.
     Response = "response",
     /// A slate rule names a field that is not a string field of the item.

@@ -13,7 +13,7 @@ use selvedge_format::explore::{ExploreKindV1, ExploreV1};
 use selvedge_format::graph::Graph;
 use selvedge_format::meta::MetaV1;
 use selvedge_format::model::{
-    Finish, LEAF, LinearWeights, Link, ModelKindV1, ModelV1, ModelsV1, TreeNodes, WEIGHTS_TAG,
+    Finish, LEAF, LinearWeights, Link, ModelKindV1, ModelV1, ModelsV1, StageV1, TreeNodes, WEIGHTS_TAG,
 };
 use selvedge_format::policy::PolicyV1;
 use selvedge_format::program::{By, ColumnV1, Decay, FieldType, Measure, ProgramV1, Scope, TableV1, TransformV1};
@@ -23,11 +23,13 @@ use selvedge_format::{AlignedBytes, DecodeError, campaign, explore, key, meta, m
 use serde::Serialize;
 
 use crate::bundle::{self, SectionSize};
+use crate::cost::{self, CostInspection};
 use crate::error::{CompileError, CompileErrorKind};
 use crate::lower::kind_name;
 
 pub use offers::{ArmInspection, BudgetInspection, CampaignInspection};
 
+pub(crate) use graph::step_text;
 pub use graph::{GraphInspection, StepInspection};
 
 /// Contents of a container. [`Display`](std::fmt::Display) shows it to people, serde to scripts.
@@ -67,6 +69,10 @@ pub struct BundleInspection {
     pub features: Vec<FeatureInspection>,
     /// The models.
     pub models: Vec<ModelInspection>,
+    /// The stages that rank, in order.
+    pub stages: Vec<StageInspection>,
+    /// What a decision costs.
+    pub cost: CostInspection,
     /// From scores to slate.
     pub policy: PolicyInspection,
     /// What campaigns spend from; none without campaigns.
@@ -117,6 +123,15 @@ pub struct FeatureInspection {
     pub default: Option<f32>,
     /// Transforms, in order.
     pub transforms: Vec<String>,
+}
+
+/// A stage of the ranking.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct StageInspection {
+    /// Position of its model.
+    pub model: u16,
+    /// How many of the best candidates go on to the next stage; none in the last.
+    pub keep: Option<u32>,
 }
 
 /// A model.
@@ -290,10 +305,18 @@ fn bundle(bytes: &[u8]) -> Result<BundleInspection, DecodeError> {
         global_tables: tables(&program.global_tables, false),
         features: (0..program.features.len()).map(|at| names.feature_inspection(at)).collect(),
         models: models.collect::<Result<_, DecodeError>>()?,
+        stages: declared.stages.iter().map(stage).collect(),
+        cost: cost::inspect(bytes, &declared, |model| {
+            section(WEIGHTS_TAG + u32::from(model), model::WEIGHTS_VERSION, "model weights")
+        })?,
         policy: names.policy(&policy, explore),
         budgets,
         campaigns,
     })
+}
+
+fn stage(stage: &StageV1) -> StageInspection {
+    StageInspection { model: stage.model, keep: Some(stage.keep).filter(|keep| *keep > 0) }
 }
 
 fn shared(bytes: &[u8]) -> Result<SharedInspection, DecodeError> {

@@ -35,6 +35,7 @@
 
 mod bind;
 mod bundle;
+pub mod cost;
 mod error;
 mod import;
 pub mod inspect;
@@ -45,7 +46,10 @@ mod onnx;
 mod response;
 mod verify;
 
-pub use bundle::{CompileReport, CompiledBundle, FeatureUse, SectionSize, compile, compile_with_campaigns};
+pub use bundle::{
+    CompileReport, CompiledBundle, FeatureUse, ModelReport, SectionSize, Trained, compile, compile_stages,
+    compile_with_campaigns,
+};
 pub use error::{CompileError, CompileErrorKind};
 pub use import::{MAX_MODEL_BYTES, import};
 pub use inspect::{Inspection, inspect};

@@ -26,6 +26,24 @@ pub struct Parity {
     /// The largest difference found, relative to the larger of the score and 1; none where scores are equal bit for bit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub difference: Option<f32>,
+    /// The difference that is allowed; none where scores must be equal bit for bit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tolerance: Option<f32>,
+}
+
+impl Parity {
+    /// Of several models: rows and thresholds of all, and the largest difference. None is below every number.
+    pub(crate) fn of_all(all: &[Self]) -> Self {
+        let largest = |of: fn(&Self) -> Option<f32>| {
+            all.iter().map(of).fold(None, |largest, value| if value > largest { value } else { largest })
+        };
+        Self {
+            rows: all.iter().map(|parity| parity.rows).sum(),
+            thresholds: all.iter().map(|parity| parity.thresholds).sum(),
+            difference: largest(|parity| parity.difference),
+            tolerance: largest(|parity| parity.tolerance),
+        }
+    }
 }
 
 /// Rows compared at least and at most; the values of a feature take turns, so a row shows one of each feature.
@@ -49,33 +67,33 @@ const SPECIAL: [f32; 12] = [
     1e-30,
 ];
 
-/// Loads `bytes` as every edge does and compares the scores of all `models`, the ranking one first.
-pub(crate) fn verify(bytes: &[u8], models: &[&Bound], features: usize) -> Result<Parity, CompileError> {
+/// Loads `bytes` as every edge does and compares the scores of each of `models`, of which the first `stages` rank.
+pub(crate) fn verify(
+    bytes: &[u8],
+    models: &[&Bound],
+    stages: usize,
+    features: usize,
+) -> Result<Vec<Parity>, CompileError> {
     let snapshot = Snapshot::load(&AlignedBytes::copy_of(bytes), &Limits::default()).map_err(|error| {
         let help = "an edge with the default limits would refuse this bundle: make the model smaller";
         CompileError::new(CompileErrorKind::Limit, "bundle", error.to_string(), help)
     })?;
-    let mut parity = Parity { rows: 0, thresholds: 0, difference: None };
+    let mut compared = Vec::with_capacity(models.len());
     for (at, bound) in models.iter().enumerate() {
         let campaigns = snapshot.campaigns();
-        let loaded = if at == 0 { Some(snapshot.model()) } else { campaigns.and_then(|campaigns| campaigns.model(at)) };
+        let response = || campaigns.and_then(|campaigns| campaigns.model(at));
+        let loaded = if at < stages { snapshot.stage(at) } else { response() };
         let Some(loaded) = loaded else {
             let message = format!("model {at} was compiled, and the engine has not loaded it");
             return Err(CompileError::new(CompileErrorKind::Parity, "bundle", message, REPORT));
         };
-        let compared = match bound {
+        compared.push(match bound {
             #[cfg(feature = "onnx")]
             Bound::Graph(graph) => graph::compare(loaded, graph, features)?,
             _ => compare(loaded, bound, features)?,
-        };
-        parity.rows += compared.rows;
-        parity.thresholds += compared.thresholds;
-        // None is below every difference.
-        if compared.difference > parity.difference {
-            parity.difference = compared.difference;
-        }
+        });
     }
-    Ok(parity)
+    Ok(compared)
 }
 
 const REPORT: &str = "this is a bug in Selvedge: please report it with the model file";
@@ -101,7 +119,7 @@ fn compare(model: &Model, bound: &Bound, features: usize) -> Result<Parity, Comp
             return Err(CompileError::new(CompileErrorKind::Parity, "bundle", message, REPORT));
         }
     }
-    Ok(Parity { rows, thresholds, difference: None })
+    Ok(Parity { rows, thresholds, difference: None, tolerance: None })
 }
 
 /// Values of one feature worth trying.
@@ -162,7 +180,7 @@ mod tests {
         let model = ModelSpec::parse("model.toml", MODEL).expect("valid");
         let bytes = compile(&features, &model, written).expect("valid").bytes;
         let bound = bind(trained, &features).expect("valid");
-        verify(&bytes, &[&bound], 1).is_err_and(|error| error.kind() == CompileErrorKind::Parity)
+        verify(&bytes, &[&bound], 1, 1).is_err_and(|error| error.kind() == CompileErrorKind::Parity)
     }
 
     fn stump(threshold: f32, default_left: u8) -> TrainedModel {

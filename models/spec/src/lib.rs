@@ -25,7 +25,7 @@ pub use feature::{
     StringEncoding, TableSettings, Transform,
 };
 pub use model::{
-    AtMost, Diversity, Exclude, Explore, ExploreKind, Learner, LinearTraining, ModelSpec, SimilarityTerm, SlateSpec,
+    AtMost, Diversity, Exclude, Explore, ExploreKind, Learner, LinearTraining, ModelSpec, SimilarityTerm, SlateSpec, StageSpec,
     TreeTraining,
 };
 pub use reference::reference_markdown;

@@ -198,6 +198,8 @@ words! {
         Trees = "trees",
         /// A weighted sum of the features.
         Linear = "linear",
+        /// A network of layers, trained elsewhere and exported as ONNX.
+        Graph = "graph",
     }
 
     /// What a model is trained to do.

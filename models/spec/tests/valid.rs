@@ -107,6 +107,17 @@ seed = 7
     model.check(&features).expect("brand is a string field of the item");
 }
 
+#[test]
+fn a_network_may_follow_cheaper_stages() {
+    let text = "version = 1\n[model]\nname = \"m\"\nkind = \"graph\"\nobjective = \"logistic\"\n\
+        features = \"features.toml\"\n[[stage]]\ntrained = \"trees.json\"\nkeep = 2000\n\
+        [[stage]]\ntrained = \"more/trees.json\"\nkeep = 50\n";
+    let model = ModelSpec::parse("model.toml", text).expect("valid");
+    assert_eq!(model.learner, Learner::Graph);
+    let stages: Vec<_> = model.stages.iter().map(|stage| (stage.trained.as_str(), stage.keep)).collect();
+    assert_eq!(stages, [("trees.json", 2_000), ("more/trees.json", 50)]);
+}
+
 /// The kinds of problem found in `text`.
 fn problems(text: &str) -> Vec<ProblemKind> {
     let error = FeatureSpec::parse("features.toml", text).expect_err("beyond a limit");

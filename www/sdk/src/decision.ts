@@ -66,7 +66,7 @@ export function readDecision(bytes: Uint8Array, id: (candidate: number) => strin
   const [status, reason, error] = [view.getUint16(96, true), view.getUint16(98, true), view.getUint16(120, true)];
   return {
     status: status === 0 ? 'personalized' : status === 1 ? 'control' : 'fallback',
-    reason: status === 0 ? null : status === 1 ? 'holdout' : (FALLBACKS[reason - 1] ?? 'invalid-request'),
+    reason: status === 0 ? (reason === 1 ? 'cost-limit' : null) : status === 1 ? 'holdout' : (FALLBACKS[reason - 1] ?? 'invalid-request'),
     error: ENGINE_CODES[error - 1] ?? null,
     requestId: hex(bytes.subarray(16, 32)),
     bundleId: identity(bytes.subarray(32, 64)),

@@ -120,7 +120,7 @@ export interface RankedItem {
 
 export interface Decision {
   readonly status: 'personalized' | 'control' | 'fallback';
-  /** Why it is not personalized. */
+  /** Why it is not personalized; where it is, why the last stages of a cascade did not run. */
   readonly reason: FallbackReason | 'holdout' | null;
   readonly error: EngineCode | null;
   /** 32 hexadecimal digits. */

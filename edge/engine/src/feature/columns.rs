@@ -10,6 +10,7 @@ use selvedge_format::shared::{SharedField, SharedState};
 use selvedge_format::state::{HistoryEntry, ProfileEntry, ProfileValue, SectionView, StateView, TableView};
 use selvedge_format::{DecodeError, key, key32};
 
+use crate::buffer::refill;
 use crate::math;
 use crate::snapshot::{Binding, Snapshot, is_constant};
 use crate::state::{cell_of, seconds, value_at};
@@ -87,11 +88,6 @@ impl Counters {
         let cell = &mut self.last[table * candidates + candidate];
         *cell = if *cell == NONE { last } else { (*cell).max(last) };
     }
-}
-
-fn refill<T: Copy>(buffer: &mut Vec<T>, len: usize, value: T) {
-    buffer.clear();
-    buffer.resize(len, value);
 }
 
 impl Columns {

@@ -14,7 +14,7 @@ use crate::math;
 
 use graph::GraphScratch;
 
-pub use graph::Graph;
+pub use graph::{Graph, step_cost};
 pub use linear::Linear;
 use trees::Sum;
 pub use trees::Trees;

@@ -25,6 +25,7 @@ use selvedge_format::DecodeError;
 use selvedge_format::model::{Finish, LEAF, MISSING_LEFT, TreeNodes};
 use wide::i8x16;
 
+use crate::buffer::refill;
 use crate::feature::LANES;
 use crate::math::{ascending_bits, from_ascending_bits};
 
@@ -326,8 +327,7 @@ impl Trees {
         scores: &mut [f32],
     ) -> usize {
         let scores = &mut scores[start..start + N * LANES];
-        bins.clear();
-        bins.resize(2 * self.scales.len() * N * LANES, 0);
+        refill(bins, 2 * self.scales.len() * N * LANES, 0);
         for (scale, rows) in self.scales.iter().zip(bins.chunks_exact_mut(2 * N * LANES)) {
             let column = &matrix[usize::from(scale.feature) * stride + start..][..N * LANES];
             fill_bins(scale, column, rows.split_at_mut(N * LANES));

@@ -20,6 +20,7 @@ use selvedge_format::key;
 use selvedge_format::policy::{AtMostV1, DiversityV1, MAX_SLATE, PolicyV1};
 use selvedge_format::request::RequestView;
 
+use crate::buffer::refill;
 use crate::feature::Columns;
 use crate::math::ascending_bits;
 
@@ -80,8 +81,7 @@ impl Slate {
             let eligible = self.is_eligible.iter().enumerate().filter(|(_, is_eligible)| **is_eligible);
             self.slots.extend(eligible.map(|(candidate, _)| candidate as u32).take(size));
         }
-        self.rules.clear();
-        self.rules.resize(self.slots.len(), 0);
+        refill(&mut self.rules, self.slots.len(), 0);
         self.drawn = None;
         self.draw.clear();
     }
@@ -140,8 +140,7 @@ impl Slate {
 
     /// Marks what the request excludes and the second of two equal `items` as not eligible.
     fn mark_excluded(&mut self, request: &RequestView<'_>, items: &[u64]) {
-        self.is_eligible.clear();
-        self.is_eligible.resize(items.len(), true);
+        refill(&mut self.is_eligible, items.len(), true);
         for candidate in request.exclude.iter() {
             if let Some(is_eligible) = self.is_eligible.get_mut(candidate as usize) {
                 *is_eligible = false;
@@ -149,8 +148,7 @@ impl Slate {
         }
         // A set twice the size of the request; ids are hashes already.
         let mask = (items.len() * 2).next_power_of_two() - 1;
-        self.seen.clear();
-        self.seen.resize(mask + 1, NONE);
+        refill(&mut self.seen, mask + 1, NONE);
         for (candidate, item) in items.iter().enumerate() {
             let mut at = *item as usize & mask;
             while self.seen[at] != NONE && items[self.seen[at] as usize] != *item {
@@ -181,8 +179,7 @@ impl Slate {
     }
 
     fn place_pins(&mut self, request: &RequestView<'_>, size: usize) {
-        self.pins.clear();
-        self.pins.resize(size, NONE);
+        refill(&mut self.pins, size, NONE);
         for pin in 0..request.pins.len() / 2 {
             let (candidate, slot) = (request.pins.get(2 * pin), request.pins.get(2 * pin + 1) as usize);
             let is_free = slot < size && self.pins[slot] == NONE && self.is_eligible[candidate as usize];
@@ -199,9 +196,8 @@ impl Slate {
     /// Best score first, then the order of the request.
     fn sort(&mut self, scores: &[f32]) {
         self.sort_keys.clear();
-        let key = |candidate: &u32| u64::from(!score_bits(scores[*candidate as usize])) << 32 | u64::from(*candidate);
-        self.sort_keys.extend(self.order.iter().map(key));
-        crate::order::sort(&mut self.sort_keys);
+        self.sort_keys.extend(self.order.iter().map(|candidate| u64::from(*candidate)));
+        sort_by_score(&mut self.sort_keys, scores);
         for (candidate, key) in self.order.iter_mut().zip(&self.sort_keys) {
             *candidate = *key as u32;
         }
@@ -316,8 +312,7 @@ impl Slate {
             let relevance = (scores[*candidate as usize] - worst) / span;
             if relevance.is_nan() { 0.0 } else { relevance }
         }));
-        self.similarity.clear();
-        self.similarity.resize(self.order.len(), 0.0);
+        refill(&mut self.similarity, self.order.len(), 0.0);
     }
 
     fn note_similarity(&mut self, diversity: &DiversityV1, columns: &Columns, placed: u32) {
@@ -336,6 +331,16 @@ impl Slate {
             }
         }
     }
+}
+
+/// Sorts keys, of which the lower half is a candidate, by score and then by the order of the request.
+#[inline(never)]
+pub(crate) fn sort_by_score(keys: &mut [u64], scores: &[f32]) {
+    for key in &mut *keys {
+        let candidate = *key as u32;
+        *key = u64::from(!score_bits(scores[candidate as usize])) << 32 | u64::from(candidate);
+    }
+    crate::order::sort(keys);
 }
 
 /// Bits that order like the score: NaN first, then from the smallest to the largest.

@@ -137,6 +137,7 @@ fn assert_sound(bytes: &[u8]) {
     let decision = DecisionView::parse(bytes).expect("every decision parses");
     let slots: Vec<u32> = decision.slots.iter().collect();
     match decision.status {
+        DecisionStatus::Degraded(_) => panic!("there is one stage"),
         DecisionStatus::Personalized => {
             let mut unique = slots.clone();
             unique.sort_unstable();

@@ -5,6 +5,7 @@
 )]
 
 mod alloc;
+mod cascade;
 mod decide;
 mod feature;
 mod graph;

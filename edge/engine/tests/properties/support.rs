@@ -196,6 +196,28 @@ fn parts(program: &ProgramV1, policy: &PolicyV1, kind: ModelKindV1, weights: Vec
         .required(WEIGHTS_TAG, WEIGHTS_VERSION, weights)
 }
 
+/// A bundle whose models run one after the other; `keep` says how many candidates go on, after each but the last.
+pub(crate) fn cascade(
+    program: &ProgramV1,
+    policy: &PolicyV1,
+    models: &[(ModelKindV1, Vec<u8>)],
+    keep: &[u32],
+) -> Vec<u8> {
+    let directory = ModelsV1 {
+        models: models.iter().map(|(kind, _)| ModelV1 { kind: *kind, link: Link::Identity }).collect(),
+        stages: (0..).zip(keep.iter().copied().chain([0])).map(|(model, keep)| StageV1 { model, keep }).collect(),
+    };
+    let bundle = ContainerBuilder::new(Kind::Bundle)
+        .required(program::TAG, program::VERSION, program.encode())
+        .required(policy::TAG, policy::VERSION, policy.encode())
+        .required(model::TAG, model::VERSION, directory.encode());
+    let weights = (WEIGHTS_TAG..).zip(models);
+    let with = |bundle: ContainerBuilder, (tag, (_, weights)): (u32, &(_, Vec<u8>))| {
+        bundle.required(tag, WEIGHTS_VERSION, weights.clone())
+    };
+    weights.fold(bundle, with).build()
+}
+
 pub(crate) fn policy(slate_size: u32) -> PolicyV1 {
     PolicyV1 { slate_size, ..PolicyV1::default() }
 }

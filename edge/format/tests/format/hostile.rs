@@ -8,7 +8,7 @@ use selvedge_format::container::{self, Container, ContainerBuilder, Kind};
 use selvedge_format::message::{BlockHeader, FLAG_REQUIRED, MAX_BLOCKS, MessageKind, MessageView, MessageWriter};
 use selvedge_format::meta::MetaV1;
 use selvedge_format::model::{
-    Finish, LEAF, MAX_DEPTH, MAX_LEAVES, ModelKindV1, ModelsV1, StageV1, TreeNode, TreeNodes,
+    Finish, LEAF, MAX_DEPTH, MAX_LEAVES, MAX_STAGES, ModelKindV1, ModelsV1, StageV1, TreeNode, TreeNodes,
 };
 use selvedge_format::program::{
     ColumnV1, CounterRef, Decay, MAX_BUCKETS, MAX_COLUMNS, MAX_FEATURES, MAX_FIELDS, Measure, OpV1, ProgramV1, TableRef,
@@ -246,12 +246,18 @@ fn counts_above_the_limits_of_a_program_are_refused() {
 }
 
 #[test]
-fn this_engine_runs_exactly_one_stage() {
+fn stages_are_one_to_four_and_all_but_the_last_keep_some() {
     let models = sample::bundle().models;
     let refused = |stages| code(ModelsV1::decode(&ModelsV1 { stages, ..models.clone() }.encode()));
     let stage = StageV1 { model: 0, keep: 0 };
     assert_eq!(refused(vec![]), Some(ErrorCode::Invalid));
+    let some = StageV1 { model: 1, keep: 5 };
     assert_eq!(refused(vec![stage, stage]), Some(ErrorCode::Invalid));
+    assert_eq!(refused(vec![some, some]), Some(ErrorCode::Invalid));
+    assert_eq!(refused(vec![stage, some]), Some(ErrorCode::Invalid));
+    assert_eq!(refused(vec![StageV1 { model: 2, keep: 5 }, stage]), Some(ErrorCode::Invalid));
+    assert_eq!(refused(vec![some; MAX_STAGES].into_iter().chain([stage]).collect()), Some(ErrorCode::Invalid));
+    assert_eq!(refused(vec![some; MAX_STAGES - 1].into_iter().chain([stage]).collect()), None);
     assert_eq!(refused(vec![StageV1 { model: 2, keep: 0 }]), Some(ErrorCode::Invalid));
     assert_eq!(refused(vec![StageV1 { model: 0, keep: 5 }]), Some(ErrorCode::Invalid));
     assert_eq!(refused(vec![stage]), None);

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use selvedge_format::decision::{ControlReason, DecisionStatus, FallbackReason};
+use selvedge_format::decision::{ControlReason, DecisionStatus, DegradedReason, FallbackReason};
 use selvedge_format::{
     ErrorCode, campaign, container, decision, delta, explore, graph, head, message, meta, model, policy, program,
     record, request, shared, state, terms,
@@ -38,6 +38,7 @@ fn constants() -> BTreeMap<&'static str, u64> {
         model::TAG,
         model::WEIGHTS_TAG,
         model::MAX_MODELS,
+        model::MAX_STAGES,
         model::MAX_TREES,
         model::MAX_NODES,
         model::MAX_LEAVES,
@@ -208,6 +209,7 @@ fn the_table_of_error_codes_is_complete_and_in_order() {
 fn the_table_of_decision_statuses_is_complete_and_in_order() {
     let expected = [
         DecisionStatus::Personalized,
+        DecisionStatus::Degraded(DegradedReason::CostLimit),
         DecisionStatus::Control(ControlReason::Holdout),
         DecisionStatus::Fallback(FallbackReason::InvalidRequest),
         DecisionStatus::Fallback(FallbackReason::InvalidState),

@@ -4,7 +4,7 @@ use selvedge_format::campaign::{
     ArmResponseV1, ArmV1, BudgetV1, CampaignV1, CampaignsV1, CapBy, CapV1, Comparison, Goal, HoursV1, MarginV1,
     ResponseV1, TestOpV1,
 };
-use selvedge_format::decision::{ArmParts, DecisionStatus, OfferStatus, arm, rule};
+use selvedge_format::decision::{ArmParts, DecisionStatus, DegradedReason, OfferStatus, arm, rule};
 use selvedge_format::graph::{self, Combination, Each, Function, Gather, Graph, MAX_DIMS, Memory, Product, Step, View};
 use selvedge_format::head::{BlobV1, GuardV1, HeadV1, PriceV1, RolloutV1};
 use selvedge_format::meta::{FeatureName, MetaV1};
@@ -224,6 +224,16 @@ fn budgets() -> [u64; 2] {
 }
 
 /// Two campaigns: one that uses everything, one that uses as little as can be.
+/// The linear model first, then the trees for the best fifty.
+pub(crate) fn bundle_with_a_cascade() -> Bundle {
+    let stages = vec![StageV1 { model: 0, keep: 50 }, StageV1 { model: 1, keep: 0 }];
+    Bundle { models: ModelsV1 { stages, ..models() }, ..bundle() }
+}
+
+pub(crate) fn degraded_decision() -> Decision {
+    Decision { status: DecisionStatus::Degraded(DegradedReason::CostLimit), ..decision() }
+}
+
 pub(crate) fn campaigns() -> CampaignsV1 {
     let [first, second] = budgets();
     let arm = |ladder, face: u16| ArmV1 {

@@ -7,7 +7,9 @@ use selvedge_format::campaign::{
     ArmResponseV1, ArmV1, BudgetV1, CampaignV1, CampaignsV1, CapBy, CapV1, Comparison, DAY_MIN, Goal, HoursV1,
     MIN_EPOCH_S, MarginV1, ResponseV1, TestOpV1, same_for_all,
 };
-use selvedge_format::decision::{ArmParts, ControlReason, DecisionStatus, FallbackReason, NoOffer, OfferStatus};
+use selvedge_format::decision::{
+    ArmParts, ControlReason, DecisionStatus, DegradedReason, FallbackReason, NoOffer, OfferStatus,
+};
 use selvedge_format::explore::{ExploreKindV1, ExploreV1};
 use selvedge_format::head::{BlobV1, GuardV1, HeadV1, PriceV1, RolloutV1, SHARE};
 use selvedge_format::meta::{FeatureName, MetaV1};
@@ -457,11 +459,12 @@ pub(crate) fn bundle() -> impl Strategy<Value = Bundle> {
         with_campaigns.prop_map(move |(models, campaigns)| {
             let (models, weights): (Vec<_>, Vec<_>) =
                 models.into_iter().map(|((kind, weights), link)| (ModelV1 { kind, link }, weights)).unzip();
-            let stage = StageV1 { model: models.len() as u16 - 1, keep: 0 };
+            let last = models.len() as u16 - 1;
+            let stages = (0..=last).map(|model| StageV1 { model, keep: u32::from(last - model) * 7 }).collect();
             Bundle {
                 meta: meta.clone(),
                 program: program.clone(),
-                models: ModelsV1 { models, stages: vec![stage] },
+                models: ModelsV1 { models, stages },
                 weights,
                 policy: policy.clone(),
                 campaigns,
@@ -659,6 +662,7 @@ fn answer() -> impl Strategy<Value = Answer> {
 pub(crate) fn decision() -> impl Strategy<Value = Decision> {
     let status = select(&[
         DecisionStatus::Personalized,
+        DecisionStatus::Degraded(DegradedReason::CostLimit),
         DecisionStatus::Control(ControlReason::Holdout),
         DecisionStatus::Fallback(FallbackReason::InvalidRequest),
         DecisionStatus::Fallback(FallbackReason::InvalidState),

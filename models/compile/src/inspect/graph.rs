@@ -43,7 +43,7 @@ pub(super) fn inspect(graph: &Graph<'_>) -> ModelInspection {
     let (of_request, of_candidates): (Vec<&Step>, Vec<&Step>) =
         graph.steps.iter().partition(|step| step.is_of_request());
     let describe = |step: &&Step| StepInspection {
-        what: what(step),
+        what: step_text(step),
         per: if step.is_of_request() { "request" } else { "candidate" },
         work: step.work(),
     };
@@ -65,7 +65,8 @@ fn is_product(step: &Step) -> bool {
     }
 }
 
-fn what(step: &Step) -> String {
+/// A step in words.
+pub(crate) fn step_text(step: &Step) -> String {
     match step {
         Step::Product(Product { inputs, outputs, positions, function, .. }) => {
             let then = match function {

@@ -38,6 +38,14 @@ impl Display for BundleInspection {
         for model in &self.models {
             write!(f, "\n{model}")?;
         }
+        if self.stages.len() > 1 {
+            writeln!(f, "\ncascade of {} stages", self.stages.len())?;
+            self.stages.iter().zip(1..).try_for_each(|(stage, number)| match stage.keep {
+                Some(keep) => writeln!(f, "  {number}  model {}, the best {keep} go on", stage.model),
+                None => writeln!(f, "  {number}  model {}", stage.model),
+            })?;
+        }
+        write!(f, "\n{}", self.cost)?;
         writeln!(f, "\nslate of {}", self.policy.slate_size)?;
         self.policy.rules.iter().try_for_each(|rule| writeln!(f, "  {rule}"))?;
         for campaign in &self.campaigns {

@@ -45,5 +45,5 @@ pub(super) fn compare(model: &Model, bound: &BoundGraph, features: usize) -> Res
             }
         }
     }
-    Ok(Parity { rows: REQUESTS * ROWS, thresholds: 0, difference: Some(largest) })
+    Ok(Parity { rows: REQUESTS * ROWS, thresholds: 0, difference: Some(largest), tolerance: Some(TOLERANCE) })
 }

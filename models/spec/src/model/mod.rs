@@ -22,6 +22,8 @@ pub struct ModelSpec {
     pub objective: Objective,
     /// Which kind of model, and how it is trained.
     pub learner: Learner,
+    /// Cheaper models that candidates pass before this one, in order; at most 3.
+    pub stages: Vec<StageSpec>,
     /// From scores to slate.
     pub slate: SlateSpec,
     /// Kept so that [`ModelSpec::check`] can point into it.
@@ -35,6 +37,17 @@ pub enum Learner {
     Trees(TreeTraining),
     /// A weighted sum of the features, each standardised.
     Linear(LinearTraining),
+    /// A network of layers, trained elsewhere.
+    Graph,
+}
+
+/// A stage of a cascade before the model itself. The first scores all candidates.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StageSpec {
+    /// Path of the trained model, relative to the directory of this file.
+    pub trained: String,
+    /// How many of the best candidates the next stage scores, 1..=2,000; at most as many as the stage before keeps.
+    pub keep: u32,
 }
 
 impl Learner {
@@ -43,6 +56,7 @@ impl Learner {
         match self {
             Self::Trees(_) => LearnerKind::Trees,
             Self::Linear(_) => LearnerKind::Linear,
+            Self::Graph => LearnerKind::Graph,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{
     AtMost, Diversity, Exclude, Explore, ExploreKind, Learner, LinearTraining, ModelSpec, SimilarityTerm, SlateSpec,
-    TreeTraining,
+    StageSpec, TreeTraining,
 };
 use crate::document;
 use crate::error::{Problems, Source, SpecError};
@@ -12,6 +12,10 @@ use crate::vocabulary::{LearnerKind, Objective};
 /// The largest slate, and so the largest limit within one.
 const MAX_SLATE: u16 = 1_000;
 const DEFAULT_SLATE: u16 = 20;
+/// Stages before the model.
+const MAX_STAGES: usize = 3;
+/// Candidates that an engine ranks, and so the most that a stage keeps.
+const MAX_KEEP: u32 = 2_000;
 /// Fields that may make two items alike.
 const MAX_SIMILARITY_TERMS: usize = 8;
 
@@ -47,6 +51,7 @@ fn read(root: Table<'_>, problems: &Problems, source: Source) -> Option<ModelSpe
     let model = root.required_section("model");
     let train = root.section("train");
     let slate = root.section("slate");
+    let stages = root.optional_or("stage", Vec::new(), stages);
     root.finish();
     let identity = model.and_then(identity);
     let learner = match (&identity, train) {
@@ -56,7 +61,7 @@ fn read(root: Table<'_>, problems: &Problems, source: Source) -> Option<ModelSpe
     };
     let slate = slate.map_or_else(|| Some(SlateSpec::default()), |table| read_slate(table, problems));
     let Identity { name, objective, features, .. } = identity?;
-    Some(ModelSpec { name, features, objective, learner: learner?, slate: slate?, source })
+    Some(ModelSpec { name, features, objective, learner: learner?, stages: stages?, slate: slate?, source })
 }
 
 /// What `[model]` says.
@@ -81,6 +86,7 @@ impl LearnerKind {
         match self {
             Self::Trees => Learner::Trees(TreeTraining::default()),
             Self::Linear => Learner::Linear(LinearTraining::default()),
+            Self::Graph => Learner::Graph,
         }
     }
 }
@@ -89,6 +95,8 @@ fn learner(kind: LearnerKind, table: Table<'_>) -> Option<Learner> {
     let learner = match kind {
         LearnerKind::Trees => trees(&table).map(Learner::Trees),
         LearnerKind::Linear => linear(&table).map(Learner::Linear),
+        // Nothing is trained here, so no key says how.
+        LearnerKind::Graph => Some(Learner::Graph),
     };
     table.finish();
     learner
@@ -137,6 +145,19 @@ fn linear(table: &Table<'_>) -> Option<LinearTraining> {
     let negatives = table.optional_or("negatives", default.negatives, |value| value.number(FRACTION));
     let seed = table.optional_or("seed", default.seed, |value| value.integer(0..=u64::MAX));
     Some(LinearTraining { rounds: rounds?, eta: eta?, lambda: lambda?, negatives: negatives?, seed: seed? })
+}
+
+fn stages(value: Value<'_>) -> Option<Vec<StageSpec>> {
+    let mut most = MAX_KEEP;
+    all(value.list_of(1..=MAX_STAGES)?.into_iter().map(|stage| {
+        let table = stage.table("[[stage]]".to_owned())?;
+        let trained = table.required("trained").and_then(Value::text);
+        let keep = table.required("keep").and_then(|value| value.integer(1..=most));
+        table.finish();
+        // The next stage cannot keep more than it is given.
+        most = keep.unwrap_or(most);
+        Some(StageSpec { trained: trained?.to_owned(), keep: keep? })
+    }))
 }
 
 fn read_slate(table: Table<'_>, problems: &Problems) -> Option<SlateSpec> {

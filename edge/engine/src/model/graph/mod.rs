@@ -15,6 +15,7 @@ use alloc::vec::Vec;
 use selvedge_format::DecodeError;
 use selvedge_format::graph::{self, Combination, Each, Function, Gather, MAX_DIMS, Memory, Product, Step, View};
 
+use crate::buffer::refill;
 use kernels::{Column, ROWS, TILE};
 
 /// A validated program.
@@ -62,15 +63,13 @@ impl Graph {
 
     pub(super) fn scores(&self, matrix: &[f32], stride: usize, scratch: &mut GraphScratch, scores: &mut [f32]) {
         let mut run = Run { constants: &self.constants, matrix, stride, start: 0, lanes: ROWS, memory: scratch };
-        run.memory.request.clear();
-        run.memory.request.resize(self.request, 0.0);
+        refill(&mut run.memory.request, self.request, 0.0);
         run.steps(&self.of_request);
         for (tile, scores) in scores.chunks_mut(TILE).enumerate() {
             run.start = tile * TILE;
             run.lanes = scores.len();
             // What is read before it is written must not tell of another request.
-            run.memory.columns.clear();
-            run.memory.columns.resize(self.columns, [0.0; TILE]);
+            refill(&mut run.memory.columns, self.columns, [0.0; TILE]);
             run.steps(&self.of_candidates);
             scores.copy_from_slice(&run.memory.columns[self.score][..run.lanes]);
         }
@@ -87,16 +86,20 @@ impl Graph {
     }
 }
 
+#[inline(never)]
 fn cost(steps: &[Step]) -> u64 {
-    let units = |step: &Step| {
-        let unit = match step {
-            Step::Product(_) => MULTIPLIED,
-            Step::Each(each) if each.function >= Function::Exp => TRANSCENDENTAL,
-            _ => MOVED,
-        };
-        step.work() * unit
+    steps.iter().map(step_cost).sum::<u64>().div_ceil(64)
+}
+
+/// Cost of a step in 1/64 of a unit.
+#[must_use]
+pub fn step_cost(step: &Step) -> u64 {
+    let unit = match step {
+        Step::Product(_) => MULTIPLIED,
+        Step::Each(each) if each.function >= Function::Exp => TRANSCENDENTAL,
+        _ => MOVED,
     };
-    steps.iter().map(units).sum::<u64>().div_ceil(64)
+    step.work() * unit
 }
 
 /// A program on the way through a tile, or through what comes before all tiles.
