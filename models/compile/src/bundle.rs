@@ -140,7 +140,8 @@ pub fn compile_stages(
         Some((last, earlier)) if earlier.len() == model.stages.len() => last,
         _ => {
             let (found, wanted) = (trained.stages.len(), model.stages.len() + 1);
-            let message = format!("{found} trained models, and the declared stages with the model itself need {wanted}");
+            let message =
+                format!("{found} trained models, and the declared stages with the model itself need {wanted}");
             let help = "give one trained model for each [[stage]], and the model's own last";
             return Err(CompileError::new(CompileErrorKind::Stages, "model.toml: [[stage]]", message, help));
         }
