@@ -226,6 +226,7 @@ fn what_cannot_be_compiled_is_refused_by_name() {
         "across_candidates",
         "two_numbers",
         "long_loop",
+        "wide_window",
     ] {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/onnx/refused_{name}.onnx"));
         let bytes = fs::read(path).expect("a committed model");

@@ -223,7 +223,7 @@ fn a_rest_of_broken_numbers_has_the_sign_of_what_is_divided() {
 
 #[test]
 fn a_broken_power_of_a_negative_number_is_none_and_a_whole_one_keeps_its_sign() {
-    for exponent in [2.5, -1.0, -2.0, 0.0, 3.0, 9.0, 0.25] {
+    for exponent in [2.5, -1.0, -2.0, 0.0, 3.0, 4.0, 0.25] {
         let build = |net: &mut Net, x: &str| {
             let by = net.floats(&[], &[exponent]);
             net.op("Pow", &[x, &by], &[])

@@ -28,6 +28,7 @@ use crate::table::{Side, Table};
 ///
 /// With `[quantise]` in model.toml the weights of a network become bytes or halves, by the requests of --sample. What is lost is
 /// measured on them, and a model that loses more than declared is refused with exit code 1.
+///
 /// With --emit wasm the bundle is baked into the guest module: one file of WebAssembly that imports nothing and decides
 /// (docs/reference/emit.md).
 #[derive(Debug, Args)]

@@ -5,6 +5,7 @@
 //! slicing, inserting axes and broadcasting change a view and write no step.
 
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -75,12 +76,37 @@ enum Draft {
 #[derive(Clone, Debug)]
 struct Dense {
     product: Product,
-    /// `[inputs][outputs]`.
-    weights: Vec<f32>,
+    /// Among the weights, `[inputs][outputs]`.
+    weights: usize,
     /// Where it starts, unless at a place.
-    bias: Option<Vec<f32>>,
+    bias: Option<usize>,
 }
 
+/// Weights of layers, each once: the turns of a loop have the same.
+#[derive(Debug, Default)]
+struct Weights {
+    all: Vec<Vec<f32>>,
+    /// Which of them have a hash.
+    known: HashMap<u64, Vec<usize>>,
+}
+
+impl Weights {
+    fn hold(&mut self, values: Vec<f32>) -> usize {
+        let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<u32>>();
+        let mut hasher = DefaultHasher::new();
+        bits(&values).hash(&mut hasher);
+        let known = self.known.entry(hasher.finish()).or_default();
+        if let Some(at) = known.iter().find(|at| bits(&self.all[**at]) == bits(&values)) {
+            return *at;
+        }
+        known.push(self.all.len());
+        self.all.push(values);
+        self.all.len() - 1
+    }
+}
+
+/// Most steps of a program while it is written.
+const MAX_DRAFTS: usize = 1 << 18;
 /// Longest axis that may become a step for each of its indices.
 const MAX_SPLIT: usize = 16;
 /// Most values of a program while each has a place of its own.
@@ -93,13 +119,14 @@ pub(super) struct Emitter {
     constants: Vec<f32>,
     interned: HashMap<*const Vec<f32>, (usize, Arc<Vec<f32>>)>,
     steps: Vec<Draft>,
+    weights: Weights,
     /// What was allocated in the request's memory and in the candidates'.
     buffers: [Vec<Range<usize>>; 2],
 }
 
 /// Of an axis of the candidates the one index; of others all.
 pub(super) fn count(shape: &[usize]) -> usize {
-    shape.iter().product()
+    shape.iter().fold(1, |count, size| count.saturating_mul(*size))
 }
 
 /// Strides of values that lie in the order of their axes.
@@ -192,10 +219,15 @@ impl Emitter {
     pub(super) fn allocate(&mut self, of_candidates: bool, shape: &[usize], rows: Option<usize>) -> View {
         let length = if of_candidates { &mut self.columns } else { &mut self.request };
         let offset = *length;
-        *length += count(shape);
+        *length = length.saturating_add(count(shape));
         self.buffers[usize::from(of_candidates)].push(offset..*length);
         let source = if of_candidates { Source::Candidates } else { Source::Request };
         View { source, offset, shape: shape.to_vec(), strides: contiguous(shape), rows, layer: None }
+    }
+
+    /// Refuses a program that outgrows memory while it is written.
+    pub(super) fn bounded(&self) -> Result<(), CompileError> {
+        within(self.steps.len(), MAX_DRAFTS, "steps before any is left out")
     }
 
     fn intern(&mut self, values: &Arc<Vec<f32>>) -> usize {
@@ -288,7 +320,7 @@ impl Emitter {
         let outputs = weights.len() / inputs;
         let row = |(memory, offset): (Memory, u32), stride: usize| Place { memory, offset, strides: [stride as u32] };
         let (start, bias) = match start {
-            Start::Bias(bias) => (row((Memory::Constants, 0), 0), Some(bias)),
+            Start::Bias(bias) => (row((Memory::Constants, 0), 0), Some(self.weights.hold(bias))),
             Start::Values(values) => (row(self.place(values.view), values.stride), None),
         };
         let product = Product {
@@ -302,6 +334,7 @@ impl Emitter {
             weights: 0,
             numbers: Numbers::Single,
         };
+        let weights = self.weights.hold(weights);
         self.steps.push(Draft::Dense(Dense { product, weights, bias }));
         self.steps.len() - 1
     }
@@ -350,8 +383,7 @@ impl Emitter {
             self.copy(&out, score)?;
             out
         };
-        within(self.request + self.columns, MAX_VALUES, "values before they share places")?;
-        let mut constants = Constants { values: self.constants, known: HashMap::new() };
+        within(self.request.saturating_add(self.columns), MAX_VALUES, "values before they share places")?;
         let steps: Vec<Step> = self.steps.iter().enumerate().map(|(at, draft)| draft.step(at)).collect();
         let plan = plan(steps, self.buffers, score.offset);
         for (found, limit, what) in [
@@ -361,19 +393,29 @@ impl Emitter {
         ] {
             within(found, limit, what)?;
         }
-        let mut steps = plan.steps;
+        let (mut steps, mut constants) = (plan.steps, self.constants);
+        // Where weights are, by their number, packed or not.
+        let mut places: HashMap<(usize, bool), u32> = HashMap::new();
+        let mut place = |at: usize, packed: Option<(usize, usize)>| {
+            *places.entry((at, packed.is_some())).or_insert_with(|| {
+                let place = constants.len() as u32;
+                match packed {
+                    Some((inputs, outputs)) => constants.extend(graph::pack(&self.weights.all[at], inputs, outputs)),
+                    None => constants.extend_from_slice(&self.weights.all[at]),
+                }
+                place
+            })
+        };
         for step in &mut steps {
             if let Step::Product(product) = step
                 && let Draft::Dense(dense) = &self.steps[product.weights as usize]
             {
-                let packed = graph::pack(&dense.weights, product.inputs as usize, product.outputs as usize);
-                product.weights = constants.place(packed);
-                if let Some(bias) = &dense.bias {
-                    product.start.offset = constants.place(bias.clone());
+                product.weights = place(dense.weights, Some((product.inputs as usize, product.outputs as usize)));
+                if let Some(bias) = dense.bias {
+                    product.start.offset = place(bias, None);
                 }
             }
         }
-        let constants = constants.values;
         within(constants.len(), graph::MAX_CONSTANTS, "constants")?;
         if constants.iter().any(|value| value.is_nan()) {
             let help = "training diverged: lower the learning rate, and export again";
@@ -381,24 +423,6 @@ impl Emitter {
         }
         let [request, columns, score] = [plan.request, plan.columns, plan.score].map(|number| number as u32);
         Ok(graph::Graph::encode(request, columns, score, &steps, &constants, &[]))
-    }
-}
-
-/// What the model has learnt, while the layers' weights join it.
-struct Constants {
-    values: Vec<f32>,
-    /// Where weights already are: the turns of a loop have the same.
-    known: HashMap<Vec<u32>, u32>,
-}
-
-impl Constants {
-    fn place(&mut self, values: Vec<f32>) -> u32 {
-        let bits = values.iter().map(|value| value.to_bits()).collect();
-        *self.known.entry(bits).or_insert_with(|| {
-            let place = self.values.len() as u32;
-            self.values.extend(values);
-            place
-        })
     }
 }
 

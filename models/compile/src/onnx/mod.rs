@@ -11,6 +11,7 @@
 //!
 //! tract evaluates the same graph for the proof, so a mistake of the lowering cannot pass.
 
+mod branch;
 #[cfg(feature = "coverage")]
 pub mod coverage;
 mod emit;
@@ -91,6 +92,33 @@ struct Input {
     ty: DatumType,
 }
 
+/// What is known of an input before tract types the graph.
+#[derive(Clone, Debug)]
+struct Known {
+    name: String,
+    ty: DatumType,
+    shape: Vec<usize>,
+    /// Whether the first axis is the batch.
+    is_batch: bool,
+}
+
+impl Known {
+    /// The typed graph, and the length of its batch.
+    fn typed(mut model: InferenceModel, known: &[Self]) -> TractResult<(TypedModel, Symbol)> {
+        let rows = model.symbols.sym("selvedge_candidates");
+        let names: Vec<String> = model.input_outlets()?.iter().map(|at| model.node(at.node).name.clone()).collect();
+        for (slot, name) in names.iter().enumerate() {
+            let Some(input) = known.iter().find(|known| known.name == *name) else { continue };
+            let mut shape: Vec<TDim> = input.shape.iter().map(|dim| dim.to_dim()).collect();
+            if let Some(first) = shape.first_mut().filter(|_| input.is_batch) {
+                *first = rows.clone().into();
+            }
+            model.set_input_fact(slot, InferenceFact::dt_shape(input.ty, shape))?;
+        }
+        Ok((model.into_typed()?, rows))
+    }
+}
+
 impl OnnxModel {
     /// Parses a file.
     ///
@@ -151,30 +179,28 @@ impl OnnxModel {
     pub(crate) fn bind(&self, spec: &FeatureSpec) -> Result<BoundGraph, CompileError> {
         let program = lower_program(spec)?;
         let of_request = same_for_all(&program);
-        let parsed = self.parse()?;
         let failed = |error: TractError| self.refused(&error);
-        let mut model = parsed.model;
-        let rows = model.symbols.sym("selvedge_candidates");
-        let output = self.output()?;
-        let output = parsed.outlets_by_name.get(output).copied();
-        let output = output.ok_or_else(|| unsupported("an output that nothing computes", "export the model again"))?;
-        model.select_output_outlets(&[output]).map_err(failed)?;
-        let mut inputs = Vec::new();
-        let sources = model.input_outlets().map_err(failed)?.to_vec();
-        for (slot, outlet) in sources.iter().enumerate() {
-            let name = model.node(outlet.node).name.clone();
-            let fact = model.outlet_fact(*outlet).map_err(failed)?.clone();
+        let mut parsed = self.parse(&self.proto)?;
+        let (mut inputs, mut known) = (Vec::new(), Vec::new());
+        let sources = parsed.model.input_outlets().map_err(failed)?.to_vec();
+        for outlet in &sources {
+            let name = parsed.model.node(outlet.node).name.clone();
+            let fact = parsed.model.outlet_fact(*outlet).map_err(failed)?.clone();
             let ty = fact.datum_type.concretize().unwrap_or_else(f32::datum_type);
             let dims: Option<Vec<DimFact>> =
                 fact.shape.rank().concretize().map(|_| fact.shape.dims().cloned().collect());
             let input = self.input(&name, dims.unwrap_or_default(), ty, sources.len(), spec, &of_request)?;
-            let first = if input.is_batch { TDim::from(rows.clone()) } else { 1.into() };
-            let shape: Vec<TDim> =
-                std::iter::once(first).chain(input.shape[1..].iter().map(|dim| dim.to_dim())).collect();
-            model.set_input_fact(slot, InferenceFact::dt_shape(ty, shape)).map_err(failed)?;
+            known.push(Known { name, ty, shape: input.shape.clone(), is_batch: input.is_batch });
             inputs.push(input);
         }
-        let model = model.into_typed().map_err(failed)?;
+        if let Some(decided) = self.decided(&known)? {
+            parsed = self.parse(&decided)?;
+        }
+        let output = self.output()?;
+        let output = parsed.outlets_by_name.get(output).copied();
+        let output = output.ok_or_else(|| unsupported("an output that nothing computes", "export the model again"))?;
+        parsed.model.select_output_outlets(&[output]).map_err(failed)?;
+        let (model, rows) = Known::typed(parsed.model, &known).map_err(failed)?;
         // Before tract changes anything, so that its own mistakes show as well.
         let reference = model.clone().into_runnable().map_err(failed)?;
         let model = model.into_decluttered().map_err(failed)?;
@@ -193,14 +219,20 @@ impl OnnxModel {
     }
 
     /// The graph as tract reads it, before anything is known about its inputs.
-    fn parse(&self) -> Result<ParseResult, CompileError> {
+    fn parse(&self, proto: &ModelProto) -> Result<ParseResult, CompileError> {
         let onnx = tract_onnx::onnx().with_ignore_output_shapes(true);
-        let parsed = onnx.parse(&self.proto, None).map_err(|error| self.refused(&error))?;
+        let parsed = onnx.parse(proto, None).map_err(|error| self.refused(&error))?;
         if let Some(name) = parsed.unresolved_inputs.first() {
             let message = format!("the value `{name}` is read and nothing computes it");
             return Err(CompileError::new(CompileErrorKind::Malformed, "graph", message, "export the model again"));
         }
         Ok(parsed)
+    }
+
+    /// The file without its branches, if it has some.
+    fn decided(&self, known: &[Known]) -> Result<Option<ModelProto>, CompileError> {
+        let mut nodes = self.proto.graph.iter().flat_map(|graph| &graph.node);
+        nodes.any(|node| node.op_type == "If").then(|| branch::decide(&self.proto, known)).transpose()
     }
 
     /// What tract refuses, with the operator of the file that it stands at.
@@ -210,7 +242,10 @@ impl OnnxModel {
         // A node is quoted when it is typed; when it is read, its operator is in brackets.
         let named = text.split('"').nth(1).and_then(|name| self.node_named(name));
         let read = text.strip_prefix("Building node").and_then(|rest| Some(rest.split_once('(')?.1.split_once(')')?.0));
-        let message = match named.or(read) {
+        // A node without a name has one of tract's, with its operator after it.
+        let typed = text.split('"').nth(2).and_then(|rest| rest.split_whitespace().next());
+        let typed = typed.map(|operator| operator.trim_end_matches(':'));
+        let message = match named.or(read).or(typed) {
             Some(operator) => format!("the operator {operator} as it is used here: {}", cause.trim_end_matches('.')),
             None => text.clone(),
         };

@@ -3,7 +3,8 @@
 //! While a program is written, every value has a place of its own. Here the steps that nothing reads are left out, and values
 //! that are never needed together share their place: a value lives from the step that writes it to the last one that reads
 //! it, and the first gap that is wide enough takes it (linear scan, Poletto and Sarkar 1999). A tile's columns then
-//! stay in the cache, and a loop of many turns needs the memory of one.
+//! stay in the cache, and a loop of many turns needs the memory of one. A step that goes through its operand and its result in
+//! the same order may write over what nothing reads after it.
 //!
 //! Memories start as zeros, and sums are added to that. A value of which something is read before it was written therefore
 //! gets a place that nothing had before it.
@@ -44,7 +45,7 @@ struct Life {
 struct Access {
     memory: Memory,
     offset: usize,
-    /// Sizes and strides of the index space.
+    /// Sizes and strides of the index space, but for sizes of 1.
     axes: Vec<(usize, usize)>,
     is_read: bool,
     is_written: bool,
@@ -64,7 +65,7 @@ pub(super) fn plan(steps: Vec<Step>, buffers: [Vec<Range<usize>>; 2], score: usi
     steps.retain(|_| kept.next().unwrap_or(false));
     for memory in &mut memories {
         memory.live(&steps, of_request, score);
-        memory.place();
+        memory.place(&steps);
     }
     let [request, columns] = memories;
     for step in &mut steps {
@@ -140,8 +141,9 @@ impl Buffers {
         }
     }
 
-    /// Gives every value the first gap that is wide enough among those that live with it.
-    fn place(&mut self) {
+    /// Gives every value the place of one that its step replaces, or the first gap that is wide enough among those that live
+    /// with it.
+    fn place(&mut self, steps: &[Step]) {
         let lives = self.lives.iter().enumerate();
         let mut order: Vec<(usize, Life)> = lives.filter_map(|(at, life)| Some((at, (*life)?))).collect();
         order.sort_by_key(|(_, life)| life.first);
@@ -150,6 +152,15 @@ impl Buffers {
         for (at, life) in order {
             taken.retain(|(_, last)| *last >= life.first);
             let size = self.from[at].len();
+            if let Some(replaced) = self.replaced(&steps[life.first], at, life) {
+                let place = self.to[replaced];
+                let held = taken.iter_mut().find(|(range, last)| range.start == place && *last == life.first);
+                if let Some((_, last)) = held {
+                    *last = life.last;
+                    self.to[at] = place;
+                    continue;
+                }
+            }
             let mut place = if life.needs_zeros { self.length } else { 0 };
             if !life.needs_zeros {
                 for (range, _) in &taken {
@@ -165,21 +176,47 @@ impl Buffers {
             self.to[at] = place;
         }
     }
+
+    /// A value of the same size that is read for the last time by the step that writes this one, place by place.
+    fn replaced(&self, step: &Step, at: usize, life: Life) -> Option<usize> {
+        let mut accesses = accesses(step);
+        let out = accesses.pop().filter(|out| !out.is_read && !life.needs_zeros)?;
+        let start = self.from[at].start;
+        if out.memory != self.memory || self.find(out.offset) != Some(at) {
+            return None;
+        }
+        // A layer reads its inputs again after it has written some outputs.
+        let again = if matches!(step, Step::Product(_)) { Some(accesses.remove(0)) } else { None };
+        let value = |access: &Access| self.find(access.offset).filter(|_| access.memory == self.memory);
+        let mut others = accesses.iter().filter_map(value);
+        others.find(|other| {
+            let is_same_way = |access: &Access| {
+                value(access) != Some(*other)
+                    || (access.axes == out.axes && access.offset - self.from[*other].start == out.offset - start)
+            };
+            let is_last = self.lives[*other].is_some_and(|life_of_other| life_of_other.last == life.first);
+            is_last
+                && self.from[*other].len() == self.from[at].len()
+                && again.as_ref().and_then(value) != Some(*other)
+                && accesses.iter().all(is_same_way)
+        })
+    }
 }
 
 impl Access {
     fn of<const N: usize>(view: &View<N>, sizes: &[u32; N], width: u32, is_written: bool) -> Self {
         let axes = sizes.iter().zip(view.strides).map(|(size, stride)| (*size as usize, stride as usize));
-        let axes = axes.chain([(width as usize, 1)]).filter(|(size, stride)| *size > 1 && *stride > 0).collect();
+        let axes = axes.chain([(width as usize, 1)]).filter(|(size, _)| *size > 1).collect();
         Self { memory: view.memory, offset: view.offset as usize, axes, is_read: !is_written, is_written }
     }
 
     /// Every place, at least once.
     fn for_each(&self, mut visit: impl FnMut(usize)) {
-        let number: usize = self.axes.iter().map(|(size, _)| size).product();
+        let moving = self.axes.iter().filter(|(_, stride)| *stride > 0);
+        let number: usize = moving.clone().map(|(size, _)| size).product();
         for mut at in 0..number {
             let mut place = self.offset;
-            for (size, stride) in self.axes.iter().rev() {
+            for (size, stride) in moving.clone().rev() {
                 place += at % size * stride;
                 at /= size;
             }
@@ -235,7 +272,7 @@ fn move_places(step: &mut Step, request: &Buffers, columns: &Buffers) {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use selvedge_format::graph::{Combination, Function};
+    use selvedge_format::graph::{Combination, Function, Product};
 
     use super::*;
 
@@ -302,12 +339,45 @@ mod tests {
     }
 
     #[test]
-    fn a_chain_of_values_needs_the_columns_of_two() {
+    fn a_chain_of_values_needs_the_columns_of_one() {
         let place = |at| (Memory::Candidates, at);
         let mut steps = vec![step(place(0), (Memory::Features, 0), (Memory::Features, 0), Combination::Store)];
         steps.extend((1..50).map(|at| step(place(at), place(at - 1), place(at - 1), Combination::Store)));
         let plan = plan(steps, [vec![], buffers(50)], 49 * SIZE);
-        assert_eq!((plan.columns, plan.steps.len()), (2 * SIZE, 50));
+        assert_eq!((plan.columns, plan.steps.len()), (SIZE, 50));
+    }
+
+    #[test]
+    fn a_layer_never_writes_over_its_inputs() {
+        let view = |memory, offset| View { memory, offset, strides: [SIZE as u32] };
+        let product = |out: u32, input: u32, start: u32| {
+            Step::Product(Product {
+                function: Function::Left,
+                positions: 1,
+                inputs: SIZE as u32,
+                outputs: SIZE as u32,
+                out: view(Memory::Candidates, out * SIZE as u32),
+                input: view(Memory::Candidates, input * SIZE as u32),
+                start: view(Memory::Candidates, start * SIZE as u32),
+                weights: 0,
+            })
+        };
+        let features = (Memory::Features, 0);
+        let steps = vec![
+            step((Memory::Candidates, 0), features, features, Combination::Store),
+            step((Memory::Candidates, 1), features, features, Combination::Store),
+            product(2, 0, 1),
+            product(3, 2, 2),
+        ];
+        let plan = plan(steps, [vec![], buffers(4)], 3 * SIZE);
+        let places = |step: &Step| match step {
+            Step::Product(product) => [product.out.offset, product.input.offset, product.start.offset],
+            _ => [0; 3],
+        };
+        let [out, input, start] = places(&plan.steps[2]);
+        assert!(out == start && out != input, "over its start, not over its input");
+        let [out, input, _] = places(&plan.steps[3]);
+        assert_ne!(out, input, "its input is its start");
     }
 
     #[test]

@@ -4,6 +4,8 @@
 //! exports of ranking models need it; the rest are two nodes whose scalars exporters write as lists of one number. Names of
 //! new values begin with the name of the first output, so that a refusal names what the file has.
 
+use std::collections::BTreeSet;
+
 use tract_onnx::pb::attribute_proto::AttributeType;
 use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::tensor_shape_proto::dimension::Value as Dimension;
@@ -27,7 +29,12 @@ pub(super) fn rewrite(model: &mut ModelProto) -> Result<(), CompileError> {
     let version = model.opset_import.iter().find(|opset| opset.domain.is_empty()).map_or(1, |opset| opset.version);
     let Some(graph) = model.graph.as_mut() else { return Ok(()) };
     let nodes = std::mem::take(&mut graph.node);
-    for (at, node) in nodes.into_iter().enumerate() {
+    let mut names = BTreeSet::new();
+    for (at, mut node) in nodes.into_iter().enumerate() {
+        // Names of nodes mean nothing, and some files have one twice.
+        if !names.insert(node.name.clone()) {
+            node.name = node.output.first().cloned().unwrap_or_default();
+        }
         let mut body = Body::new(&node);
         let is_standard = node.domain.is_empty();
         match node.op_type.as_str() {

@@ -20,6 +20,9 @@ use super::{ACROSS, Lowered, Lowering, permuted, refuse, unsupported};
 /// Most dense layers that a convolution becomes, because its patches do not lie at one distance; above, they are gathered.
 const MAX_LAYERS: usize = 32;
 
+/// Longest axis that a window moves along, with its padding.
+const MAX_AXIS: usize = 1 << 20;
+
 /// How a window moves along one axis.
 struct Slide {
     input: usize,
@@ -35,8 +38,9 @@ struct Slide {
 impl Slide {
     /// Length of the axis with what the window reads beside it.
     fn padded(&self) -> usize {
-        let read = (self.outputs - 1) * self.stride + (self.kernel - 1) * self.dilation + 1;
-        read.max(self.before + self.input)
+        let moved = (self.outputs - 1).saturating_mul(self.stride);
+        let read = moved.saturating_add((self.kernel - 1).saturating_mul(self.dilation)).saturating_add(1);
+        read.max(self.before.saturating_add(self.input))
     }
 
     /// How many places of the window at `output` are in the axis, or in it and its padding.
@@ -149,8 +153,13 @@ impl Lowering<'_> {
                 },
             })
             .collect();
-        if slides.iter().any(|slide| slide.outputs == 0) {
+        if slides.iter().any(|slide| slide.outputs == 0 || slide.kernel == 0) {
             return Err(unsupported("a window longer than its axis", "pad the input"));
+        }
+        let longest = slides.iter().map(Slide::padded).max().unwrap_or(0);
+        if longest > MAX_AXIS {
+            let message = format!("a window over {longest} places of an axis");
+            return Err(unsupported(message, "use a smaller kernel, stride or dilation"));
         }
         let padded = self.padded(&x, &slides, fill)?;
         let (mut shape, mut strides) = (padded.shape[..2].to_vec(), padded.strides[..2].to_vec());

@@ -248,7 +248,7 @@ impl Lowering<'_> {
         self.with(Function::Equal, &x, f32::INFINITY)
     }
 
-    /// Any power that is one number.
+    /// Any power that is one number: a whole one by squares.
     fn power(&mut self, x: &View, exponent: f32) -> Lowered<View> {
         if exponent == 0.5 {
             return self.unary(Function::Sqrt, x);
@@ -256,11 +256,20 @@ impl Lowering<'_> {
         if !whole_power(exponent) {
             return self.float_power(x, &View::scalar(exponent, x.shape.len()));
         }
-        let mut power = x.clone();
-        for _ in 1..exponent as usize {
-            power = self.apply(Function::Multiply, &power, x)?;
+        let power = self.whole(x, exponent.abs() as usize)?;
+        if exponent > 0.0 {
+            return Ok(View { layer: None, ..power });
         }
-        Ok(View { layer: None, ..power })
+        self.apply(Function::Divide, &View::scalar(1.0, x.shape.len()), &power)
+    }
+
+    fn whole(&mut self, x: &View, exponent: usize) -> Lowered<View> {
+        if exponent < 2 {
+            return Ok(x.clone());
+        }
+        let half = self.whole(x, exponent / 2)?;
+        let square = self.apply(Function::Multiply, &half, &half)?;
+        if exponent.is_multiple_of(2) { Ok(square) } else { self.apply(Function::Multiply, &square, x) }
     }
 
     /// `e^(y ln |x|)`, with the sign of an odd power; NaN for a broken power of a negative number, 1 for the power 0.
@@ -398,5 +407,5 @@ impl Lowering<'_> {
 
 /// A power that is a few multiplications.
 fn whole_power(exponent: f32) -> bool {
-    exponent == 0.5 || (exponent.fract() == 0.0 && (1.0..=8.0).contains(&exponent))
+    exponent == 0.5 || (exponent.fract() == 0.0 && (1.0..=64.0).contains(&exponent.abs()))
 }

@@ -33,7 +33,7 @@ use tract_onnx::tract_core::ops::gru_cell::GruEpilogue;
 use tract_onnx::tract_core::ops::gru_seq::GruSeq;
 use tract_onnx::tract_core::ops::lstm_cell::LstmEpilogue;
 use tract_onnx::tract_core::ops::nn::rms_norm::{RmsNorm, ScaledRmsNorm};
-use tract_onnx::tract_core::ops::nn::{Reduce, Softmax};
+use tract_onnx::tract_core::ops::nn::{NearestUpsample, Reduce, Softmax};
 use tract_onnx::tract_core::ops::scan::Scan;
 use tract_onnx::tract_hir::internal::DimLike;
 
@@ -306,6 +306,8 @@ impl<'m> Lowering<'m> {
             self.spread(node)?
         } else if let Some(op) = op.downcast_ref::<Tile>() {
             self.tile(node, op)?
+        } else if let Some(op) = op.downcast_ref::<NearestUpsample>() {
+            self.repeated(node, &op.scales)?
         } else if let Some(op) = op.downcast_ref::<Downsample>() {
             self.every(node, op)?
         } else if let Some(op) = op.downcast_ref::<Pad>() {
@@ -355,7 +357,13 @@ fn permuted(view: &View, order: &[usize]) -> View {
 }
 
 fn refuse(node: &TypedNode) -> CompileError {
-    refused_operator(&node.op.name())
+    let name = node.op.name();
+    // tract has names of its own.
+    refused_operator(match &*name {
+        "Deconv" => "ConvTranspose",
+        "SumPool" => "AveragePool",
+        other => other,
+    })
 }
 
 pub(super) fn refused_operator(name: &str) -> CompileError {

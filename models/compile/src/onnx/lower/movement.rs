@@ -169,6 +169,25 @@ impl Lowering<'_> {
         Ok(out)
     }
 
+    /// Each index of an axis a number of times, one after the other.
+    pub(super) fn repeated(&mut self, node: &TypedNode, times: &[usize]) -> Lowered<View> {
+        let from = self.view(node.inputs[0])?;
+        let (shape, rows) = self.shape(node.id.into())?;
+        if rows.is_some_and(|rows| times[rows] != 1) {
+            return Err(unsupported("a repetition of the candidates", ACROSS));
+        }
+        let out = self.emitter.allocate(from.is_of_candidates(), &shape, rows);
+        let (mut into, mut from) = (out.clone(), from);
+        for axis in (0..shape.len()).rev() {
+            (into.shape[axis], into.strides[axis]) = (from.shape[axis], out.strides[axis] * times[axis]);
+            insert_axis(&mut into, axis + 1, times[axis], out.strides[axis]);
+            insert_axis(&mut from, axis + 1, times[axis], 0);
+        }
+        let bare = |view: View| View { rows: None, layer: None, ..view };
+        self.emitter.copy(&bare(into), &bare(from))?;
+        Ok(out)
+    }
+
     /// Every n-th of an axis, from its start or, with a negative step, from its end.
     pub(super) fn every(&mut self, node: &TypedNode, op: &Downsample) -> Lowered<View> {
         let mut from = self.view(node.inputs[0])?;

@@ -41,6 +41,7 @@ impl<'m> Lowering<'m> {
             let kept = outputs.iter().zip(&op.output_mapping).filter(|(_, mapping)| mapping.state);
             states = kept.map(|(view, _)| view.clone()).collect();
             made.push(outputs);
+            self.emitter.bounded()?;
         }
         (self.model, self.values) = (outer, outer_values);
         (self.groups, self.sums) = (outer_groups, outer_sums);
