@@ -15,7 +15,7 @@ use crate::{process, say};
 
 /// The arrows of ARCHITECTURE.md: a crate and what it may depend on. What is reached through an allowed arrow may also
 /// be named directly.
-const ARROWS: [(&str, &[&str]); 21] = [
+const ARROWS: [(&str, &[&str]); 22] = [
     ("selvedge-format", &[]),
     ("selvedge-engine", &["selvedge-format"]),
     ("selvedge-wire", &["selvedge-engine"]),
@@ -36,6 +36,7 @@ const ARROWS: [(&str, &[&str]); 21] = [
     ("selvedge-simulate", &["selvedge-budget"]),
     ("selvedge-cli", &["selvedge-compile", "selvedge-train", "selvedge-uplift", "selvedge-runner", "selvedge-sync"]),
     ("selvedge-benches", &["selvedge-wire"]),
+    ("selvedge-bench-compare", &["selvedge-wire", "selvedge-runner"]),
     ("xtask", &[]),
 ];
 

@@ -7,7 +7,7 @@ import { open } from './workload.mjs';
 
 export async function load(folder) {
   const workload = open(folder);
-  const { PEER: at, PEER_VERSION: version } = process.env;
+  const { PEER: at, VERSION: version } = process.env;
   const bindings = await import(pathToFileURL(join(at, 'selvedge_bench_tract.js')).href);
   const file = join(at, 'tract.wasm');
   bindings.initSync({ module: new WebAssembly.Module(readFileSync(file)) });
