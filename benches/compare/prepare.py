@@ -248,6 +248,8 @@ def trees(root, name, count):
     settings = {"num_leaves": LEAVES, "learning_rate": 0.05, "seed": 1, "deterministic": True, "verbosity": -1}
     booster = lightgbm.train(settings | {"num_threads": 1}, lightgbm.Dataset(x, y), count)
     booster.save_model(workload.path / "model.txt")
+    # What lleaves has made of another model.
+    (workload.path / "model.txt.lleaves").unlink(missing_ok=True)
     (workload.path / "model.onnx").write_bytes(as_onnx(booster).SerializeToString())
     expect = {"": lambda rows: booster.predict(rows, num_threads=1)}
     for add in [xgboost_trees, catboost_trees, ydf_trees]:

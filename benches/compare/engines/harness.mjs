@@ -9,7 +9,7 @@ const GROUP_MS = 1;
 const median = (values) => values.sort((a, b) => a - b)[values.length >> 1];
 
 /** Calls in turn over the sets of inputs. */
-function group(engine, rows, calls) {
+export function group(engine, rows, calls) {
   const { call, sets } = engine;
   for (let at = 0; at < calls; at++) call(rows, at % sets);
 }

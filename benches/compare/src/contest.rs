@@ -251,19 +251,24 @@ impl Runner {
         if self.engine.part == Part::Aside {
             return Ok(Ok(()));
         }
-        let found: Vec<Option<f32>> = outputs.concat();
-        if found.len() != expected.len() {
-            return Ok(Err(format!("it answers {} scores, not {}", found.len(), expected.len())));
-        }
-        let difference =
-            |(found, expected): (&Option<f32>, &f32)| found.map_or(f32::INFINITY, |f| (f - expected).abs());
-        let largest = found.iter().zip(&expected).map(difference).fold(0.0, f32::max);
-        if largest > workload.about.tolerance {
-            let allowed = workload.about.tolerance;
-            return Ok(Err(format!("its scores are wrong: one differs by {largest:.1e}, {allowed:.1e} is allowed")));
-        }
-        Ok(Ok(()))
+        Ok(judged(&outputs.concat(), &expected, workload.about.tolerance))
     }
+}
+
+/// Whether scores are as expected; what is wrong if not.
+fn judged(found: &[Option<f32>], expected: &[f32], tolerance: f32) -> Result<(), String> {
+    if found.len() != expected.len() {
+        return Err(format!("it answers {} scores, not {}", found.len(), expected.len()));
+    }
+    let difference = |(found, expected): (&Option<f32>, &f32)| match found {
+        Some(found) if !found.is_nan() => (found - expected).abs(),
+        _ => f32::INFINITY,
+    };
+    let largest = found.iter().zip(expected).map(difference).fold(0.0, f32::max);
+    if largest > tolerance {
+        return Err(format!("its scores are wrong: one differs by {largest:.1e}, {tolerance:.1e} is allowed"));
+    }
+    Ok(())
 }
 
 fn is_wanted(only: &[String], name: &str) -> bool {
@@ -332,6 +337,15 @@ mod tests {
         let mut figures = [figure("selvedge-node", 20.0)];
         compare(&mut figures);
         assert_eq!(figures[0].ratio_to_ort_web, None);
+    }
+
+    #[test]
+    fn a_wrong_engine_is_not_timed() {
+        let expected = [1.0, 2.0];
+        assert!(judged(&[Some(1.05), Some(1.95)], &expected, 0.1).is_ok());
+        for wrong in [&[Some(1.0), Some(2.2)][..], &[Some(1.0), None], &[Some(1.0), Some(f32::NAN)], &[Some(1.0)]] {
+            assert!(judged(wrong, &expected, 0.1).is_err(), "{wrong:?}");
+        }
     }
 
     #[test]

@@ -166,3 +166,42 @@ pub(crate) fn command<'e>(program: impl AsRef<OsStr>, environment: &'e [(&'e str
     command.envs(environment.iter().map(|(name, value)| (name, value)));
     command
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn engine(script: &str) -> Result<Process> {
+        let mut shell = Command::new("sh");
+        shell.arg("-c").arg(script);
+        Process::start(shell)
+    }
+
+    const READY: &str = r#"{"version":"1","settings":"","files":[],"first_ms":1,"memory_bytes":1}"#;
+
+    #[test]
+    fn whatever_ends_an_engine_is_a_reason() {
+        for (script, reason) in [
+            (r#"echo '{"error":"no such model"}'"#, "no such model"),
+            ("exit 3", "ended without an answer (exit status: 3)"),
+            ("echo '{}'", "no answer: {}"),
+        ] {
+            let error = format!("{:#}", engine(script).err().expect("it does not start"));
+            assert!(error.contains(reason), "{script}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_a_library_prints_is_no_answer() {
+        let script =
+            format!("echo loading; echo '{READY}'; read question; echo 'epoch 1'; echo '{{\"us\":2.5,\"calls\":1}}'");
+        let mut engine = engine(&script).expect("it is ready");
+        assert_eq!(engine.time(1, Duration::from_millis(1)).expect("a time"), 2.5);
+    }
+
+    #[test]
+    fn an_engine_that_dies_between_questions_is_a_reason() {
+        let mut engine = engine(&format!("echo '{READY}'; read question; exit 1")).expect("it is ready");
+        assert!(engine.check(1).is_err());
+    }
+}

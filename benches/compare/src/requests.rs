@@ -66,3 +66,36 @@ fn encode(workload: &Workload, rows: usize, set: usize, values: &[f32]) -> Vec<u
     }
     request.build()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use selvedge_format::program::{FieldType, field_id};
+    use selvedge_format::request::{RequestLimits, RequestView};
+
+    use super::*;
+    use crate::workload::About;
+
+    #[test]
+    fn what_is_the_same_in_all_rows_is_sent_once() {
+        let about = About {
+            name: "shared".into(),
+            columns: vec!["of_all".into(), "of_each".into()],
+            shared: 1,
+            rows: vec![3],
+            sets: 1,
+            flops: 0,
+            tolerance: 0.0,
+        };
+        let workload = Workload { path: PathBuf::new(), about };
+        let request = encode(&workload, 3, 0, &[7.0, 1.0, 7.0, 2.0, 7.0, 3.0]);
+        let limits = RequestLimits { bytes: usize::MAX, state_bytes: 0 };
+        let view = RequestView::parse(&request, limits).expect("a valid request");
+        assert_eq!(view.candidates, 3);
+        for (scope, name) in [(Scope::Context, "of_all"), (Scope::Item, "of_each")] {
+            let column = view.column(field_id(scope, name), scope, FieldType::Number);
+            assert!(column.is_ok_and(|column| column.is_some()), "{name}");
+        }
+    }
+}
