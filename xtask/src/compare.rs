@@ -226,13 +226,30 @@ fn models(
     for (workload, trained, options) in BUNDLES {
         let folder = output.join(workload);
         if folder.join("workload.json").exists() {
-            let mut compile = Command::new(selvedge);
-            compile.arg("compile").arg("--model").arg(folder.join("model.toml")).arg("--trained");
-            compile.arg(folder.join(trained)).arg("--out").arg(folder.join("bundle.svb")).args(options);
-            process::quiet(&mut compile, &format!("compiling {workload}"), "read the message")?;
+            bundle(selvedge, &folder, trained, options)?;
         }
     }
     process::run(Command::new(program).arg("requests").arg(&output), "read the message above")
+}
+
+/// Our bundle of a workload; where the compiler refuses the model, what it says.
+fn bundle(selvedge: &Path, folder: &Path, trained: &str, options: &[&str]) -> Result<()> {
+    let (bundle, refused) = (folder.join("bundle.svb"), folder.join("bundle.refused"));
+    for old in [&bundle, &refused] {
+        if old.exists() {
+            fs::remove_file(old).with_context(|| format!("cannot remove {}", old.display()))?;
+        }
+    }
+    let mut compile = Command::new(selvedge);
+    compile.arg("compile").arg("--model").arg(folder.join("model.toml")).arg("--trained").arg(folder.join(trained));
+    let compile = compile.arg("--out").arg(&bundle).args(options).output().context("cannot start the compiler")?;
+    if !compile.status.success() {
+        let said = String::from_utf8_lossy(&compile.stderr);
+        let reason = said.lines().next().unwrap_or("it says nothing").trim_start_matches("error: ");
+        say::note(format_args!("no bundle of {}: {reason}", folder.display()));
+        fs::write(&refused, reason).with_context(|| format!("cannot write {}", refused.display()))?;
+    }
+    Ok(())
 }
 
 /// Which script was run with what.

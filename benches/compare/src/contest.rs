@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use serde::Serialize;
 
 use crate::engines::{ENGINES, Engine, Installed, Part, REFERENCE};
@@ -147,8 +147,7 @@ impl Contest<'_> {
         };
         let mut runners = Vec::new();
         for engine in self.engines() {
-            let started = engine.command(self.installed, self.scripts, &workload.path).and_then(Process::start);
-            match started {
+            match self.start(engine, workload) {
                 Ok(process) => runners.push(Runner { engine, process }),
                 Err(error) => outcome.absent.push(absent(engine, None, format!("{error:#}"))),
             }
@@ -179,6 +178,13 @@ impl Contest<'_> {
         Ok(())
     }
 
+    fn start(&self, engine: &Engine, workload: &Workload) -> Result<Process> {
+        if let Some(refusal) = workload.refusal().filter(|_| engine.part != Part::Peer) {
+            bail!("our compiler refuses the model: {refusal}");
+        }
+        Process::start(engine.command(self.installed, self.scripts, &workload.path)?)
+    }
+
     /// Turns in rounds. An engine that fails leaves.
     fn rounds(&self, rows: usize, fit: &mut Vec<(&mut Runner, Vec<f64>)>, failed: &mut Vec<(&'static Engine, String)>) {
         let warm_up = std::iter::once((self.pace.warm_up, false));
@@ -205,7 +211,7 @@ impl Contest<'_> {
         let mut readies: Vec<(&'static Engine, Vec<Ready>)> = Vec::new();
         for _ in 0..self.pace.starts {
             for engine in self.engines().filter(|engine| engine.part != Part::Aside) {
-                let ready = ["lgb100", "mlp"].iter().find_map(|name| self.start(engine, name).ok());
+                let ready = ["lgb100", "mlp"].iter().find_map(|name| self.first(engine, name).ok());
                 let Some(ready) = ready else { continue };
                 match readies.iter_mut().find(|(of, _)| of.name == engine.name) {
                     Some((_, list)) => list.push(ready),
@@ -216,7 +222,7 @@ impl Contest<'_> {
         outcome.starts = readies.into_iter().filter_map(|(engine, list)| self.started(engine, &list)).collect();
     }
 
-    fn start(&self, engine: &Engine, workload: &str) -> Result<Ready> {
+    fn first(&self, engine: &Engine, workload: &str) -> Result<Ready> {
         let mut command = engine.command(self.installed, self.scripts, &self.directory.join(workload))?;
         command.env(ONCE, "1");
         Ok(Process::start(command)?.ready.clone())

@@ -25,7 +25,9 @@ pub(crate) fn write(directory: &Path) -> Result<()> {
             continue;
         }
         let workload = Workload::open(&path)?;
-        write_those_of(&workload).with_context(|| format!("workload {name}"))?;
+        if workload.refusal().is_none() {
+            write_those_of(&workload).with_context(|| format!("workload {name}"))?;
+        }
     }
     Ok(())
 }

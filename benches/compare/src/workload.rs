@@ -67,6 +67,11 @@ impl Workload {
         self.path.join("bundle.svb")
     }
 
+    /// What our compiler said, if it refused the model.
+    pub(crate) fn refusal(&self) -> Option<String> {
+        std::fs::read_to_string(self.path.join("bundle.refused")).ok()
+    }
+
     fn floats(&self, name: &str) -> Result<Vec<f32>> {
         let bytes = read(&self.path.join(name))?;
         let (words, rest) = bytes.as_chunks::<4>();
