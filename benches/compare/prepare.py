@@ -30,8 +30,8 @@ ROWS = [1, 100, 500]
 SETS = 8
 # What f32 arithmetic in another order may differ by, as a part of the spread of the expected outputs.
 FLOATS = 1e-4
-# Eight bits for a weight and for a value.
-EIGHT_BITS = 0.2
+# Eight bits for a weight and for a value: the worst of all outputs of onnxruntime's own quantisation differs by 0.44.
+EIGHT_BITS = 0.6
 
 
 def library(name):

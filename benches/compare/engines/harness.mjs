@@ -3,13 +3,13 @@
 
 /** A call that takes longer is not timed: a round would take minutes. */
 const SLOWEST_MS = 1_000;
-/** Calls are timed in groups of at least this, so that reading the clock costs nothing beside them. */
+/** Calls are timed in groups of at least this, so that reading the clock costs nothing beside them; more where it is coarse. */
 const GROUP_MS = 1;
 
 const median = (values) => values.sort((a, b) => a - b)[values.length >> 1];
 
 /** Calls in turn over the sets of inputs. */
-export function group(engine, rows, calls) {
+function group(engine, rows, calls) {
   const { call, sets } = engine;
   for (let at = 0; at < calls; at++) call(rows, at % sets);
 }
@@ -44,7 +44,7 @@ export async function time(engine, rows, millis) {
   let calls = engine.groups[rows];
   if (!calls) {
     calls = 1;
-    while ((await timedGroup(engine, rows, calls)) < GROUP_MS) calls *= 2;
+    while ((await timedGroup(engine, rows, calls)) < (engine.groupMs ?? GROUP_MS)) calls *= 2;
     engine.groups[rows] = calls;
   }
   const end = performance.now() + millis;

@@ -10,7 +10,7 @@ export async function load(folder) {
   const workload = open(folder);
   if (!workload.has('weights.json')) throw new Error('tfjs has no decision trees');
   const tf = installed('@tensorflow/tfjs').require();
-  const backend = installed('@tensorflow/tfjs-backend-wasm', '@tensorflow/tfjs-backend-wasm');
+  const backend = installed('@tensorflow/tfjs-backend-wasm');
   backend.require();
   // Of several threads, one would do the work and the others wait.
   tf.env().set('WASM_HAS_MULTITHREAD_SUPPORT', false);

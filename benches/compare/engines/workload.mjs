@@ -41,11 +41,14 @@ export function open(folder) {
   };
 }
 
-const require = createRequire(join(process.env.PEER ?? '.', 'package.json'));
-
-/** A package of the peer's folder, as `import` resolves it. */
-export function installed(name, entry = name) {
-  const { version } = JSON.parse(readFileSync(join(process.env.PEER, 'node_modules', name, 'package.json'), 'utf8'));
+/** A package of the peer's folder, as `import` and `require` find it. */
+export function installed(name) {
   const folder = join(process.env.PEER, 'node_modules', name);
-  return { version, folder, require: () => require(entry), from: (file) => import(pathToFileURL(join(folder, file)).href) };
+  const { version } = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8'));
+  return {
+    version,
+    folder,
+    require: () => createRequire(join(process.env.PEER, 'package.json'))(name),
+    from: (file) => import(pathToFileURL(join(folder, file)).href),
+  };
 }

@@ -58,7 +58,7 @@ fn draw(file: &Path, workload: &str, figures: &[&Figure]) -> Result<(), Box<dyn 
         .margin(10)
         .x_label_area_size(32)
         .y_label_area_size(150)
-        .build_cartesian_2d((least..most).log_scale(), (0..figures.len()).into_segmented())?;
+        .build_cartesian_2d((least..most).log_scale(), (0..figures.len() - 1).into_segmented())?;
     let engine_at = |at: &SegmentValue<usize>| match at {
         SegmentValue::CenterOf(at) => figures.get(*at).map_or(String::new(), |figure| figure.engine.to_owned()),
         _ => String::new(),

@@ -210,12 +210,25 @@ fn absences(absent: &[Absent]) -> String {
     if absent.is_empty() {
         return String::new();
     }
-    let mut text = "\n## Without a figure\n\n| workload | rows | engine | because |\n|---|--:|---|---|\n".to_owned();
-    for Absent { workload, rows, engine, reason } in absent {
-        let rows = rows.map_or(String::new(), |rows| rows.to_string());
-        let _ = writeln!(text, "| {workload} | {rows} | {engine} | {} |", reason.replace('|', "/"));
+    let mut text = "\n## Without a figure\n\n| workload | rows | engines | because |\n|---|---|---|---|\n".to_owned();
+    for (workload, reason, rows, engines) in alike(absent) {
+        let rows = if rows.is_empty() { "all".to_owned() } else { rows.join(", ") };
+        let _ = writeln!(text, "| {workload} | {rows} | {} | {} |", engines.join(", "), reason.replace('|', "/"));
     }
     text
+}
+
+/// Workload, reason, rows, engines: those that only differ in rows or engine are one line.
+fn alike(absent: &[Absent]) -> Vec<(&str, &str, Vec<String>, Vec<&str>)> {
+    let mut lines: Vec<(&str, &str, Vec<String>, Vec<&str>)> = Vec::new();
+    for Absent { workload, rows, engine, reason } in absent {
+        let rows: Vec<String> = rows.iter().map(usize::to_string).collect();
+        match lines.iter_mut().find(|line| line.0 == workload && line.1 == reason && line.2 == rows) {
+            Some(line) => line.3.push(engine),
+            None => lines.push((workload, reason, rows, vec![engine])),
+        }
+    }
+    lines
 }
 
 #[cfg(test)]

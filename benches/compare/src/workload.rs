@@ -69,7 +69,8 @@ impl Workload {
 
     /// What our compiler said, if it refused the model.
     pub(crate) fn refusal(&self) -> Option<String> {
-        std::fs::read_to_string(self.path.join("bundle.refused")).ok()
+        let text = std::fs::read_to_string(self.path.join("bundle.refused")).ok()?;
+        Some(text.trim().to_owned())
     }
 
     fn floats(&self, name: &str) -> Result<Vec<f32>> {
