@@ -34,6 +34,9 @@ impl Pace {
         Self { rounds: 3, turn: Duration::from_millis(10), warm_up: Duration::from_millis(50), starts: 1 };
 }
 
+/// Load of a machine on which nothing else is at work.
+pub(crate) const QUIET: f64 = 0.5;
+
 /// One line of the JSON.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Figure {
@@ -82,6 +85,8 @@ pub(crate) struct Outcome {
     pub(crate) flops: Vec<(String, u64)>,
     /// 10^9 additions and multiplications a second of four f32 at a time, in Node.
     pub(crate) peak_gflops: Option<f64>,
+    /// Programs that wanted a processor in the minute before, where the system says.
+    pub(crate) load: Option<f64>,
 }
 
 impl Outcome {
@@ -112,7 +117,10 @@ struct Runner {
 
 impl Contest<'_> {
     pub(crate) fn run(&self) -> Result<Outcome> {
-        let mut outcome = Outcome::default();
+        let mut outcome = Outcome { load: load(), ..Outcome::default() };
+        if let Some(load) = outcome.load.filter(|load| *load > QUIET) {
+            say(format_args!("other programs are at work (a load of {load:.1}): figures beside them are noise"));
+        }
         for name in workload::NAMES.into_iter().filter(|name| is_wanted(self.only_workloads, name)) {
             let path = self.directory.join(name);
             if !path.join("workload.json").exists() {
@@ -275,6 +283,10 @@ fn judged(found: &[Option<f32>], expected: &[f32], tolerance: f32) -> Result<(),
         return Err(format!("its scores are wrong: one differs by {largest:.1e}, {tolerance:.1e} is allowed"));
     }
     Ok(())
+}
+
+fn load() -> Option<f64> {
+    std::fs::read_to_string("/proc/loadavg").ok()?.split(' ').next()?.parse().ok()
 }
 
 fn is_wanted(only: &[String], name: &str) -> bool {

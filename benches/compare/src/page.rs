@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::process::Command;
 
 use crate::chart::{self, number};
-use crate::contest::{Absent, Figure, Outcome, Start};
+use crate::contest::{Absent, Figure, Outcome, QUIET, Start};
 use crate::engines::{ENGINES, Part};
 use crate::workload;
 
@@ -109,6 +109,9 @@ fn machine(outcome: &Outcome) -> String {
             text,
             " The peak of its vector unit in Node, by a loop of `f32x4.mul` and `f32x4.add` with nothing else to do, is {peak:.1} GFLOP/s."
         );
+    }
+    if let Some(load) = outcome.load.filter(|load| *load > QUIET) {
+        let _ = write!(text, " **Other programs were at work (a load of {load:.1}): these figures are noise.**");
     }
     text
 }
