@@ -6,10 +6,10 @@
 use tract_onnx::prelude::*;
 use wasm_bindgen::prelude::*;
 
-/// A plan for so many rows, and its inputs.
+/// A plan for so many rows with its buffers, and its inputs.
 #[wasm_bindgen]
 pub struct Session {
-    plan: TypedRunnableModel,
+    state: TypedSimpleState,
     inputs: TVec<TValue>,
     widths: Vec<usize>,
     rows: usize,
@@ -31,9 +31,9 @@ impl Session {
                 let ty = if ids[input] == 0 { f32::datum_type() } else { i64::datum_type() };
                 model.set_input_fact(input, InferenceFact::dt_shape(ty, [rows, *width]))?;
             }
-            model.into_optimized()?.into_runnable()
+            model.into_optimized()?.into_runnable()?.spawn()
         };
-        Ok(Session { plan: plan().map_err(told)?, inputs: tvec![], widths, rows })
+        Ok(Session { state: plan().map_err(told)?, inputs: tvec![], widths, rows })
     }
 
     /// The next input, of numbers.
@@ -53,7 +53,7 @@ impl Session {
     /// Runs on the inputs that were given; the scores.
     pub fn run(&mut self) -> Result<Vec<f32>, JsError> {
         let inputs = std::mem::take(&mut self.inputs);
-        let outputs = self.plan.run(inputs).map_err(told)?;
+        let outputs = self.state.run(inputs).map_err(told)?;
         let scores = outputs[0].to_plain_array_view::<f32>().map_err(told)?;
         Ok(scores.iter().copied().collect())
     }
