@@ -1,4 +1,4 @@
-//! Benchmarks: the decision in native code by criterion, and the faces that live in JavaScript hosts.
+//! Benchmarks: the decision in native code by criterion, the faces that live in JavaScript hosts, and other runtimes beside ours.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -7,12 +7,14 @@ use anyhow::Result;
 
 use crate::say::Steps;
 use crate::toolchain::WasmToolchain;
-use crate::{guest, npm, process};
+use crate::{compare, guest, npm, process};
 
 /// The word that stands for the faces where a filter of criterion's may stand.
 const FACES: &str = "faces";
 /// The word that stands for the host.
 const SYNC: &str = "sync";
+/// The word that stands for other runtimes beside ours.
+const COMPARE: &str = "compare";
 /// The word that stands for the comparison of policies, which needs no guest.
 pub(crate) const UPLIFT: &str = "uplift";
 /// Where `benches/faces/grocer.mjs` reads its world.
@@ -30,6 +32,7 @@ pub(crate) fn run(
 ) -> Result<()> {
     match arguments.split_first() {
         Some((first, rest)) if first == FACES => faces(workspace, toolchain, rest, steps),
+        Some((first, rest)) if first == COMPARE => compare::run(workspace, toolchain, rest, steps),
         Some((first, rest)) if first == SYNC => {
             crate::package(workspace, toolchain, steps)?;
             steps.step("bench sync", || {

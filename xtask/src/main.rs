@@ -8,6 +8,7 @@ mod binaryen;
 mod bindgen;
 mod cache;
 mod checks;
+mod compare;
 mod conformance;
 mod coverage;
 mod fuzz;
@@ -127,9 +128,9 @@ enum Task {
         #[command(subcommand)]
         what: simulate::What,
     },
-    /// Run the benchmarks of the decision; with the word `faces` those of Worker, browser and Node, with `sync` the host's, with `uplift` targeting on a real trial
+    /// Run the benchmarks of the decision; with the word `compare` other runtimes beside ours, with `faces` Worker, browser and Node, with `sync` the host, with `uplift` targeting on a real trial
     Bench {
-        /// Passed on to criterion: a filter, --save-baseline NAME, ...; or `faces [--quick] [--json FILE]`, `sync [--json FILE]`, `uplift --data PATH [--json FILE]`
+        /// Passed on to criterion: a filter, --save-baseline NAME, ...; or `compare [--quick] [--engine NAMES] [--workload NAMES] [--json FILE]`, `faces [--quick] [--json FILE]`, `sync [--json FILE]`, `uplift --data PATH [--json FILE]`
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },

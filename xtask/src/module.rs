@@ -120,12 +120,17 @@ impl Module {
         module: &Path,
     ) -> Result<()> {
         let compiled = self.compile(workspace, toolchain)?;
+        self.bind_compiled(&compiled, bindings, module)
+    }
+
+    /// The same for a module that was compiled elsewhere.
+    pub(crate) fn bind_compiled(&self, compiled: &Path, bindings: &Path, module: &Path) -> Result<()> {
         process::quiet(
             std::process::Command::new(tools::WASM_BINDGEN.find_or_install()?)
                 .args(["--target", "web", "--omit-default-module-path", "--experimental-reset-state-function"])
                 .arg("--out-dir")
                 .arg(bindings)
-                .arg(&compiled),
+                .arg(compiled),
             &format!("wasm-bindgen {}", self.package),
             "wasm-bindgen in Cargo.toml and WASM_BINDGEN in xtask/src/tools.rs must be the same version",
         )?;

@@ -40,6 +40,7 @@ const ARROWS: [(&str, &[&str]); 22] = [
         &["selvedge-compile", "selvedge-emit", "selvedge-train", "selvedge-uplift", "selvedge-runner", "selvedge-sync"],
     ),
     ("selvedge-benches", &["selvedge-wire"]),
+    ("selvedge-bench-compare", &["selvedge-wire", "selvedge-runner"]),
     ("xtask", &[]),
 ];
 

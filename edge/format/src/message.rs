@@ -129,13 +129,30 @@ impl<'a> MessageView<'a> {
     /// The blocks, in order.
     pub fn blocks(&self) -> impl Iterator<Item = (BlockHeader, &'a [u8])> + use<'a> {
         let bytes = self.bytes;
-        self.directory.chunks_exact(ENTRY_LEN).filter_map(move |entry| {
-            let mut reader = Reader::new(entry, "directory");
-            let header = read_header(&mut reader).ok()?;
-            let (offset, len) = (reader.u32().ok()? as usize, reader.u32().ok()? as usize);
-            Some((header, bytes.get(offset..offset + len)?))
-        })
+        self.directory.chunks_exact(ENTRY_LEN).filter_map(move |entry| block(bytes, entry))
     }
+
+    /// Position of the first block with this tag and field. A request has a column per field of the model, and each is looked
+    /// for: so entries are compared and not read.
+    #[must_use]
+    pub fn position(&self, tag: u16, field: u64) -> Option<usize> {
+        let (tag, field) = (tag.to_le_bytes(), field.to_le_bytes());
+        self.directory.as_chunks::<ENTRY_LEN>().0.iter().position(|entry| entry[8..16] == field && entry[..2] == tag)
+    }
+
+    /// The block at a position of the directory.
+    #[must_use]
+    pub fn get(&self, position: usize) -> Option<(BlockHeader, &'a [u8])> {
+        block(self.bytes, self.directory.chunks_exact(ENTRY_LEN).nth(position)?)
+    }
+}
+
+/// The block of a directory's entry.
+fn block<'a>(bytes: &'a [u8], entry: &[u8]) -> Option<(BlockHeader, &'a [u8])> {
+    let mut reader = Reader::new(entry, "directory");
+    let header = read_header(&mut reader).ok()?;
+    let (offset, len) = (reader.u32().ok()? as usize, reader.u32().ok()? as usize);
+    Some((header, bytes.get(offset..offset + len)?))
 }
 
 fn read_header(reader: &mut Reader<'_>) -> Result<BlockHeader, DecodeError> {

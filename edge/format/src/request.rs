@@ -155,8 +155,7 @@ impl<'a> RequestView<'a> {
                 EXCLUDE => &mut exclude,
                 OFFER => &mut offer,
                 COLUMN => {
-                    let earlier = message.blocks().take(index);
-                    if earlier.filter(|(other, _)| other.tag == COLUMN).any(|(other, _)| other.field == header.field) {
+                    if message.position(COLUMN, header.field) != Some(index) {
                         return Err(DecodeError::invalid("request column sent twice", index));
                     }
                     continue;
@@ -219,8 +218,8 @@ impl<'a> RequestView<'a> {
     /// # Errors
     /// The request carries the field with another type or scope.
     pub fn column(&self, field: u64, scope: Scope, ty: FieldType) -> Result<Option<Column<'a>>, DecodeError> {
-        let mut columns = self.message.blocks().filter(|(header, _)| header.tag == COLUMN);
-        let Some((header, block)) = columns.find(|(header, _)| header.field == field) else { return Ok(None) };
+        let position = self.message.position(COLUMN, field);
+        let Some((header, block)) = position.and_then(|position| self.message.get(position)) else { return Ok(None) };
         if header.scope != scope_code(scope) || header.ty != type_code(ty) {
             return Err(DecodeError::invalid("request column of another type or scope than the bundle's field", 0));
         }
