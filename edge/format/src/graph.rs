@@ -514,20 +514,9 @@ impl<'a> Graph<'a> {
             return Err(DecodeError::invalid("graph constant that is NaN", 0));
         }
         let graph = Self { request, columns, score, steps, constants, bytes };
-        // A reader widens what products are made of: that may not be more than a few times what is there.
-        let mut widened = 0;
-        for step in &graph.steps {
-            if !graph.stores(step) {
-                widened = u64::MAX;
-                break;
-            }
-            if let Step::Product(product) = step
-                && product.numbers != Numbers::Single
-            {
-                widened += product.stored();
-            }
-        }
-        if widened > narrow as u64 {
+        // A reader widens what layers are made of: that may not be more than a few times what is there.
+        let widened = graph.steps.iter().map(|step| graph.widened(step).unwrap_or(u64::MAX));
+        if widened.fold(0, u64::saturating_add) > narrow as u64 {
             return Err(DecodeError::invalid("graph weights", 0));
         }
         Ok(graph)
@@ -564,34 +553,32 @@ impl<'a> Graph<'a> {
         (constants, pairs)
     }
 
-    /// Whether a step's weights or table are there, and numbers to reckon with.
-    fn stores(&self, step: &Step) -> bool {
-        let (numbers, at, count, scales) = match step {
-            Step::Each(_) => return true,
-            Step::Product(product) => (product.numbers, product.weights, product.stored(), product.outputs),
+    /// How many numbers of a step are widened by a reader; none where its weights or table are not there, or are no numbers to
+    /// reckon with.
+    fn widened(&self, step: &Step) -> Option<u64> {
+        let (numbers, at, count, scales, widened) = match step {
+            Step::Each(_) => return Some(0),
+            Step::Product(product) => {
+                let count = product.stored();
+                (product.numbers, product.weights, count, u64::from(product.outputs) + 1, count)
+            }
             Step::Gather(gather) => {
-                (gather.numbers, gather.table, u64::from(gather.rows) * u64::from(gather.width), gather.rows - 1)
+                let count = u64::from(gather.rows) * u64::from(gather.width);
+                (gather.numbers, gather.table, count, gather.rows.into(), 0)
             }
         };
-        let ends_within =
-            |size: u64, length: usize| u64::from(at).saturating_add(count.saturating_mul(size)) <= length as u64;
+        let (at, end) = (u64::from(at), |size: u64| u64::from(at).saturating_add(count.saturating_mul(size)));
         match numbers {
-            Numbers::Single => ends_within(1, self.constants.len()),
+            Numbers::Single => (end(1) <= self.constants.len() as u64).then_some(0),
             Numbers::Half => {
-                ends_within(2, self.bytes.len())
-                    && U16s::new(&self.bytes[at as usize..][..2 * count as usize])
-                        .iter()
-                        .all(|half| half & HALF_INFINITE != HALF_INFINITE)
+                let halves = self.bytes.get(usize::try_from(at).ok()?..usize::try_from(end(2)).ok()?)?;
+                U16s::new(halves).iter().all(|half| half & HALF_INFINITE != HALF_INFINITE).then_some(widened)
             }
-            // A product has a scale more than outputs.
             Numbers::Byte { scales: first } => {
-                let (first, last) = (u64::from(first), u64::from(first) + u64::from(scales));
-                ends_within(1, self.bytes.len())
-                    && last < self.constants.len() as u64
-                    && (first..=last).all(|at| {
-                        let scale = self.constants.get(at as usize);
-                        scale > 0.0 && scale < f32::INFINITY
-                    })
+                let (first, last) = (u64::from(first), u64::from(first) + scales);
+                let is_scale = |scale: f32| scale > 0.0 && scale < f32::INFINITY;
+                let are_there = end(1) <= self.bytes.len() as u64 && last <= self.constants.len() as u64;
+                (are_there && (first..last).all(|at| is_scale(self.constants.get(at as usize)))).then_some(widened)
             }
         }
     }

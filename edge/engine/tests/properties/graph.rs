@@ -165,11 +165,16 @@ impl Whole {
         let numbers = Numbers::Byte { scales };
         let layer = product(memory, FEATURES as u32, outputs, 8, place(Memory::Constants, 0, 0), 0);
         let weighed = constants.len() as u32;
-        constants.extend((1..=outputs).map(|at| at as f32));
+        constants.extend((0..=outputs).map(|at| at as f32));
         let (score, from) = (place(Memory::Candidates, 0, 0), place(memory, 8, 1));
-        let clear = each(Function::Subtract, Combination::Store, 1, [score; 3]);
-        let sum =
-            each(Function::Multiply, Combination::Add, outputs, [score, from, place(Memory::Constants, weighed, 1)]);
+        let zero = place(Memory::Constants, weighed, 1);
+        let clear = each(Function::Left, Combination::Store, 1, [score, zero, zero]);
+        let sum = each(
+            Function::Multiply,
+            Combination::Add,
+            outputs,
+            [score, from, place(Memory::Constants, weighed + 1, 1)],
+        );
         // The score's column is an input until the layer is done.
         let steps = [copy(memory, 0, FEATURES as u32), Step::Product(Product { numbers, ..layer }), clear, sum];
         let bytes = pack_bytes(&self.weights, FEATURES, self.outputs);

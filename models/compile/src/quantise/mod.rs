@@ -103,7 +103,9 @@ pub(crate) fn quantise(
         return Err(refused("weights are quantised by a sample of requests, and there is none", help));
     };
     let rows = read(bundle, sample)?;
-    let features = rows.iter().flat_map(|row| &row.features).map(Vec::len).next().unwrap_or(0);
+    let Some(features) = rows.iter().flat_map(|row| &row.features).map(Vec::len).next() else {
+        return Err(no_order());
+    };
     let graph = Graph::parse(section, features).map_err(|error| bug(&error))?;
     let calibration = calibrate(&graph, &rows);
     let width = match declared.weights {
@@ -136,9 +138,7 @@ pub(crate) fn quantise(
 fn judge(report: &QuantiseReport) -> Result<(), CompileError> {
     let Loss { requests, spearman, ndcg, auc, .. } = report.loss;
     if requests == 0 {
-        let message =
-            "the model scores all candidates of each request of the sample alike: there is no order to judge by";
-        return Err(refused(message, "give requests with several candidates, of users and items that are known"));
+        return Err(no_order());
     }
     let share = report.loss.share();
     if share <= report.max_loss {
@@ -167,6 +167,11 @@ fn judge(report: &QuantiseReport) -> Result<(), CompileError> {
 
 fn refused(message: impl Into<String>, help: &str) -> CompileError {
     CompileError::new(CompileErrorKind::Quantisation, "quantise", message, help)
+}
+
+fn no_order() -> CompileError {
+    let message = "the model scores all candidates of each request of the sample alike: there is no order to judge by";
+    refused(message, "give requests with several candidates, of users and items that are known")
 }
 
 fn bug(error: &DecodeError) -> CompileError {

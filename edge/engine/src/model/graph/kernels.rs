@@ -111,24 +111,42 @@ pub(super) fn add_products_of_row<N: Number>(weights: &[[N; PANEL]], inputs: &[N
     }
 }
 
-/// Makes whole numbers of a layer's inputs and packs them in pairs of neighbouring inputs, row by row.
+/// Makes whole numbers of a layer's inputs and packs them in pairs of neighbouring inputs, row by row, behind those of `pairs`.
 #[inline(never)]
 pub(super) fn quantise(inputs: &[f32], rows: usize, multiplier: f32, pairs: &mut Vec<i32>) {
-    let most = f32::from(INPUT_MOST);
-    let bits = |x: &f32| {
-        let x = x * multiplier;
-        let x = if x.is_nan() { 0.0 } else { x };
-        let x = if x > most { most } else { x };
-        let x = if x < -most { -most } else { x };
-        // The lowest bits of the sum are the nearest whole number: those of the other number are 0.
-        (x + math::ROUNDS).to_bits() as i32
-    };
-    for pair in inputs.chunks(2 * rows) {
-        let at = pairs.len();
-        let (low, high) = pair.split_at(rows);
-        pairs.extend(low.iter().map(|x| bits(x) & 0xffff));
-        pairs[at..].iter_mut().zip(high).for_each(|(pair, x)| *pair |= bits(x) << 16);
+    let at = pairs.len();
+    pairs.resize(at + inputs.len().div_ceil(2 * rows) * rows, 0);
+    let packed = &mut pairs[at..];
+    // There is a value of nothing behind an odd number of inputs.
+    if rows == 1 {
+        for (pair, inputs) in packed.iter_mut().zip(inputs.chunks(2)) {
+            let high = inputs.get(1).copied().unwrap_or(0.0);
+            *pair = pack(f32x4::splat(inputs[0]), f32x4::splat(high), multiplier)[0];
+        }
+    } else {
+        let ((packed, _), (inputs, _)) = (packed.as_chunks_mut::<4>(), inputs.as_chunks::<4>());
+        for (pairs, inputs) in packed.chunks_exact_mut(2).zip(inputs.chunks(4)) {
+            for (half, pairs) in pairs.iter_mut().enumerate() {
+                let high = inputs.get(2 + half).copied().unwrap_or([0.0; 4]);
+                *pairs = pack(f32x4::new(inputs[half]), f32x4::new(high), multiplier);
+            }
+        }
     }
+}
+
+#[inline]
+fn pack(low: f32x4, high: f32x4, multiplier: f32) -> [i32; 4] {
+    let most = f32x4::splat(f32::from(INPUT_MOST));
+    let bits = |x: f32x4| {
+        let x = x * f32x4::splat(multiplier);
+        let x = x.is_nan().bitselect(f32x4::splat(0.0), x);
+        let x = x.simd_gt(most).bitselect(most, x);
+        let x = x.simd_lt(-most).bitselect(-most, x);
+        // The lowest bits of the sum are the nearest whole number: those of the other number are 0.
+        cast::<_, i32x4>(x + f32x4::splat(math::ROUNDS))
+    };
+    let high: i32x4 = bits(high) << 16;
+    (bits(low) & i32x4::splat(0xffff) | high).to_array()
 }
 
 /// Replaces each left value by the function of it and the right one.
