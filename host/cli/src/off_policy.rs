@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use selvedge_engine::{Engine, Limits};
-use selvedge_format::decision::{DecisionStatus, DecisionView, rule};
+use selvedge_format::decision::{DecisionView, rule};
 use selvedge_format::record::{Outcome, RecordView};
 use selvedge_format::request::RequestView;
 use selvedge_format::{AlignedBytes, key};
