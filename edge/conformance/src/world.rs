@@ -312,7 +312,7 @@ fn labour() -> Vec<u8> {
     let view = |memory| View { memory, offset: 0, strides };
     let (out, left, right) = (view(Memory::Candidates), view(Memory::Features), view(Memory::Features));
     let sum = Each { function: Function::Tanh, combination: Combination::Add, sizes, out, left, right };
-    Graph::encode(0, 1, 0, &[Step::Each(sum)], &[])
+    Graph::encode(0, 1, 0, &[Step::Each(sum)], &[], &[])
 }
 
 /// Two layers over the features, of which those that are missing count as 0.

@@ -96,7 +96,7 @@ fn a_cascade_costs_what_its_stages_see() {
     let declared =
         |keep: [u32; 2]| model(&keep.map(|keep| format!("[[stage]]\ntrained = \"x\"\nkeep = {keep}\n")).concat());
     let cost = |keep| {
-        let trained = Trained { stages: &stages, campaigns: None };
+        let trained = Trained { stages: &stages, ..Trained::default() };
         check(&compile_stages(&features(), &declared(keep), trained).expect("it compiles"))
     };
     let (few, all) = (cost([30, 10]), cost([2_000, 1_000]));

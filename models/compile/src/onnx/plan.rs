@@ -272,7 +272,7 @@ fn move_places(step: &mut Step, request: &Buffers, columns: &Buffers) {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use selvedge_format::graph::{Combination, Function, Product};
+    use selvedge_format::graph::{Combination, Function, Numbers, Product};
 
     use super::*;
 
@@ -360,6 +360,7 @@ mod tests {
                 input: view(Memory::Candidates, input * SIZE as u32),
                 start: view(Memory::Candidates, start * SIZE as u32),
                 weights: 0,
+                numbers: Numbers::Single,
             })
         };
         let features = (Memory::Features, 0);
