@@ -91,7 +91,7 @@ struct Case {
 /// What came of a test on both ways.
 #[derive(Clone)]
 enum Result {
-    Equal { difference: f64 },
+    Equal { difference: f64, is_folded: bool },
     Refused(String),
     Wrong(String),
     Crashed(String),
@@ -144,7 +144,8 @@ fn files(data: &Path, prefix: &str) -> std::io::Result<Vec<Vec<u8>>> {
 
 fn say(outcome: &Outcome) -> String {
     match outcome {
-        Outcome::Equal { difference } => format!("equal {difference:e}"),
+        Outcome::Equal { difference, is_folded: false } => format!("equal {difference:e}"),
+        Outcome::Equal { difference, is_folded: true } => format!("folded {difference:e}"),
         Outcome::Refused(reason) => format!("refused {reason}"),
         Outcome::Wrong(reason) => format!("wrong {reason}"),
     }
@@ -249,11 +250,11 @@ fn run(tests: &Path, cases: &[Case], ways: &[&str]) -> std::result::Result<Vec<R
         loop {
             let at = next.fetch_add(1, Ordering::Relaxed);
             let Some(case) = cases.get(at) else { return Ok(results) };
-            let mut all = Result::Equal { difference: 0.0 };
+            let mut all = Result::Equal { difference: 0.0, is_folded: true };
             for way in ways {
                 all = match (all, run_case(&tests.join(&case.name), way)?) {
-                    (Result::Equal { difference: before }, Result::Equal { difference }) => {
-                        Result::Equal { difference: difference.max(before) }
+                    (Result::Equal { difference: before, .. }, Result::Equal { difference, is_folded }) => {
+                        Result::Equal { difference: difference.max(before), is_folded }
                     }
                     (Result::Equal { .. }, other) | (other, _) => other,
                 };
@@ -285,7 +286,9 @@ fn run_case(test: &Path, inputs: &str) -> std::result::Result<Result, Failed> {
     let (said, cried) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     let said = said.lines().find_map(|line| line.strip_prefix(SAID)).filter(|_| is_success);
     Ok(match said.map(|said| said.split_once(' ').unwrap_or((said, ""))) {
-        Some(("equal", difference)) => Result::Equal { difference: difference.parse()? },
+        Some((how @ ("equal" | "folded"), difference)) => {
+            Result::Equal { difference: difference.parse()?, is_folded: how == "folded" }
+        }
         Some(("refused", reason)) => Result::Refused(reason.to_owned()),
         Some(("wrong", reason)) => Result::Wrong(format!("{reason} ({inputs})")),
         _ => Result::Crashed(format!("{} ({inputs})", cried.lines().collect::<Vec<_>>().join(" "))),
@@ -313,7 +316,7 @@ fn log(cases: &[Case], results: &[Result]) -> std::result::Result<String, Failed
     let mut text = String::new();
     for (case, result) in cases.iter().zip(results) {
         let outcome = match result {
-            Result::Equal { difference } => format!("equal, apart by {difference:e}"),
+            Result::Equal { difference, .. } => format!("equal, apart by {difference:e}"),
             Result::Refused(reason) => format!("refused: {reason}"),
             Result::Wrong(reason) => format!("wrong: {reason}"),
             Result::Crashed(reason) => format!("crashed: {reason}"),
@@ -332,12 +335,14 @@ fn page(
 ) -> std::result::Result<String, Failed> {
     let mut text = PAGE.to_owned();
     let Counts { equal, refused, wrong, crashed } = counts;
-    let is_strict = |result: &&Result| matches!(result, Result::Equal { difference } if *difference <= STRICT);
+    let is_strict = |result: &&Result| matches!(result, Result::Equal { difference, .. } if *difference <= STRICT);
     let strict = results.iter().filter(is_strict).count();
+    let folded = results.iter().filter(|result| matches!(result, Result::Equal { is_folded: true, .. })).count();
     writeln!(
         text,
         "Of {} tests {equal} are equal, {strict} of them within 1e-5; {refused} are refused, {wrong} are wrong and {crashed} \
-         crash.\n",
+         crash. In {folded} of the equal ones the compiler knew the answer, as it does of shapes, and nothing was left to \
+         compute.\n",
         cases.len()
     )?;
     text.push_str("| Operator | Tests | Equal | Refused, because of |\n|---|--:|--:|---|\n");
@@ -364,7 +369,7 @@ fn page(
         for (case, result) in models {
             let (package, model) = case.name.split_once('/').unwrap_or(("", &case.name));
             let outcome = match result {
-                Result::Equal { difference } => format!("compiles and matches, apart by at most {difference:.1e}"),
+                Result::Equal { difference, .. } => format!("compiles and matches, apart by at most {difference:.1e}"),
                 Result::Refused(reason) => format!("refused: {}", cell(reason)),
                 Result::Wrong(reason) => format!("**wrong**: {}", cell(reason)),
                 Result::Crashed(_) => "**crashed**".to_owned(),

@@ -206,7 +206,8 @@ mod tests {
         let stage = "[[stage]]\ntrained = \"line.json\"\nkeep = 5\n";
         let model = ModelSpec::parse("model.toml", &format!("{MODEL}{stage}")).expect("valid");
         let stages = [line(0.5), stump(0.1, 0)];
-        let bundle = compile_stages(&features, &model, Trained { stages: &stages, ..Trained::default() }).expect("valid");
+        let bundle =
+            compile_stages(&features, &model, Trained { stages: &stages, ..Trained::default() }).expect("valid");
         let compared = |first: &TrainedModel, last: &TrainedModel| {
             let bound = [first, last].map(|trained| bind(trained, &features).expect("valid"));
             verify(&bundle.bytes, &[&bound[0], &bound[1]], 2, 1)

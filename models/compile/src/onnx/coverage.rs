@@ -66,6 +66,8 @@ pub enum Outcome {
     Equal {
         /// The largest difference, relative to the larger of the number and 1.
         difference: f64,
+        /// Whether it was known when the model was compiled, so that nothing was left to compute.
+        is_folded: bool,
     },
     /// It is not compiled, and why.
     Refused(String),
@@ -97,7 +99,7 @@ pub fn check(model: &[u8], given: &[Vec<u8>], expected: &[Vec<u8>], inputs: Inpu
     match tensors(given).and_then(|given| Ok((given, tensors(expected)?))) {
         Ok((given, expected)) => {
             let attempt = |is_shape| match outputs(model, &given, inputs, is_shape) {
-                Ok(found) => compare(&found, &expected, absolute),
+                Ok((found, is_folded)) => compare(&found, &expected, absolute, is_folded),
                 Err(error) => Outcome::Refused(error.message().lines().next().unwrap_or_default().to_owned()),
             };
             // A shape that reaches an operator through others is not seen in the table: then all that may be one is bound.
@@ -135,13 +137,13 @@ fn may_be_shape(model: &ModelProto, name: &str, tensor: &TensorProto) -> bool {
         || (tensor.dims.is_empty() && tensor.data_type != DataType::Bool as i32)
 }
 
-/// All outputs, as the engine computes them.
+/// All outputs, as the engine computes them, and whether they were constants.
 fn outputs(
     model: &[u8],
     given: &[TensorProto],
     inputs: Inputs,
     is_shape: IsShape,
-) -> Result<Vec<Numbers>, CompileError> {
+) -> Result<(Vec<Numbers>, bool), CompileError> {
     let mut proto = ModelProto::decode(model).map_err(|_| unsupported("a file that is no model", "save it again"))?;
     let whole = proto.clone();
     let Some(graph) = proto.graph.as_mut() else { return Err(unsupported("a model without a graph", "save it again")) };
@@ -149,6 +151,7 @@ fn outputs(
     let is_learnt = |name: &String| graph.initializer.iter().any(|tensor| tensor.name == *name);
     let names: Vec<String> = graph.input.iter().map(|input| input.name.clone()).collect();
     let names: Vec<String> = names.into_iter().filter(|name| !is_learnt(name)).collect();
+    types::check(graph)?;
     let mut numbers = Vec::new();
     let mut bound = BTreeSet::new();
     for (name, tensor) in names.iter().zip(given) {
@@ -167,7 +170,7 @@ fn outputs(
     }
     let model = OnnxModel::import(&proto.encode_to_vec())?;
     let values: Vec<f32> = values_of(&numbers).collect();
-    let (parts, shapes) = lower(&model, &numbers, inputs)?;
+    let (parts, shapes, is_folded) = lower(&model, &numbers, inputs)?;
     let mut scores = Vec::new();
     for (section, ranked) in parts {
         scores.extend(rank(&section, &values, ranked)?);
@@ -177,7 +180,7 @@ fn outputs(
         let size = shape.iter().product();
         Numbers { ty, values: scores.by_ref().take(size).collect(), shape }
     });
-    Ok(numbers.collect())
+    Ok((numbers.collect(), is_folded))
 }
 
 fn values_of(numbers: &[Numbers]) -> impl Iterator<Item = f32> {
@@ -203,8 +206,8 @@ type Part = (Vec<u8>, usize);
 type Typed = (DataType, Vec<usize>);
 
 /// A program for each part of the outputs, and the outputs' shapes: its score is the number of its part that the last feature
-/// names.
-fn lower(model: &OnnxModel, given: &[Numbers], inputs: Inputs) -> Result<(Vec<Part>, Vec<Typed>), CompileError> {
+/// names. Also whether all outputs are constants.
+fn lower(model: &OnnxModel, given: &[Numbers], inputs: Inputs) -> Result<(Vec<Part>, Vec<Typed>, bool), CompileError> {
     let failed = |error: TractError| model.refused(&error);
     let mut parsed = model.parse(&model.proto)?.model;
     let mut known = Vec::new();
@@ -225,9 +228,10 @@ fn lower(model: &OnnxModel, given: &[Numbers], inputs: Inputs) -> Result<(Vec<Pa
         bound.push((*outlet, Value::View(view)));
         at += numbers.values.len();
     }
-    let (mut shapes, mut parts) = (Vec::new(), Vec::new());
+    let (mut shapes, mut parts, mut is_folded) = (Vec::new(), Vec::new(), true);
     for output in typed.output_outlets().map_err(failed)? {
         let fact = typed.outlet_fact(*output).map_err(failed)?;
+        is_folded &= fact.konst.is_some();
         let shape: TractResult<Vec<usize>> = fact.shape.iter().map(|dim| Ok(dim.to_usize()?)).collect();
         let shape = shape.map_err(failed)?;
         let numbers: usize = shape.iter().product();
@@ -239,7 +243,7 @@ fn lower(model: &OnnxModel, given: &[Numbers], inputs: Inputs) -> Result<(Vec<Pa
             parts.push((lowering.run_part(bound.clone(), *output, range.clone(), at)?, range.len()));
         }
     }
-    Ok((parts, shapes))
+    Ok((parts, shapes, is_folded))
 }
 
 /// Scores of as many candidates as there are numbers to read: all have the same features besides the last.
@@ -275,7 +279,7 @@ fn data_type(ty: DatumType) -> Result<DataType, CompileError> {
     })
 }
 
-fn compare(found: &[Numbers], expected: &[TensorProto], absolute: f64) -> Outcome {
+fn compare(found: &[Numbers], expected: &[TensorProto], absolute: f64, is_folded: bool) -> Outcome {
     if found.len() < expected.len() {
         return Outcome::Wrong(format!("{} outputs where {} are expected", found.len(), expected.len()));
     }
@@ -302,7 +306,7 @@ fn compare(found: &[Numbers], expected: &[TensorProto], absolute: f64) -> Outcom
             difference = difference.max(apart / wanted.abs().max(1.0));
         }
     }
-    Outcome::Equal { difference }
+    Outcome::Equal { difference, is_folded }
 }
 
 impl Numbers {

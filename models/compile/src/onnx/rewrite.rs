@@ -32,8 +32,8 @@ pub(super) fn rewrite(model: &mut ModelProto) -> Result<(), CompileError> {
     let mut names = BTreeSet::new();
     for (at, mut node) in nodes.into_iter().enumerate() {
         // Names of nodes mean nothing, and some files have one twice.
-        if !names.insert(node.name.clone()) {
-            node.name = node.output.first().cloned().unwrap_or_default();
+        if !node.name.is_empty() && !names.insert(node.name.clone()) {
+            node.name.clear();
         }
         let mut body = Body::new(&node);
         let is_standard = node.domain.is_empty();
