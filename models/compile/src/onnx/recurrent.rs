@@ -71,6 +71,8 @@ fn both_ways(body: &mut Body, mut node: NodeProto) {
         value.push_str(".both");
     }
     let both = node.output.clone();
+    // What cuts an output has the output's name.
+    node.name.push_str(".both");
     body.nodes.push(node);
     let (start, end) = (body.integers(&[1]), body.integers(&[2]));
     for (at, (both, output)) in both.iter().zip(&outputs).enumerate().filter(|(_, (both, _))| !both.is_empty()) {

@@ -2,8 +2,9 @@
 //! a way to view values, or one or a few steps. This file knows values and the order of operators; each family of operators has
 //! a file of its own.
 //!
-//! A value is either a view or a row of parts along its last axis, some of the request and some of the candidates, as the
-//! input of most rankers is. A dense layer over parts is computed as the sum of two: the request's share is computed once.
+//! A value is a view, or a row of parts along its last axis, some of the request and some of the candidates, as the input of
+//! most rankers is, or a dense layer that is not computed until something reads it ([`linear`]). A layer over parts is the sum
+//! of two: the request's share is computed once.
 
 mod conv;
 mod elementwise;
@@ -245,21 +246,8 @@ impl<'m> Lowering<'m> {
         if let Some(constant) = &self.model.outlet_fact(node.id.into()).ok().and_then(|fact| fact.konst.clone()) {
             return self.constant(constant);
         }
-        if let Some(op) = op.downcast_ref::<AxisOp>()
-            && let Some(sum) = self.axes_of_sum(node, op)?
-        {
-            return Ok(Value::Linear(sum));
-        }
-        if let Some(op) = op.downcast_ref::<Slice>()
-            && let Some(sum) = self.slice_of_sum(node, op)
-        {
-            return Ok(Value::Linear(sum));
-        }
-        if let Some(op) = op.downcast_ref::<TypedBinOp>() {
-            return self.binary(node, op.0.name());
-        }
-        if let Some(op) = op.downcast_ref::<GruEpilogue>() {
-            return self.gru_cell(node, op.hidden);
+        if let Some(value) = self.of_layers(node)? {
+            return Ok(value);
         }
         // Everything else reads values.
         for input in &node.inputs {
@@ -324,6 +312,20 @@ impl<'m> Lowering<'m> {
         Ok(Value::View(view))
     }
 
+    /// The value of an operator that may take a layer which is not computed.
+    fn of_layers(&mut self, node: &TypedNode) -> Lowered<Option<Value>> {
+        if let Some(op) = node.op_as::<AxisOp>() {
+            return Ok(self.axes_of_sum(node, op)?.map(Value::Linear));
+        }
+        if let Some(op) = node.op_as::<Slice>() {
+            return Ok(self.slice_of_sum(node, op).map(Value::Linear));
+        }
+        if let Some(op) = node.op_as::<TypedBinOp>() {
+            return self.binary(node, op.0.name()).map(Some);
+        }
+        node.op_as::<GruEpilogue>().map(|op| self.gru_cell(node, op.hidden)).transpose()
+    }
+
     fn constant(&self, tensor: &Tensor) -> Lowered<Value> {
         let cast = tensor.cast_to::<f32>();
         let values = cast.as_ref().ok().and_then(|cast| cast.to_plain_array_view::<f32>().ok());
@@ -334,7 +336,7 @@ impl<'m> Lowering<'m> {
         Ok(Value::View(View::constant(values, tensor.shape().to_vec())))
     }
 
-    /// Whether nothing but `node` reads its first input.
+    /// Whether nothing but `node` reads that input.
     fn is_sole_reader(&self, node: &TypedNode, input: usize) -> bool {
         let outlet = node.inputs[input];
         self.model.node(outlet.node).outputs[outlet.slot].successors.len() == 1 && !self.is_output(outlet)
