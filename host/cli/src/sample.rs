@@ -85,3 +85,58 @@ fn of_log(log: &[u8]) -> Vec<SampleRequest> {
     });
     sampled.collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use selvedge_format::record::Outcome;
+    use selvedge_wire::RequestBuilder;
+
+    use super::*;
+
+    fn program() -> ProgramV1 {
+        let text = "version = 1\n[fields.item]\nprice = \"number\"\n\
+            [[feature]]\nname = \"price\"\nkind = \"number\"\nfield = \"item.price\"\n";
+        lower_program(&FeatureSpec::parse("features.toml", text).unwrap()).unwrap()
+    }
+
+    const REQUEST: &str = r#"{"time": "2026-11-23T18:30:00Z", "candidates": [{"id": "a", "price": 1.2}, {"id": "b"}]}"#;
+
+    #[test]
+    fn a_line_is_a_request_with_gains_or_without() {
+        let plain = of_line(REQUEST.as_bytes(), &program()).unwrap();
+        let judged = format!(r#"{{"request": {REQUEST}, "gains": [0, 2.5]}}"#);
+        let judged = of_line(judged.as_bytes(), &program()).unwrap();
+        assert_eq!((plain.gains, judged.gains), (vec![], vec![0.0, 2.5]));
+        assert_eq!(plain.bytes, judged.bytes);
+    }
+
+    #[test]
+    fn a_line_that_is_no_request_says_why() {
+        for (line, part) in [
+            ("{", "EOF"),
+            (r#"{"gains": [1]}"#, "missing field `request`"),
+            (r#"{"request": {}, "gains": [-1]}"#, "a gain is 0 or more"),
+            (r#"{"candidates": 3}"#, "candidates"),
+        ] {
+            let message = of_line(line.as_bytes(), &program()).expect_err(line);
+            assert!(message.contains(part), "{message}");
+        }
+    }
+
+    #[test]
+    fn what_followed_a_request_is_the_gain_of_its_item_and_a_request_counts_once() {
+        let request = |id: u8| RequestBuilder::new([id; 16], 1_000, ["a", "b"]).build();
+        let mut log = Vec::new();
+        for id in [9, 7, 9] {
+            RecordView::Full { request: &request(id), decision: b"not read" }.write(&mut log);
+        }
+        let unknown = of_log(&log);
+        assert!(unknown.iter().all(|request| request.gains.is_empty()), "nobody looked");
+        let outcome = Outcome { request_id: [9; 16], time_ms: 2_000, item: key(b"b"), event: 1, id: 0, value: 3.0 };
+        RecordView::Outcome(outcome).write(&mut log);
+        let known = of_log(&log);
+        let gains: Vec<&[f32]> = known.iter().map(|request| request.gains.as_slice()).collect();
+        assert_eq!(gains, [[0.0, 1.0], [0.0, 0.0]], "in the order of the log");
+        assert_eq!(known[0].bytes, request(9));
+    }
+}

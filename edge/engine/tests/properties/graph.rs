@@ -257,7 +257,7 @@ fn the_largest_sum_of_bytes_is_exact() {
     let layer = Step::Product(Product { numbers: Numbers::Byte { scales: 1 }, ..layer });
     let steps: Vec<Step> = copies.chain([layer]).collect();
     for (weight, x) in [(-128, -9.0), (-128, 9.0), (127, 9.0)] {
-        let bytes = pack_bytes(&vec![weight; INPUTS as usize], INPUTS as usize, 1);
+        let bytes = pack_bytes(&[weight; INPUTS as usize], INPUTS as usize, 1);
         let model = load(&Graph::encode(0, INPUTS + 1, INPUTS, &steps, &[0.0, 1000.0, 1.0], &bytes)).expect("valid");
         let expected = i64::from(weight) * 2047 * i64::from(INPUTS) * if x > 0.0 { 1 } else { -1 };
         for count in [1, 9] {

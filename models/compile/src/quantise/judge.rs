@@ -36,8 +36,7 @@ pub(super) struct Compared<'a> {
 
 impl Loss {
     pub(super) fn new<'a>(requests: impl IntoIterator<Item = Compared<'a>>) -> Self {
-        let mut means =
-            [Mean::default(), Mean::default(), Mean::default(), Mean::default(), Mean::default(), Mean::default()];
+        let mut means = [Mean::default(); 6];
         let [spearman, kendall, ndcg_before, ndcg_after, auc_before, auc_after] = &mut means;
         for Compared { before, after, gains } in requests {
             spearman.add(spearman_of(before, after));

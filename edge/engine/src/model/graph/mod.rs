@@ -52,9 +52,8 @@ pub(super) struct GraphScratch {
 const MOVED: u64 = 16;
 /// The same for a function that is a polynomial or worse.
 const TRANSCENDENTAL: u64 = 48;
-/// A product and its addition in a dense layer, and the same of bytes.
+/// A product and its addition in a dense layer; those of bytes save a seventh, which is not worth a unit of their own.
 const MULTIPLIED: u64 = 2;
-const BYTES_MULTIPLIED: u64 = 1;
 
 impl Graph {
     #[cold]
@@ -114,7 +113,6 @@ fn cost(steps: &[Step]) -> u64 {
 #[must_use]
 pub fn step_cost(step: &Step) -> u64 {
     let unit = match step {
-        Step::Product(Product { numbers: Numbers::Byte { .. }, .. }) => BYTES_MULTIPLIED,
         Step::Product(_) => MULTIPLIED,
         Step::Each(each) if each.function >= Function::Exp => TRANSCENDENTAL,
         _ => MOVED,
