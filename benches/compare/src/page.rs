@@ -45,8 +45,8 @@ call of a round; p10 and p90 are over rounds. *Times as fast* is the median of o
 
 What a call is: inputs lie ready in the form that an engine takes, tensors for the others, columns of an encoded request for ours; scores
 come out. `selvedge-node` is the guest module's `score`: it copies the request in, checks it, computes features and scores, and
-copies the scores out. *With features alone* is the same call without the model, *with a slate* is `decide`, which ranks as well.
-Encoding a request is not in it, nor is making tensors.
+copies the scores out. *With features alone* answers with the features instead, all of them, so it copies more; *with a slate* is
+`decide`, which ranks as well. Encoding a request is not in it, nor is making tensors.
 ";
 
 /// A table per workload, for a terminal.
