@@ -140,12 +140,18 @@ pub fn compile_stages(
         Some((last, earlier)) if earlier.len() == model.stages.len() => last,
         _ => {
             let (found, wanted) = (trained.stages.len(), model.stages.len() + 1);
-            let message = format!("{found} trained models, and the declared stages with the model itself need {wanted}");
+            let message =
+                format!("{found} trained models, and the declared stages with the model itself need {wanted}");
             let help = "give one trained model for each [[stage]], and the model's own last";
             return Err(CompileError::new(CompileErrorKind::Stages, "model.toml: [[stage]]", message, help));
         }
     };
-    let stages: Vec<Bound> = trained.stages.iter().map(|trained| bind(trained, features)).collect::<Result<_, _>>()?;
+    let mut stages: Vec<Bound> = Vec::with_capacity(trained.stages.len());
+    for (trained, stage) in trained.stages.iter().zip(&model.stages) {
+        // The place names the file: the message is about the model's own otherwise.
+        stages.push(bind(trained, features).map_err(|error| error.within(&stage.trained))?);
+    }
+    stages.push(bind(last, features)?);
     let program = lower_program(features)?;
     let policy = lower_policy(model, features)?;
     let names = MetaV1 {

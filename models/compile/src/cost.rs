@@ -121,8 +121,9 @@ impl Display for CostInspection {
         let Self { candidates, units, nanoseconds_per_unit: unit, microseconds, parts } = self;
         writeln!(f, "predicted cost of a request with {candidates} candidates: {microseconds:.1} us")?;
         writeln!(f, "  {units} units, each taken for {unit} ns: the time of eight tree tests")?;
-        parts.iter().take(SHOWN).try_for_each(|part| {
-            writeln!(f, "  {:>5.1} %  {:>9} units  {}", 100.0 * part.share, part.units, part.what)
-        })
+        parts
+            .iter()
+            .take(SHOWN)
+            .try_for_each(|part| writeln!(f, "  {:>5.1} %  {:>9} units  {}", 100.0 * part.share, part.units, part.what))
     }
 }

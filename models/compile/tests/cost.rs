@@ -93,9 +93,8 @@ fn a_prediction_is_what_a_decision_counts() {
 #[test]
 fn a_cascade_costs_what_its_stages_see() {
     let stages = [linear(), trees(100), trees(1_000)];
-    let declared = |keep: [u32; 2]| {
-        model(&keep.map(|keep| format!("[[stage]]\ntrained = \"x\"\nkeep = {keep}\n")).concat())
-    };
+    let declared =
+        |keep: [u32; 2]| model(&keep.map(|keep| format!("[[stage]]\ntrained = \"x\"\nkeep = {keep}\n")).concat());
     let cost = |keep| {
         let trained = Trained { stages: &stages, campaigns: None };
         check(&compile_stages(&features(), &declared(keep), trained).expect("it compiles"))
@@ -103,7 +102,8 @@ fn a_cascade_costs_what_its_stages_see() {
     let (few, all) = (cost([30, 10]), cost([2_000, 1_000]));
     assert!(few.units < all.units);
     assert_eq!(all.parts[0].what, "stage 3: trees model");
-    let of = |cost: &CostInspection, what: &str| cost.parts.iter().find(|part| part.what == what).map(|part| part.units);
+    let of =
+        |cost: &CostInspection, what: &str| cost.parts.iter().find(|part| part.what == what).map(|part| part.units);
     assert_eq!(of(&all, "stage 3: trees model"), of(&few, "stage 3: trees model").map(|units| 10 * units));
 }
 
