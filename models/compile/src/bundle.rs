@@ -153,8 +153,12 @@ pub fn compile_stages(
             return Err(CompileError::new(CompileErrorKind::Stages, "model.toml: [[stage]]", message, help));
         }
     };
-    let mut stages: Vec<Bound> =
-        trained.stages.iter().map(|trained| bind(trained, features)).collect::<Result<_, _>>()?;
+    let mut stages: Vec<Bound> = Vec::with_capacity(trained.stages.len());
+    for (trained, stage) in trained.stages.iter().zip(&model.stages) {
+        // The place names the file: the message is about the model's own otherwise.
+        stages.push(bind(trained, features).map_err(|error| error.within(&stage.trained))?);
+    }
+    stages.push(bind(last, features)?);
     let program = lower_program(features)?;
     let policy = lower_policy(model, features)?;
     let names = MetaV1 {

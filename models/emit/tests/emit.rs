@@ -26,10 +26,11 @@ fn guest(name: &str) -> Vec<u8> {
 
 /// Cases whose names begin so, one of each.
 fn given() -> Vec<Case> {
-    let wanted = ["model Linear", "model Trees", "model DoubleTrees", "model Network", "offer"];
+    let kinds = ["model Linear", "model Trees", "model DoubleTrees", "model Network", "offer"];
+    let cascades = ["cascade of four stages, softmax, 48", "cascade with a dear stage, 700"];
     let cases = cases();
     let first = |prefix| cases.iter().find(|case| case.name.starts_with(prefix) && outcome(case).refusal == 0);
-    wanted.into_iter().map(|prefix| first(prefix).expect("the corpus has such a case").clone()).collect()
+    kinds.into_iter().chain(cascades).map(|prefix| first(prefix).expect("the corpus has such a case").clone()).collect()
 }
 
 fn bundle(case: &Case) -> &[u8] {

@@ -81,7 +81,8 @@ pub(crate) fn run(args: &CompileArgs, printer: &Printer) -> Result<(), CliError>
     let declared = args.declared.read()?;
     let mut stages: Vec<TrainedModel> = Vec::with_capacity(declared.model.stages.len() + 1);
     for stage in &declared.model.stages {
-        stages.push(read_trained(&args.declared.beside_model(&stage.trained))?);
+        let read = read_trained(&args.declared.beside_model(&stage.trained));
+        stages.push(read.map_err(|error| error.hint("a [[stage]] of model.toml names it, beside model.toml"))?);
     }
     stages.push(read_trained(&args.trained)?);
     let campaigns = args.campaigns.as_deref().map(CampaignFile::read).transpose()?;
@@ -98,9 +99,10 @@ pub(crate) fn run(args: &CompileArgs, printer: &Printer) -> Result<(), CliError>
     let trained = Trained { stages: &stages, campaigns: campaigns_of, sample: sample.as_ref() };
     let compiled = compile_stages(&declared.features, &declared.model, trained);
     let compiled = compiled.map_err(|error| {
-        // A place in a campaign or a response model names its file. Otherwise what is wrong may be in either of two files,
-        // and the trained one is the one whose places a message names.
-        let names_its_file = campaigns.as_ref().is_some_and(|file| file.is_named_by(error.place()));
+        // A place in a campaign, a response model or the model of a stage names its file. Otherwise what is wrong may be in
+        // either of two files, and the trained one is the one whose places a message names.
+        let is_of_stage = declared.model.stages.iter().any(|stage| error.place().starts_with(&stage.trained));
+        let names_its_file = is_of_stage || campaigns.as_ref().is_some_and(|file| file.is_named_by(error.place()));
         let error = CliError::from(error);
         if names_its_file { error } else { error.in_file(&args.trained) }
     })?;

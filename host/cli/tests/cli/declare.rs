@@ -65,6 +65,8 @@ fn a_cascade_is_compiled_shown_and_decided() {
     let shop = Shop::new();
     shop.write("cascade.toml", format!("{MODEL}\n[[stage]]\ntrained = \"cheap.json\"\nkeep = 2\n"));
     shop.write("cheap.json", r#"{"kind": "linear", "bias": 0, "weights": {"price": 1.0}}"#);
+    shop.write("strange.toml", format!("{MODEL}\n[[stage]]\ntrained = \"stranger.json\"\nkeep = 2\n"));
+    shop.write("stranger.json", r#"{"kind": "linear", "bias": 0, "weights": {"prize": 1}}"#);
     shop.write("more.toml", format!("{MODEL}\n[[stage]]\ntrained = \"none.json\"\nkeep = 2\n"));
     assert_shown!(transcript(
         &shop,
@@ -73,6 +75,7 @@ fn a_cascade_is_compiled_shown_and_decided() {
             "inspect cascade.svb",
             "rank --bundle cascade.svb --shared shared-state.bin --state user-state.bin --request request.json --reasons 2",
             "compile --model more.toml --trained trained.json",
+            "compile --model strange.toml --trained trained.json",
         ],
     ));
 }
@@ -101,7 +104,7 @@ fn a_network_is_declared_and_not_trained_here() {
     let shop = Shop::new();
     shop.write("graph.toml", MODEL.replace("\"linear\"", "\"graph\""));
     assert_eq!(shop.run("compile --model graph.toml --trained trained.json --out made.svb").code, Some(0));
-    assert_shown!(shop.run("train --model graph.toml --weeks 1-2 --tune 3-4 --out out"));
+    assert_shown!(shop.run("train --model graph.toml --weeks 1..2 --tune 3..4 --out out"));
 }
 
 #[test]
