@@ -37,7 +37,7 @@ const OPERATORS: &str = "
     Sub Sum Swish Tanh ThresholdedRelu Tile TopK Transpose Trilu Unsqueeze Where Xor
 ";
 /// Time that a test may take, and a model, which is run again for every few thousand numbers of its outputs.
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(120);
 const MODEL_LIMIT: Duration = Duration::from_secs(300);
 /// Absolute differences that are allowed: those of ONNX's runner, and those that rounding adds up to over a hundred layers.
 const NODE: f64 = 1e-7;
