@@ -25,8 +25,8 @@ pub use feature::{
     StringEncoding, TableSettings, Transform,
 };
 pub use model::{
-    AtMost, Diversity, Exclude, Explore, ExploreKind, Learner, LinearTraining, ModelSpec, SimilarityTerm, SlateSpec,
-    TreeTraining,
+    AtMost, Diversity, Exclude, Explore, ExploreKind, Learner, LinearTraining, ModelOutput, ModelSpec, SimilarityTerm,
+    SlateSpec, TreeTraining,
 };
 pub use reference::reference_markdown;
 pub use seconds::Seconds;

@@ -49,7 +49,7 @@ struct Output<'a> {
 
 pub(crate) fn run(args: &CompileArgs, printer: &Printer) -> Result<(), CliError> {
     let declared = args.declared.read()?;
-    let trained = read_trained(&args.trained)?;
+    let trained = read_trained(&args.trained, &declared.model)?;
     let campaigns = args.campaigns.as_deref().map(CampaignFile::read).transpose()?;
     let compiled = match &campaigns {
         None => compile(&declared.features, &declared.model, &trained),

@@ -22,10 +22,19 @@ pub struct ModelSpec {
     pub objective: Objective,
     /// Which kind of model, and how it is trained.
     pub learner: Learner,
+    /// Which number ranks, where a trained model of another library has several.
+    pub output: Option<ModelOutput>,
     /// From scores to slate.
     pub slate: SlateSpec,
     /// Kept so that [`ModelSpec::check`] can point into it.
     source: Source,
+}
+
+/// Which number of a trained model with several ranks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ModelOutput {
+    /// The raw score of this class, below 1,024, counted from 0 in the library's order: written `class:2`.
+    Class(u32),
 }
 
 /// The kind of model, with the hyper-parameters that this kind understands.

@@ -1,17 +1,19 @@
 //! From the text of `model.toml` to a [`ModelSpec`].
 
 use super::{
-    AtMost, Diversity, Exclude, Explore, ExploreKind, Learner, LinearTraining, ModelSpec, SimilarityTerm, SlateSpec,
-    TreeTraining,
+    AtMost, Diversity, Exclude, Explore, ExploreKind, Learner, LinearTraining, ModelOutput, ModelSpec, SimilarityTerm,
+    SlateSpec, TreeTraining,
 };
 use crate::document;
-use crate::error::{Problems, Source, SpecError};
+use crate::error::{ProblemKind, Problems, Source, SpecError};
 use crate::reader::{FRACTION, NON_NEGATIVE, POSITIVE, Table, UNIT, Value, all};
 use crate::vocabulary::{LearnerKind, Objective};
 
 /// The largest slate, and so the largest limit within one.
 const MAX_SLATE: u16 = 1_000;
 const DEFAULT_SLATE: u16 = 20;
+/// More classes than any library's model should rank by.
+const MAX_CLASSES: u32 = 1_024;
 /// Fields that may make two items alike.
 const MAX_SIMILARITY_TERMS: usize = 8;
 
@@ -55,8 +57,8 @@ fn read(root: Table<'_>, problems: &Problems, source: Source) -> Option<ModelSpe
         (None, _) => None,
     };
     let slate = slate.map_or_else(|| Some(SlateSpec::default()), |table| read_slate(table, problems));
-    let Identity { name, objective, features, .. } = identity?;
-    Some(ModelSpec { name, features, objective, learner: learner?, slate: slate?, source })
+    let Identity { name, objective, features, output, .. } = identity?;
+    Some(ModelSpec { name, features, objective, learner: learner?, output, slate: slate?, source })
 }
 
 /// What `[model]` says.
@@ -65,6 +67,7 @@ struct Identity {
     kind: LearnerKind,
     objective: Objective,
     features: String,
+    output: Option<ModelOutput>,
 }
 
 fn identity(table: Table<'_>) -> Option<Identity> {
@@ -72,8 +75,29 @@ fn identity(table: Table<'_>) -> Option<Identity> {
     let kind = table.required("kind").and_then(Value::word);
     let objective = table.required("objective").and_then(Value::word);
     let features = table.required("features").and_then(Value::text);
+    let output = table.optional_or("output", None, |value| value.output().map(Some));
     table.finish();
-    Some(Identity { name: name?.text, kind: kind?, objective: objective?, features: features?.to_owned() })
+    let features = features?.to_owned();
+    Some(Identity { name: name?.text, kind: kind?, objective: objective?, features, output: output? })
+}
+
+impl Value<'_> {
+    /// `class:2`.
+    fn output(self) -> Option<ModelOutput> {
+        let text = self.text()?;
+        let class =
+            text.strip_prefix("class:").and_then(|class| class.parse().ok()).filter(|class| *class < MAX_CLASSES);
+        if let Some(class) = class {
+            return Some(ModelOutput::Class(class));
+        }
+        let help = if text.starts_with("probability") {
+            "a probability needs the scores of all classes, and a bundle has one score: write `class:2` to rank by the raw \
+             score of class 2"
+        } else {
+            "write `class:2` to rank by the raw score of class 2, counted from 0"
+        };
+        self.unknown(ProblemKind::UnknownValue, "output", text, help.to_owned())
+    }
 }
 
 impl LearnerKind {
