@@ -135,6 +135,15 @@ fixtures! {
     xgboost_pairwise_in_ubjson: "xgb_pairwise", ".ubj";
     xgboost_one_class_of_a_softmax: "xgb_softprob", ".ubj", class 1;
     xgboost_one_class_with_dropout: "xgb_softmax_dart", ".ubj", class 2;
+    pipeline_over_columns: "pipe_columns", ".onnx";
+    pipeline_over_named_columns: "pipe_named", ".onnx";
+    pipeline_scaled_to_a_range: "pipe_minmax", ".onnx";
+    pipeline_clipped_to_a_range: "pipe_clipped", ".onnx";
+    pipeline_scaled_by_quartiles: "pipe_robust", ".onnx";
+    pipeline_with_missing_values_filled: "pipe_imputed", ".onnx";
+    pipeline_of_zeros_and_ones: "pipe_binary", ".onnx";
+    onnx_one_class_of_a_softmax: "classes_boosted", ".onnx", class 2;
+    onnx_one_class_of_a_forest: "classes_forest", ".onnx", class 2;
     onnx_random_forest: "onnx_forest", ".onnx";
     onnx_two_classes: "onnx_classes", ".onnx";
     onnx_binary_with_a_base: "onnx_boosted", ".onnx";

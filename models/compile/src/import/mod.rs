@@ -16,7 +16,7 @@ mod xgboost;
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
-use output::Output;
+pub(crate) use output::Output;
 use selvedge_spec::ModelOutput;
 
 use crate::error::{CompileError, CompileErrorKind};
@@ -102,7 +102,7 @@ fn onnx(bytes: &[u8], output: Output) -> Result<TrainedModel, CompileError> {
     if onnx_ml::is_ours(bytes) {
         return onnx_ml::import(bytes, output);
     }
-    crate::onnx::OnnxModel::import(bytes).map(TrainedModel::Onnx)
+    crate::onnx::OnnxModel::import(bytes, output).map(TrainedModel::Onnx)
 }
 
 #[cfg(not(feature = "onnx"))]

@@ -10,11 +10,11 @@ use crate::error::{CompileError, CompileErrorKind};
 
 /// What model.toml says about it.
 #[derive(Clone, Copy)]
-pub(super) struct Output(pub(super) Option<ModelOutput>);
+pub(crate) struct Output(pub(super) Option<ModelOutput>);
 
 impl Output {
     /// The output that ranks, of `count`, which the file says at `place`.
-    pub(super) fn of(self, count: usize, place: &str) -> Result<usize, CompileError> {
+    pub(crate) fn of(self, count: usize, place: &str) -> Result<usize, CompileError> {
         let refuse =
             |message: String, help: &str| Err(CompileError::new(CompileErrorKind::Unsupported, place, message, help));
         let range = format!(

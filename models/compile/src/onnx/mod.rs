@@ -11,6 +11,7 @@
 //!
 //! tract evaluates the same graph for the proof, so a mistake of the lowering cannot pass.
 
+mod classic;
 mod emit;
 mod lower;
 
@@ -26,6 +27,7 @@ use tract_onnx::tract_hir::internal::{DimFact, Factoid};
 use tract_onnx::tract_hir::internal::{DimLike, ToDim};
 
 use crate::error::{CompileError, CompileErrorKind};
+use crate::import::Output;
 use crate::lower::lower_program;
 use lower::{Lowering, Value, features as feature_view, unsupported};
 
@@ -85,21 +87,23 @@ struct Input {
 }
 
 impl OnnxModel {
-    /// Parses a file.
+    /// Parses a file; of the classes of a linear classifier `output` chooses.
     ///
     /// # Errors
     /// Too large, no ONNX, without a graph, or with weights in other files.
-    pub(crate) fn import(bytes: &[u8]) -> Result<Self, CompileError> {
+    pub(crate) fn import(bytes: &[u8], output: Output) -> Result<Self, CompileError> {
         if bytes.len() > MAX_ONNX_BYTES {
             let message =
                 format!("the ONNX file has {} bytes, of which at most {MAX_ONNX_BYTES} are read", bytes.len());
             return Err(CompileError::new(CompileErrorKind::TooLarge, "", message, "train smaller embeddings"));
         }
-        let proto = tract_onnx::onnx().proto_model_for_read(&mut &*bytes).map_err(|error| {
+        let mut proto = tract_onnx::onnx().proto_model_for_read(&mut &*bytes).map_err(|error| {
             let help = "save the model again with `torch.onnx.export` or `onnx.save`";
             CompileError::new(CompileErrorKind::Malformed, "", format!("not an ONNX model: {error}"), help)
         })?;
-        let Some(graph) = &proto.graph else {
+        let opset = proto.opset_import.iter().find(|set| matches!(&*set.domain, "" | "ai.onnx"));
+        let opset = opset.map_or(0, |set| set.version);
+        let Some(graph) = &mut proto.graph else {
             let help = "save the whole model, not a part of it";
             return Err(CompileError::new(CompileErrorKind::Malformed, "graph", "the file has no graph", help));
         };
@@ -122,6 +126,7 @@ impl OnnxModel {
             }
         }
         check_order(graph)?;
+        classic::rewrite(graph, opset, output)?;
         let known = tract_onnx::onnx().op_register;
         if let Some((at, node)) = graph.node.iter().enumerate().find(|(_, node)| !known.0.contains_key(&node.op_type)) {
             let place = format!("graph.node[{at}]");
