@@ -117,6 +117,8 @@ messages! {
     model_with_a_limit_that_limits_nothing: model("version = 1\n[model]\nname = \"m\"\nkind = \"trees\"\nobjective = \"lambdarank\"\nfeatures = \"features.toml\"\n[[slate.at_most]]\nfield = \"brand\"\nmax = 3\nwindow = 3\n");
     model_with_diversity_of_nothing: model("version = 1\n[model]\nname = \"m\"\nkind = \"trees\"\nobjective = \"lambdarank\"\nfeatures = \"features.toml\"\n[slate.diversity]\nlambda = 1.5\nsimilarity = {}\n");
     model_drawing_in_two_ways: model("version = 1\n[model]\nname = \"m\"\nkind = \"trees\"\nobjective = \"lambdarank\"\nfeatures = \"features.toml\"\n[slate.explore]\nepsilon = 0.1\ntemperature = 1.0\n");
+    model_ranking_by_a_probability: model("version = 1\n[model]\nname = \"m\"\nkind = \"trees\"\nobjective = \"lambdarank\"\nfeatures = \"features.toml\"\noutput = \"probability:2\"\n");
+    model_ranking_by_a_class_beyond_all: model("version = 1\n[model]\nname = \"m\"\nkind = \"trees\"\nobjective = \"lambdarank\"\nfeatures = \"features.toml\"\noutput = \"class:1024\"\n");
     model_drawing_in_no_way: model("version = 1\n[model]\nname = \"m\"\nkind = \"trees\"\nobjective = \"lambdarank\"\nfeatures = \"features.toml\"\n[slate.explore]\nseed = -1\n");
 }
 
