@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use selvedge_compile::{CompileError, CompileErrorKind, TrainedModel, import};
+use selvedge_compile::{CompileError, CompileErrorKind, TrainedModel, import_output};
 use selvedge_spec::{FeatureSpec, ModelSpec, SpecError};
 
 use crate::error::{CliError, Exit};
@@ -50,10 +50,10 @@ impl DeclaredArgs {
     }
 }
 
-/// Reads a trained model file.
-pub(crate) fn read_trained(path: &Path) -> Result<TrainedModel, CliError> {
+/// Reads a trained model file; of several outputs the one that model.toml chooses.
+pub(crate) fn read_trained(path: &Path, model: &ModelSpec) -> Result<TrainedModel, CliError> {
     let bytes = file::read(path, selvedge_compile::MAX_MODEL_BYTES as u64)?;
-    import(&bytes).map_err(|error| CliError::from(error).in_file(path))
+    import_output(&bytes, model.output).map_err(|error| CliError::from(error).in_file(path))
 }
 
 fn name(path: &Path) -> String {

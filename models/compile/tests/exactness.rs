@@ -2,11 +2,12 @@
 
 mod declared;
 
-use selvedge_compile::{TrainedModel, compile, import};
+use selvedge_compile::{TrainedModel, compile, import_output};
 use selvedge_engine::feature::LANES;
 use selvedge_engine::model::ModelScratch;
 use selvedge_engine::{Limits, Snapshot};
 use selvedge_format::AlignedBytes;
+use selvedge_spec::ModelOutput;
 
 /// Inputs and the library's raw scores of them, as `fixtures/export.py` lays them out.
 struct Cases {
@@ -25,9 +26,9 @@ impl Cases {
     }
 }
 
-fn check(model: &[u8], cases: &[u8]) {
+fn check(model: &[u8], output: Option<ModelOutput>, cases: &[u8]) {
     let cases = Cases::parse(cases);
-    let trained = import(model).expect("a model that its library wrote");
+    let trained = import_output(model, output).expect("a model that its library wrote");
     let TrainedModel::Trees(ensemble) = &trained else { panic!("not trees") };
     for (row, expected) in cases.inputs.chunks_exact(cases.features).zip(&cases.margins) {
         assert_eq!(ensemble.raw_score(row).to_bits(), expected.to_bits(), "{row:?}");
@@ -60,11 +61,12 @@ fn check(model: &[u8], cases: &[u8]) {
 }
 
 macro_rules! fixtures {
-    ($($test:ident: $name:literal, $suffix:literal;)+) => {$(
+    ($($test:ident: $name:literal, $suffix:literal $(, class $class:literal)?;)+) => {$(
         #[test]
         fn $test() {
             check(
                 include_bytes!(concat!("../fixtures/", $name, $suffix)),
+                None$(.or(Some(ModelOutput::Class($class))))?,
                 include_bytes!(concat!("../fixtures/", $name, ".cases")),
             );
         }
@@ -97,6 +99,51 @@ fixtures! {
     xgboost_with_dropout_in_ubjson: "xgb_dart", ".ubj";
     xgboost_splits_on_sets: "xgb_sets", ".ubj";
     xgboost_random_forest: "xgb_forest", ".ubj";
+    lightgbm_huber: "lgb_huber", ".txt";
+    lightgbm_fair: "lgb_fair", ".txt";
+    lightgbm_poisson: "lgb_poisson", ".txt";
+    lightgbm_quantile: "lgb_quantile", ".txt";
+    lightgbm_mape: "lgb_mape", ".txt";
+    lightgbm_gamma: "lgb_gamma", ".txt";
+    lightgbm_tweedie: "lgb_tweedie", ".txt";
+    lightgbm_cross_entropy: "lgb_cross_entropy", ".txt";
+    lightgbm_xendcg: "lgb_rank_xendcg", ".txt";
+    lightgbm_one_class_of_a_softmax: "lgb_softmax", ".txt", class 2;
+    lightgbm_one_class_of_averaged_forests: "lgb_ova", ".txt", class 0;
+    catboost_pair_logit: "cat_pairlogit", ".json";
+    catboost_query_softmax: "cat_querysoftmax", ".json";
+    catboost_lambda_mart: "cat_lambdamart", ".json";
+    catboost_query_rmse: "cat_queryrmse", ".json";
+    catboost_rmse: "cat_rmse", ".json";
+    catboost_poisson: "cat_poisson", ".json";
+    catboost_tweedie: "cat_tweedie", ".json";
+    catboost_huber: "cat_huber", ".json";
+    catboost_one_class_of_a_softmax: "cat_softmax", ".json", class 2;
+    catboost_one_class_against_the_rest: "cat_ova", ".json", class 1;
+    catboost_one_class_grown_leaf_by_leaf: "cat_classes_leafwise", ".json", class 0;
+    xgboost_gamma: "xgb_gamma", ".ubj";
+    xgboost_tweedie: "xgb_tweedie", ".ubj";
+    xgboost_poisson: "xgb_poisson", ".ubj";
+    xgboost_logistic: "xgb_logistic", ".ubj";
+    xgboost_absolute_error: "xgb_absoluteerror", ".ubj";
+    xgboost_pseudo_huber: "xgb_pseudohubererror", ".ubj";
+    xgboost_squared_log_error: "xgb_squaredlogerror", ".ubj";
+    xgboost_quantile: "xgb_quantileerror", ".ubj";
+    xgboost_hinge: "xgb_hinge", ".ubj";
+    xgboost_ndcg_in_ubjson: "xgb_ndcg", ".ubj";
+    xgboost_map_in_ubjson: "xgb_map", ".ubj";
+    xgboost_pairwise_in_ubjson: "xgb_pairwise", ".ubj";
+    xgboost_one_class_of_a_softmax: "xgb_softprob", ".ubj", class 1;
+    xgboost_one_class_with_dropout: "xgb_softmax_dart", ".ubj", class 2;
+    pipeline_over_columns: "pipe_columns", ".onnx";
+    pipeline_over_named_columns: "pipe_named", ".onnx";
+    pipeline_scaled_to_a_range: "pipe_minmax", ".onnx";
+    pipeline_clipped_to_a_range: "pipe_clipped", ".onnx";
+    pipeline_scaled_by_quartiles: "pipe_robust", ".onnx";
+    pipeline_with_missing_values_filled: "pipe_imputed", ".onnx";
+    pipeline_of_zeros_and_ones: "pipe_binary", ".onnx";
+    onnx_one_class_of_a_softmax: "classes_boosted", ".onnx", class 2;
+    onnx_one_class_of_a_forest: "classes_forest", ".onnx", class 2;
     onnx_random_forest: "onnx_forest", ".onnx";
     onnx_two_classes: "onnx_classes", ".onnx";
     onnx_binary_with_a_base: "onnx_boosted", ".onnx";
@@ -119,7 +166,7 @@ fn every_model_of_a_directory() {
             continue;
         }
         let read = |path: &std::path::Path| std::fs::read(path).expect("a file");
-        check(&read(&path), &read(&path.with_extension("cases")));
+        check(&read(&path), None, &read(&path.with_extension("cases")));
         models += 1;
     }
     assert!(models > 0);

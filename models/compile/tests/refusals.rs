@@ -5,7 +5,8 @@ mod declared;
 use std::fmt::Write as _;
 
 use miette::Diagnostic;
-use selvedge_compile::{CompileError, CompileErrorKind, compile, import, inspect};
+use selvedge_compile::{CompileError, CompileErrorKind, compile, import, import_output, inspect};
+use selvedge_spec::ModelOutput;
 use serde_json::{Value, json};
 
 const BINARY: &[u8] = include_bytes!("../fixtures/binary.json");
@@ -123,13 +124,13 @@ fn models_whose_scores_would_differ_are_refused_by_name() {
         "unsupported",
         &[
             ("gblinear", &edited("/learner/gradient_booster", json!({"name": "gblinear", "model": {"weights": []}}))),
-            ("multi-class", &edited("/learner/objective/name", json!("multi:softprob"))),
             ("classes", &edited("/learner/learner_model_param/num_class", json!("3"))),
             ("targets", &edited("/learner/learner_model_param/num_target", json!("2"))),
             ("a tree per class", &edited("/learner/gradient_booster/model/tree_info/1", json!(1))),
             ("vector leaves", &tree("tree_param", json!({"size_leaf_vector": "2"}))),
             ("another kind of split", &tree("split_type", json!([2, 0, 0]))),
-            ("another objective", &edited("/learner/objective/name", json!("count:poisson"))),
+            ("a time of survival", &edited("/learner/objective/name", json!("survival:aft"))),
+            ("a hazard", &edited("/learner/objective/name", json!("survival:cox"))),
             ("a base score per class", &edited("/learner/learner_model_param/base_score", json!("[1E-1,2E-1]"))),
         ],
     );
@@ -152,7 +153,7 @@ fn lightgbm_models_are_refused_with_the_place() {
             ("an old version", &text("version=v4", "version=v1")),
             ("multi-class", &text("num_class=1", "num_class=3")),
             ("a tree per class", &text("num_tree_per_iteration=1", "num_tree_per_iteration=3")),
-            ("another objective", &text("objective=binary", "objective=poisson")),
+            ("another objective", &text("objective=binary", "objective=quantum")),
             ("another sigmoid", &text("sigmoid:1", "sigmoid:2")),
             ("linear trees", &text("is_linear=0", "is_linear=1")),
             ("no number of features", &text("max_feature_idx=4", "")),
@@ -193,7 +194,8 @@ fn catboost_models_are_refused_with_the_place() {
             ("texts", &cat("/features_info/text_features", json!([{}]))),
             ("statistics", &cat("/ctr_data", json!({}))),
             ("another split", &cat("/oblivious_trees/1/splits/0/split_type", json!("OneHotFeature"))),
-            ("another loss", &cat("/model_info/params/loss_function/type", json!("MultiClass"))),
+            ("another loss", &cat("/model_info/params/loss_function/type", json!("RMSEWithUncertainty"))),
+            ("one-hot", include_bytes!("../fixtures/refused_one_hot.json")),
             ("a score per class", &cat("/oblivious_trees/1/splits", json!([]))),
             ("too few leaves", &cat("/oblivious_trees/1/leaf_values", json!([1.0]))),
             ("a bias per class", &cat("/scale_and_bias", json!([1, [0, 0]]))),
@@ -205,6 +207,10 @@ fn catboost_models_are_refused_with_the_place() {
             ),
             ("features out of order", &cat("/features_info/float_features/0/flat_feature_index", json!(3))),
             ("neither leaf nor split", br#"{"features_info": {}, "trees": [{"left": null}]}"#),
+            (
+                "nested without end",
+                format!(r#"{{"features_info": {{}}, "trees": [{}"#, r#"{"left": "#.repeat(1 << 16)).as_bytes(),
+            ),
         ],
     );
 }
@@ -299,6 +305,125 @@ fn sets_that_would_need_too_many_leaves_are_refused() {
     let error = import(model.as_bytes()).expect_err("512 stretches of the line per level");
     assert_eq!(error.kind(), CompileErrorKind::Limit);
     assert_eq!(error.to_string(), "Tree=0: its splits on sets, made thresholds, need more than 16384 leaves");
+}
+
+/// Of several classes one must be chosen, and of one none.
+#[test]
+fn which_output_ranks_must_be_said_where_there_are_several() {
+    let cases: [(&str, &[u8], Option<u32>); 10] = [
+        ("LightGBM, none chosen", include_bytes!("../fixtures/lgb_softmax.txt"), None),
+        ("LightGBM, beyond the last", include_bytes!("../fixtures/lgb_softmax.txt"), Some(3)),
+        ("LightGBM, of one", include_bytes!("../fixtures/lgb_binary.txt"), Some(1)),
+        ("XGBoost, none chosen", include_bytes!("../fixtures/xgb_softprob.ubj"), None),
+        ("XGBoost, of one", STUMPS, Some(0)),
+        ("CatBoost, none chosen", include_bytes!("../fixtures/cat_softmax.json"), None),
+        ("CatBoost, of one", include_bytes!("../fixtures/cat_logloss.json"), Some(0)),
+        ("ONNX, none chosen", include_bytes!("../fixtures/classes_boosted.onnx"), None),
+        ("ONNX, of two classes", include_bytes!("../fixtures/onnx_classes.onnx"), Some(1)),
+        ("ours", br#"{"kind": "linear", "bias": 0, "weights": {}}"#, Some(0)),
+    ];
+    let mut text = String::new();
+    for (case, bytes, class) in cases {
+        let error = import_output(bytes, class.map(ModelOutput::Class)).expect_err(case);
+        writeln!(text, "{case}: {}\n", render(&error)).expect("a string grows");
+    }
+    assert_snapshot("outputs", &text);
+}
+
+/// A number as protobuf writes it.
+fn varint(mut value: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while value >= 0x80 {
+        bytes.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    bytes.push(value as u8);
+    bytes
+}
+
+/// Bytes as the field `tag` of a protobuf.
+fn field(tag: u64, bytes: &[u8]) -> Vec<u8> {
+    [varint(tag << 3 | 2), varint(bytes.len() as u64), bytes.to_vec()].concat()
+}
+
+fn ints(name: &str, values: impl Iterator<Item = u64>) -> Vec<u8> {
+    let values: Vec<u8> = values.flat_map(varint).collect();
+    field(5, &[field(1, name.as_bytes()), field(8, &values)].concat())
+}
+
+fn tensor(name: &str, kind: u8, raw: &[u8]) -> Vec<u8> {
+    field(5, &[field(1, name.as_bytes()), field(5, &[&[0x10, kind][..], &field(9, raw)].concat())].concat())
+}
+
+/// An ensemble of version 5 with one tree of `nodes` nodes. Each has a leaf of its own on the right and on the left the node
+/// that `next` says; `nodes` is one more leaf. All leaves weigh `weight`.
+fn onnx_chain(nodes: u64, weight: f32, next: impl Fn(u64) -> u64) -> Vec<u8> {
+    let all = |value: u64| (0..nodes).map(move |_| value);
+    let node = [
+        field(1, b"x"),
+        field(2, b"y"),
+        field(4, b"TreeEnsemble"),
+        ints("nodes_featureids", all(0)),
+        ints("nodes_truenodeids", (0..nodes).map(&next)),
+        ints("nodes_trueleafs", (0..nodes).map(|at| u64::from(next(at) == nodes))),
+        ints("nodes_falsenodeids", 0..nodes),
+        ints("nodes_falseleafs", all(1)),
+        ints("tree_roots", 0..1),
+        ints("leaf_targetids", 0..1),
+        tensor("nodes_modes", 2, &vec![0; nodes as usize]),
+        tensor("nodes_splits", 1, &vec![0; 4 * nodes as usize]),
+        tensor("leaf_weights", 1, &weight.to_le_bytes().repeat(nodes as usize + 1)),
+        field(7, b"ai.onnx.ml"),
+    ];
+    [&b"\x08\x0a"[..], &field(7, &[field(1, &node.concat()), field(11, &field(1, b"x"))].concat())].concat()
+}
+
+#[test]
+fn onnx_trees_that_are_none_are_refused() {
+    assert!(import(&onnx_chain(2, 1.0, |at| at + 1)).is_ok(), "the tree as it should be");
+    let graph_of_2_gb = [&b"\x08\x0a"[..], &[0x3a], &varint(1 << 31)].concat();
+    let node_of_2_gb = [&b"\x08\x0a"[..], &field(7, &[&[0x0a][..], &varint(1 << 31)].concat())].concat();
+    assert_refused(
+        "onnx_trees",
+        &[
+            ("a cycle", &onnx_chain(1, 1.0, |_| 0)),
+            ("a million nodes", &onnx_chain(1_000_000, 1.0, |at| at + 1)),
+            ("a leaf that is no number", &onnx_chain(2, f32::NAN, |at| at + 1)),
+            ("a child that is not there", &onnx_chain(2, 1.0, |at| at + 7)),
+            ("a graph of 2 GB", &graph_of_2_gb),
+            ("an operator of 2 GB", &node_of_2_gb),
+            ("rows normalised before trees", include_bytes!("../fixtures/refused_normalised.onnx")),
+        ],
+    );
+}
+
+/// What JSON cannot say UBJSON can.
+#[test]
+fn a_threshold_of_ubjson_that_is_no_number_is_refused() {
+    let mut bytes = include_bytes!("../fixtures/xgb_logistic.ubj").to_vec();
+    let key = b"split_conditions[$d#L";
+    let at = bytes.windows(key.len()).position(|window| window == key).expect("a column of floats") + key.len() + 8;
+    bytes[at..at + 4].copy_from_slice(&f32::NAN.to_be_bytes());
+    let error = import(&bytes).expect_err("not a number");
+    assert_eq!(error.kind(), CompileErrorKind::BadTree);
+    assert_eq!(error.to_string(), "learner.gradient_booster.model.trees[0]: node 0 has a threshold that is no number");
+}
+
+/// 10^6 nodes of XGBoost in one chain: refused by its levels.
+#[test]
+fn a_chain_of_a_million_nodes_is_refused() {
+    let inner = 500_000;
+    let column = |value: &dyn Fn(usize) -> i64| (0..=2 * inner).map(value).collect::<Vec<_>>();
+    // Inner nodes have even numbers, and a leaf beside each.
+    let child = |offset: usize| move |at: usize| if at % 2 == 0 && at < 2 * inner { (at + offset) as i64 } else { -1 };
+    let mut model: Value = serde_json::from_slice(STUMPS).expect("a fixture is JSON");
+    model["learner"]["gradient_booster"]["model"]["trees"] = json!([{
+        "left_children": column(&child(1)), "right_children": column(&child(2)),
+        "split_indices": column(&|_| 0), "split_conditions": column(&|_| 0), "default_left": column(&|_| 0),
+    }]);
+    model["learner"]["gradient_booster"]["model"]["tree_info"] = json!([0]);
+    let error = import(model.to_string().as_bytes()).expect_err("too deep");
+    assert_eq!(error.to_string(), "learner.gradient_booster.model.trees[0]: a bundle holds at most 64 levels");
 }
 
 /// 10^6 nodes in one tree: refused by its leaves, in time and memory that follow the file.

@@ -25,8 +25,8 @@ pub use feature::{
     StringEncoding, TableSettings, Transform,
 };
 pub use model::{
-    AtMost, Diversity, Exclude, Explore, ExploreKind, Learner, LinearTraining, ModelSpec, Quantise, SimilarityTerm,
-    SlateSpec, StageSpec, TreeTraining,
+    AtMost, Diversity, Exclude, Explore, ExploreKind, Learner, LinearTraining, ModelOutput, ModelSpec, Quantise,
+    SimilarityTerm, SlateSpec, StageSpec, TreeTraining,
 };
 pub use reference::reference_markdown;
 pub use seconds::Seconds;

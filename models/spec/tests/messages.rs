@@ -119,6 +119,8 @@ messages! {
     model_drawing_in_two_ways: model("version = 1\n[model]\nname = \"m\"\nkind = \"trees\"\nobjective = \"lambdarank\"\nfeatures = \"features.toml\"\n[slate.explore]\nepsilon = 0.1\ntemperature = 1.0\n");
     model_with_stages_that_keep_nothing_or_more: model("version = 1\n[model]\nname = \"m\"\nkind = \"graph\"\nobjective = \"logistic\"\nfeatures = \"features.toml\"\n[train]\nrounds = 3\n[[stage]]\ntrained = \"a.json\"\nkeep = 50\n[[stage]]\ntrained = \"b.json\"\nkeep = 51\n[[stage]]\ntrained = 7\nkep = 0\n");
     model_with_too_many_stages: model("version = 1\n[model]\nname = \"m\"\nkind = \"graph\"\nobjective = \"logistic\"\nfeatures = \"features.toml\"\n[[stage]]\n[[stage]]\n[[stage]]\n[[stage]]\n");
+    model_ranking_by_a_probability: model("version = 1\n[model]\nname = \"m\"\nkind = \"trees\"\nobjective = \"lambdarank\"\nfeatures = \"features.toml\"\noutput = \"probability:2\"\n");
+    model_ranking_by_a_class_beyond_all: model("version = 1\n[model]\nname = \"m\"\nkind = \"trees\"\nobjective = \"lambdarank\"\nfeatures = \"features.toml\"\noutput = \"class:1024\"\n");
     model_drawing_in_no_way: model("version = 1\n[model]\nname = \"m\"\nkind = \"trees\"\nobjective = \"lambdarank\"\nfeatures = \"features.toml\"\n[slate.explore]\nseed = -1\n");
 }
 

@@ -2,7 +2,7 @@
 
 use selvedge_spec::{
     By, Counter, CounterKind, CounterScope, Explore, ExploreKind, FeatureKind, FeatureSpec, Learner, Measure,
-    ModelSpec, OverlapWith, ProblemKind, Transform,
+    ModelOutput, ModelSpec, OverlapWith, ProblemKind, Transform,
 };
 
 fn parse(body: &str) -> FeatureSpec {
@@ -83,6 +83,7 @@ name = "flyer"
 kind = "linear"
 objective = "logistic"
 features = "features.toml"
+output = "class:2"
 [train]
 lambda = 0.01
 [slate]
@@ -101,6 +102,7 @@ seed = 7
     let model = ModelSpec::parse("model.toml", text).expect("valid");
     let Learner::Linear(training) = &model.learner else { panic!("not linear") };
     assert_eq!((training.lambda, training.seed), (0.01, 0));
+    assert_eq!(model.output, Some(ModelOutput::Class(2)));
     assert_eq!((model.slate.size, model.slate.at_most[0].window, model.slate.exclude.len()), (10, 5, 0));
     assert_eq!(model.slate.explore, Some(Explore { kind: ExploreKind::Epsilon(0.05), seed: 7 }));
     let features = parse("[[feature]]\nname = \"a\"\nkind = \"position\"\n");

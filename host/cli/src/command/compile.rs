@@ -81,10 +81,10 @@ pub(crate) fn run(args: &CompileArgs, printer: &Printer) -> Result<(), CliError>
     let declared = args.declared.read()?;
     let mut stages: Vec<TrainedModel> = Vec::with_capacity(declared.model.stages.len() + 1);
     for stage in &declared.model.stages {
-        let read = read_trained(&args.declared.beside_model(&stage.trained));
+        let read = read_trained(&args.declared.beside_model(&stage.trained), &declared.model);
         stages.push(read.map_err(|error| error.hint("a [[stage]] of model.toml names it, beside model.toml"))?);
     }
-    stages.push(read_trained(&args.trained)?);
+    stages.push(read_trained(&args.trained, &declared.model)?);
     let campaigns = args.campaigns.as_deref().map(CampaignFile::read).transpose()?;
     let responses = match &campaigns {
         None => None,

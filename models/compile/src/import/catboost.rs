@@ -14,6 +14,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use super::grow::{Node, Side, Source, Test, grow_all, limit};
+use super::output::Output;
 use crate::error::{CompileError, CompileErrorKind};
 use crate::model::{Sum, TrainedModel, TreeEnsemble};
 
@@ -25,8 +26,8 @@ const ENCODE: &str = "train on numbers alone: declare the feature as `string` wi
 /// Most levels of an oblivious tree: as many as its leaves have a place for.
 const MAX_LEVELS: usize = 14;
 
-/// Loss functions that give one raw score, and what they make of it.
-const LOSSES: [(&str, Link); 15] = [
+/// Loss functions whose raw scores are what they add up, and what they make of one.
+const LOSSES: [(&str, Link); 23] = [
     ("Logloss", Link::Logistic),
     ("CrossEntropy", Link::Logistic),
     ("RMSE", Link::Identity),
@@ -34,6 +35,14 @@ const LOSSES: [(&str, Link); 15] = [
     ("Quantile", Link::Identity),
     ("MAPE", Link::Identity),
     ("Huber", Link::Identity),
+    ("Expectile", Link::Identity),
+    ("LogLinQuantile", Link::Identity),
+    ("Lq", Link::Identity),
+    ("LogCosh", Link::Identity),
+    ("Poisson", Link::Identity),
+    ("Tweedie", Link::Identity),
+    ("MultiClass", Link::Identity),
+    ("MultiClassOneVsAll", Link::Identity),
     ("QueryRMSE", Link::Identity),
     ("QuerySoftMax", Link::Identity),
     ("QueryCrossEntropy", Link::Identity),
@@ -118,6 +127,13 @@ struct Branch {
     weight: f64,
 }
 
+/// Which output is read, of how many.
+#[derive(Clone, Copy)]
+struct Class {
+    at: usize,
+    classes: usize,
+}
+
 /// A number, or one per output.
 #[derive(Deserialize)]
 #[serde(untagged)]
@@ -134,17 +150,12 @@ struct Split {
     border: Option<f64>,
 }
 
-pub(super) fn import(bytes: &[u8]) -> Result<TrainedModel, CompileError> {
+pub(super) fn import(bytes: &[u8], output: Output) -> Result<TrainedModel, CompileError> {
     let file: File = super::parse(bytes, SAVE_AGAIN)?;
     file.refuse_unsupported()?;
-    let (scale, bias) = match &file.scale_and_bias {
-        None => (1.0, 0.0),
-        Some((scale, bias)) => match &bias[..] {
-            [] => (*scale, 0.0),
-            [bias] => (*scale, *bias),
-            _ => return Err(unsupported("scale_and_bias", "there is a bias per output", ONE_OUTPUT)),
-        },
-    };
+    let (scale, biases) = file.scale_and_bias.clone().unwrap_or((1.0, Vec::new()));
+    let class = Class { classes: biases.len().max(1), at: output.of(biases.len(), "scale_and_bias")? };
+    let bias = biases.get(class.at).copied().unwrap_or(0.0);
     if !(scale.is_finite() && bias.is_finite()) {
         let message = "the scale and the bias are not finite";
         return Err(CompileError::new(CompileErrorKind::Malformed, "scale_and_bias", message, SAVE_AGAIN));
@@ -153,11 +164,12 @@ pub(super) fn import(bytes: &[u8]) -> Result<TrainedModel, CompileError> {
     let features = file.features_info.float_features.len();
     let (trees, gains) = if file.oblivious_trees.is_empty() {
         let place = |index: usize| format!("trees[{index}]");
-        let sources = file.trees.iter().enumerate().map(|(index, tree)| file.branches(tree, &place(index)));
+        let sources = file.trees.iter().enumerate().map(|(index, tree)| file.branches(tree, class, &place(index)));
         grow_all(sources, features, place)?
     } else {
         let place = |index: usize| format!("oblivious_trees[{index}]");
-        let sources = file.oblivious_trees.iter().enumerate().map(|(index, tree)| file.levels(tree, &place(index)));
+        let sources =
+            file.oblivious_trees.iter().enumerate().map(|(index, tree)| file.levels(tree, class, &place(index)));
         grow_all(sources, features, place)?
     };
     let names = file.features_info.names();
@@ -176,6 +188,21 @@ impl Info {
         let version = self.catboost_version_info.split_once("tags/v").map_or("", |(_, rest)| rest);
         let version: String = version.chars().take_while(|c| c.is_ascii_digit() || *c == '.').take(16).collect();
         format!("CatBoost {version}").trim_end().to_owned()
+    }
+}
+
+impl Class {
+    /// The value of this output in a leaf.
+    fn of(self, value: &Value, place: &str) -> Result<f64, CompileError> {
+        let values = match value {
+            Value::One(value) => std::slice::from_ref(value),
+            Value::Many(values) => values,
+        };
+        if values.len() == self.classes {
+            return Ok(values[self.at]);
+        }
+        let message = format!("a leaf has {} values for {} outputs", values.len(), self.classes);
+        Err(unsupported(place, &message, ONE_OUTPUT))
     }
 }
 
@@ -243,13 +270,13 @@ impl File {
         Ok(Test::at_most(split.float_feature_index as u64, f64::from(border as f32), missing))
     }
 
-    fn levels(&self, tree: &Oblivious, place: &str) -> Result<Source, CompileError> {
+    fn levels(&self, tree: &Oblivious, class: Class, place: &str) -> Result<Source, CompileError> {
         let splits = tree.splits.as_deref().unwrap_or_default();
         if splits.len() > MAX_LEVELS {
             return Err(limit(place, "levels of an oblivious tree", MAX_LEVELS));
         }
         let leaves = 1_usize << splits.len();
-        if tree.leaf_values.len() != leaves {
+        if tree.leaf_values.len() != leaves * class.classes {
             let message = format!("there are {} leaf values for {} splits", tree.leaf_values.len(), splits.len());
             if !tree.leaf_values.is_empty() && tree.leaf_values.len().is_multiple_of(leaves) {
                 return Err(unsupported(&format!("{place}.leaf_values"), &message, ONE_OUTPUT));
@@ -267,11 +294,11 @@ impl File {
         }
         let mut weights = vec![0.0; nodes.len()];
         weights.extend(&tree.leaf_weights);
-        nodes.extend(tree.leaf_values.iter().copied().map(Node::Leaf));
+        nodes.extend(tree.leaf_values.iter().skip(class.at).step_by(class.classes).copied().map(Node::Leaf));
         Ok(Source { nodes, weights, gains: Vec::new() })
     }
 
-    fn branches(&self, root: &Branch, place: &str) -> Result<Source, CompileError> {
+    fn branches(&self, root: &Branch, class: Class, place: &str) -> Result<Source, CompileError> {
         let mut source = Source::default();
         let mut open = vec![root];
         let mut at = 0;
@@ -284,11 +311,7 @@ impl File {
                     open.extend([&**left, &**right]);
                     Node::Split { test: self.test(split, place)?, children: [child, child + 1] }
                 }
-                (Branch { value: Some(Value::One(value)), .. }, None) => Node::Leaf(*value),
-                (Branch { value: Some(Value::Many(values)), .. }, None) if values.len() > 1 => {
-                    return Err(unsupported(place, "leaves with several values are not supported", ONE_OUTPUT));
-                }
-                (Branch { value: Some(Value::Many(values)), .. }, None) if values.len() == 1 => Node::Leaf(values[0]),
+                (Branch { value: Some(value), .. }, None) => Node::Leaf(class.of(value, place)?),
                 _ => {
                     let message = "a node is neither a leaf nor a split with two children";
                     return Err(CompileError::new(CompileErrorKind::BadTree, place, message, SAVE_AGAIN));

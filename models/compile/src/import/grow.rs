@@ -114,7 +114,7 @@ impl Test {
     }
 
     /// The side of numbers at or above `value`, and just there.
-    fn side_at(&self, value: Option<f32>) -> Side {
+    pub(super) fn side_at(&self, value: Option<f32>) -> Side {
         self.first.after(value.map_or(0, |value| self.cuts.partition_point(|cut| *cut <= value)))
     }
 }

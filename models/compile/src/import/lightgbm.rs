@@ -16,11 +16,11 @@ use selvedge_format::model::{Finish, Link};
 use selvedge_format::program::MAX_FEATURES;
 
 use super::grow::{Node, Side, Source, Test, above, grow_all, limit};
+use super::output::Output;
 use crate::error::{CompileError, CompileErrorKind};
 use crate::model::{Sum, TrainedModel, TreeEnsemble};
 
 const SAVE_AGAIN: &str = "save the model again with `booster.save_model(\"model.txt\")`; do not edit it by hand";
-const ONE_OUTPUT: &str = "train one model with one output, such as one of a class against the rest";
 /// Versions of the format whose decisions are these.
 const VERSIONS: [&str; 3] = ["v2", "v3", "v4"];
 /// What LightGBM takes for zero (`kZeroThreshold`), and the first number beyond.
@@ -29,8 +29,9 @@ const ZERO: f32 = 1e-35;
 const CATEGORICAL: u64 = 1;
 const DEFAULT_LEFT: u64 = 2;
 
-/// Objectives that give one raw score, and what they make of it.
-const OBJECTIVES: [(&str, Link); 12] = [
+/// Objectives whose raw scores are what they add up, and what they make of one. Of several classes none makes anything
+/// alone.
+const OBJECTIVES: [(&str, Link); 17] = [
     ("binary", Link::Logistic),
     ("cross_entropy", Link::Logistic),
     ("regression", Link::Identity),
@@ -39,6 +40,11 @@ const OBJECTIVES: [(&str, Link); 12] = [
     ("fair", Link::Identity),
     ("quantile", Link::Identity),
     ("mape", Link::Identity),
+    ("poisson", Link::Identity),
+    ("gamma", Link::Identity),
+    ("tweedie", Link::Identity),
+    ("multiclass", Link::Identity),
+    ("multiclassova", Link::Identity),
     ("lambdarank", Link::Identity),
     ("rank_xendcg", Link::Identity),
     ("custom", Link::Identity),
@@ -56,7 +62,7 @@ pub(super) fn is_model(bytes: &[u8]) -> bool {
     bytes.starts_with(b"tree\n") || bytes.starts_with(b"tree\r\n")
 }
 
-pub(super) fn import(bytes: &[u8]) -> Result<TrainedModel, CompileError> {
+pub(super) fn import(bytes: &[u8], output: Output) -> Result<TrainedModel, CompileError> {
     let text = std::str::from_utf8(bytes).map_err(|error| {
         let message = format!("the text is not in UTF-8 at byte {}", error.valid_up_to());
         CompileError::new(CompileErrorKind::Malformed, "", message, SAVE_AGAIN)
@@ -68,12 +74,16 @@ pub(super) fn import(bytes: &[u8]) -> Result<TrainedModel, CompileError> {
     }
     let mut blocks = trees.split("\nTree=");
     let head = Block::read(String::new(), blocks.next().unwrap_or_default());
-    head.refuse_unsupported()?;
+    head.refuse_other_versions()?;
+    let classes: usize = head.number("num_tree_per_iteration", Some(1))?;
+    let class = output.of(classes, "num_tree_per_iteration")?;
     let link = head.objective()?;
     let features = head.feature_count()?;
     let names = head.names(features)?;
-    let place = |index: usize| format!("Tree={index}");
-    let sources = blocks.enumerate().map(|(index, block)| Block::read(place(index), block).source());
+    // Each round grows a tree of every class in turn.
+    let place = |index: usize| format!("Tree={}", index.saturating_mul(classes).saturating_add(class));
+    let of_class = blocks.skip(class).step_by(classes.max(1)).enumerate();
+    let sources = of_class.map(|(index, block)| Block::read(place(index), block).source());
     let (trees, gains) = grow_all(sources, features, place)?;
     let divisor = if head.has("average_output") { trees.len().max(1) as f64 } else { 1.0 };
     let sum = Sum::Double(Finish { divisor, scale: 1.0, bias: 0.0 });
@@ -133,20 +143,12 @@ impl<'a> Block<'a> {
         Err(self.malformed(key, format!("there are {} values, and there should be {count}", numbers.len())))
     }
 
-    fn refuse_unsupported(&self) -> Result<(), CompileError> {
+    fn refuse_other_versions(&self) -> Result<(), CompileError> {
         let version = self.text("version").unwrap_or("v1");
         if !VERSIONS.contains(&version) {
             let message = format!("the text format `{}` is not supported", cut(version));
             let help = "save the model with LightGBM 2.3 to 4";
             return Err(self.error(CompileErrorKind::Unsupported, "version", message, help));
-        }
-        for key in ["num_class", "num_tree_per_iteration"] {
-            let outputs: u64 = self.number(key, Some(1))?;
-            if outputs != 1 {
-                let message =
-                    format!("the model gives a score per class, {outputs} of them, and a ranking needs one score");
-                return Err(self.error(CompileErrorKind::Unsupported, key, message, ONE_OUTPUT));
-            }
         }
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::output::Output;
 use crate::error::{CompileError, CompileErrorKind};
 use crate::model::{LinearModel, TrainedModel};
 
@@ -14,7 +15,8 @@ enum File<M> {
     Linear(M),
 }
 
-pub(super) fn import(bytes: &[u8]) -> Result<TrainedModel, CompileError> {
+pub(super) fn import(bytes: &[u8], output: Output) -> Result<TrainedModel, CompileError> {
+    output.of(1, "kind")?;
     let File::Linear(model): File<LinearModel> = super::parse(bytes, HELP)?;
     match model.centres.keys().find(|name| !model.weights.contains_key(*name)) {
         None => Ok(TrainedModel::Linear(model)),

@@ -9,11 +9,15 @@ mod grow;
 mod lightgbm;
 mod linear;
 mod onnx_ml;
+mod output;
 mod ubjson;
 mod xgboost;
 
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
+
+pub(crate) use output::Output;
+use selvedge_spec::ModelOutput;
 
 use crate::error::{CompileError, CompileErrorKind};
 use crate::model::TrainedModel;
@@ -24,7 +28,7 @@ pub const MAX_MODEL_BYTES: usize = 1 << 30;
 /// A model of ours or of another library.
 struct Importer {
     recognises: Sign,
-    import: fn(&[u8]) -> Result<TrainedModel, CompileError>,
+    import: fn(&[u8], Output) -> Result<TrainedModel, CompileError>,
 }
 
 /// What tells a model from others.
@@ -62,15 +66,24 @@ struct TopLevel {
 ///
 /// # Errors
 /// A file above [`MAX_MODEL_BYTES`], of another kind (which is named), cut short, or holding a model whose scores we do
-/// not reproduce.
+/// not reproduce, or that has several.
 pub fn import(bytes: &[u8]) -> Result<TrainedModel, CompileError> {
+    import_output(bytes, None)
+}
+
+/// Reads a model file as [`import`] does; of a model with several outputs it reads the one that `output` says.
+///
+/// # Errors
+/// Besides: a model with several outputs of which none is chosen, or one that is chosen and not there.
+pub fn import_output(bytes: &[u8], output: Option<ModelOutput>) -> Result<TrainedModel, CompileError> {
+    let output = Output(output);
     if bytes.len() > MAX_MODEL_BYTES {
         let message = format!("the model file has {} bytes, of which at most {MAX_MODEL_BYTES} are read", bytes.len());
         return Err(CompileError::new(CompileErrorKind::TooLarge, "", message, "train fewer or smaller trees"));
     }
     let by_bytes = |importer: &&Importer| matches!(importer.recognises, Sign::Bytes(recognises) if recognises(bytes));
     if let Some(importer) = IMPORTERS.iter().find(by_bytes) {
-        return (importer.import)(bytes);
+        return (importer.import)(bytes, output);
     }
     if let Some(found) = foreign::by_bytes(bytes) {
         return Err(found.refuse());
@@ -78,23 +91,23 @@ pub fn import(bytes: &[u8]) -> Result<TrainedModel, CompileError> {
     let top: TopLevel = parse(bytes, "the file is no valid JSON: save the model again, as JSON")?;
     let by_key = |importer: &&Importer| matches!(importer.recognises, Sign::Key(recognises) if recognises(&top));
     match IMPORTERS.iter().find(by_key) {
-        Some(importer) => (importer.import)(bytes),
+        Some(importer) => (importer.import)(bytes, output),
         None => Err(foreign::by_keys(&top).refuse()),
     }
 }
 
 /// Trees are read by our own reader and score bit for bit; all other graphs become tensor programs.
 #[cfg(feature = "onnx")]
-fn onnx(bytes: &[u8]) -> Result<TrainedModel, CompileError> {
+fn onnx(bytes: &[u8], output: Output) -> Result<TrainedModel, CompileError> {
     if onnx_ml::is_ours(bytes) {
-        return onnx_ml::import(bytes);
+        return onnx_ml::import(bytes, output);
     }
-    crate::onnx::OnnxModel::import(bytes).map(TrainedModel::Onnx)
+    crate::onnx::OnnxModel::import(bytes, output).map(TrainedModel::Onnx)
 }
 
 #[cfg(not(feature = "onnx"))]
-fn onnx(bytes: &[u8]) -> Result<TrainedModel, CompileError> {
-    onnx_ml::import(bytes)
+fn onnx(bytes: &[u8], output: Output) -> Result<TrainedModel, CompileError> {
+    onnx_ml::import(bytes, output)
 }
 
 /// Parses JSON; an error carries the path of the value at fault, and `help`.

@@ -3,8 +3,9 @@
 //! What makes the scores equal bit for bit: thresholds and leaves are read from their decimals straight to f32, x goes
 //! left when `x < threshold` and by `default_left` when missing, and leaves are added in f32, tree after tree, to the
 //! base margin. Dropout's weights are multiplied into the leaves, in f32, as XGBoost does for every row. A category in
-//! the set of a split goes right, all else left; categories are whole parts, and no number below 0 is one. XGBoost stores that base as a prediction (`base_score`) and turns it into a margin when it loads a
-//! model: so do we, with the same f32 expression.
+//! the set of a split goes right, all else left; categories are whole parts, and no number below 0 is one. XGBoost stores that base as a prediction (`base_score`) and turns
+//! it into a margin when it loads a model: so do we, with the same f32 expression. Of several classes each has trees and,
+//! since version 3, a base of its own.
 //!
 //! The schema is <https://xgboost.readthedocs.io/en/stable/tutorials/saving_model.html>. Whatever would change a score
 //! and is not understood here is refused by name.
@@ -18,6 +19,7 @@ use serde::de::{DeserializeOwned, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::grow::{Node, Side, Source, Test, grow_all, limit};
+use super::output::Output;
 use super::ubjson;
 use crate::error::{CompileError, CompileErrorKind};
 use crate::model::{Sum, TrainedModel, TreeEnsemble};
@@ -30,8 +32,8 @@ const MODEL_OF_DART: &str = "learner.gradient_booster.gbtree.model";
 const MAX_CATEGORY: u32 = 1 << 24;
 const PARAM: &str = "learner.learner_model_param";
 
-/// Objectives whose raw score is one number, how they turn `base_score` into a margin, and what they make of the score.
-const OBJECTIVES: [(&str, Margin, Link); 7] = [
+/// Objectives whose raw scores are what they add up, how they turn `base_score` into a margin, and what they make of the score.
+const OBJECTIVES: [(&str, Margin, Link); 17] = [
     ("binary:logistic", Margin::Logit, Link::Logistic),
     ("binary:logitraw", Margin::Same, Link::Identity),
     ("reg:logistic", Margin::Logit, Link::Logistic),
@@ -39,12 +41,23 @@ const OBJECTIVES: [(&str, Margin, Link); 7] = [
     ("rank:ndcg", Margin::Same, Link::Identity),
     ("rank:pairwise", Margin::Same, Link::Identity),
     ("rank:map", Margin::Same, Link::Identity),
+    ("reg:squaredlogerror", Margin::Same, Link::Identity),
+    ("reg:absoluteerror", Margin::Same, Link::Identity),
+    ("reg:pseudohubererror", Margin::Same, Link::Identity),
+    ("reg:quantileerror", Margin::Same, Link::Identity),
+    ("binary:hinge", Margin::Same, Link::Identity),
+    ("count:poisson", Margin::Logarithm, Link::Identity),
+    ("reg:gamma", Margin::Logarithm, Link::Identity),
+    ("reg:tweedie", Margin::Logarithm, Link::Identity),
+    ("multi:softprob", Margin::Same, Link::Identity),
+    ("multi:softmax", Margin::Same, Link::Identity),
 ];
 
 #[derive(Clone, Copy)]
 enum Margin {
     Same,
     Logit,
+    Logarithm,
 }
 
 /// The document without its trees: enough to know whether the trees can be read at all.
@@ -153,23 +166,24 @@ struct TreeParameters {
 /// `true`, `false`, 1 or 0: versions differ.
 struct Flag(bool);
 
-pub(super) fn import(bytes: &[u8]) -> Result<TrainedModel, CompileError> {
+pub(super) fn import(bytes: &[u8], output: Output) -> Result<TrainedModel, CompileError> {
     let head: Head = read(bytes)?;
     let learner = &head.learner;
     refuse_other_boosters(&learner.gradient_booster.name)?;
     let (margin, link) = objective(&learner.objective.name)?;
     let parameters = &learner.learner_model_param;
-    refuse_vectors("num_class", &parameters.num_class, "multi-class")?;
-    refuse_vectors("num_target", &parameters.num_target, "multi-target")?;
+    refuse_targets(&parameters.num_target)?;
+    let classes = class_count(&parameters.num_class)?;
+    let class = output.of(classes, &format!("{PARAM}.num_class"))?;
     let features = feature_count(&parameters.num_feature, &learner.feature_names)?;
-    let sum = Sum::Single { base: margin.of(base_score(&parameters.base_score)?)? };
+    let sum = Sum::Single { base: margin.of(base_score(&parameters.base_score, class, classes)?)? };
 
     let body: Body = read(bytes)?;
     let (model, forest, weights) = body.learner.gradient_booster.forest()?;
-    forest.refuse_unsupported(model)?;
-    let place = |index: usize| format!("{model}.trees[{index}]");
-    let sources = forest.trees.iter().zip(weights).enumerate();
-    let sources = sources.map(|(index, (tree, weight))| tree.source(&place(index), weight));
+    let of_class = forest.of_class(class, classes, model)?;
+    let place = |index: usize| format!("{model}.trees[{}]", of_class.get(index).unwrap_or(&index));
+    let sources = of_class.iter().enumerate();
+    let sources = sources.map(|(index, tree)| forest.trees[*tree].source(&place(index), weights[*tree]));
     let (trees, gains) = grow_all(sources, features, place)?;
     let names = (!head.learner.feature_names.is_empty()).then_some(head.learner.feature_names);
     let version = head.version.iter().map(u32::to_string).collect::<Vec<_>>().join(".");
@@ -199,24 +213,32 @@ fn refuse_other_boosters(name: &str) -> Result<(), CompileError> {
 fn objective(name: &str) -> Result<(Margin, Link), CompileError> {
     let known = OBJECTIVES.iter().find(|(known, ..)| *known == name);
     known.map(|(_, margin, link)| (*margin, *link)).ok_or_else(|| {
-        let message = match name.strip_prefix("multi:") {
-            Some(_) => format!("the objective `{name}` gives a score per class, and a ranking needs one score"),
-            None => format!("the objective `{name}` is not supported"),
-        };
+        let message = format!("the objective `{name}` is not supported");
         let names: Vec<_> = OBJECTIVES.iter().map(|(name, ..)| *name).collect();
         let help = format!("supported are {}", names.join(", "));
         CompileError::new(CompileErrorKind::Unsupported, "learner.objective.name", message, help)
     })
 }
 
-/// Old versions write 0 for "not a vector", newer ones 1, and the oldest nothing.
-fn refuse_vectors(key: &str, value: &str, what: &str) -> Result<(), CompileError> {
-    if matches!(value, "" | "0" | "1") {
+/// Old versions write 0 for one target, newer ones 1, and the oldest nothing.
+fn refuse_targets(count: &str) -> Result<(), CompileError> {
+    if matches!(count, "" | "0" | "1") {
         return Ok(());
     }
-    let message = format!("`{value}` makes this a {what} model, and a ranking needs one score");
-    let help = ONE_OUTPUT;
-    Err(CompileError::new(CompileErrorKind::Unsupported, format!("{PARAM}.{key}"), message, help))
+    let message = format!("`{count}` makes this a multi-target model, and a ranking needs one score");
+    let help = "train one model with one target";
+    Err(CompileError::new(CompileErrorKind::Unsupported, format!("{PARAM}.num_target"), message, help))
+}
+
+/// 1 where there are no classes: written as 0, and by the oldest versions not at all.
+fn class_count(text: &str) -> Result<usize, CompileError> {
+    if text.is_empty() {
+        return Ok(1);
+    }
+    text.parse::<usize>().map(|count| count.max(1)).map_err(|_| {
+        let message = format!("`{text}` is not a number of classes");
+        CompileError::new(CompileErrorKind::Malformed, format!("{PARAM}.num_class"), message, SAVE_AGAIN)
+    })
 }
 
 fn feature_count(text: &str, names: &[String]) -> Result<usize, CompileError> {
@@ -235,33 +257,38 @@ fn feature_count(text: &str, names: &[String]) -> Result<usize, CompileError> {
     Ok(count)
 }
 
-/// `5E-1`, or since version 3 the vector `[5E-1]`.
-fn base_score(text: &str) -> Result<f32, CompileError> {
-    let scalar = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
-    if let Some(base) = scalar.trim().parse::<f32>().ok().filter(|base| base.is_finite()) {
-        return Ok(base);
-    }
-    let (kind, message, help) = if scalar.contains(',') {
-        let message = format!("`{text}` has a base score per output, and a ranking needs one score");
-        (CompileErrorKind::Unsupported, message, ONE_OUTPUT)
-    } else {
-        (CompileErrorKind::Malformed, format!("`{text}` is not a finite number"), SAVE_AGAIN)
+/// `5E-1`, which is of all classes, or since version 3 the vector `[5E-1]` with one of each.
+fn base_score(text: &str, class: usize, classes: usize) -> Result<f32, CompileError> {
+    let list = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+    let scores: Vec<&str> = list.split(',').map(str::trim).collect();
+    let place = format!("{PARAM}.base_score");
+    let score = match &scores[..] {
+        [all] => all,
+        of_each if of_each.len() == classes => of_each[class],
+        _ => {
+            let message = format!("there are {} base scores for {classes} outputs", scores.len());
+            return Err(CompileError::new(CompileErrorKind::Unsupported, place, message, ONE_OUTPUT));
+        }
     };
-    Err(CompileError::new(kind, format!("{PARAM}.base_score"), message, help))
+    score.parse::<f32>().ok().filter(|base| base.is_finite()).ok_or_else(|| {
+        let shown: String = score.chars().take(64).collect();
+        CompileError::new(CompileErrorKind::Malformed, place, format!("`{shown}` is not a finite number"), SAVE_AGAIN)
+    })
 }
 
 impl Margin {
     /// `ProbToMargin` of XGBoost's objectives, which calls the C library's `logf`; so does [`f32::ln`]. A logarithm in
     /// f64 rounded to f32 differs from it in one case of two hundred.
     fn of(self, base_score: f32) -> Result<f32, CompileError> {
-        match self {
-            Self::Same => Ok(base_score),
-            Self::Logit if base_score > 0.0 && base_score < 1.0 => Ok(-(1.0 / base_score - 1.0).ln()),
-            Self::Logit => {
-                let message = format!("{base_score} is not a probability between 0 and 1");
-                Err(CompileError::new(CompileErrorKind::Malformed, format!("{PARAM}.base_score"), message, SAVE_AGAIN))
-            }
-        }
+        let wanted = match self {
+            Self::Same => return Ok(base_score),
+            Self::Logit if base_score > 0.0 && base_score < 1.0 => return Ok(-(1.0 / base_score - 1.0).ln()),
+            Self::Logarithm if base_score > 0.0 => return Ok(base_score.ln()),
+            Self::Logit => "a probability between 0 and 1",
+            Self::Logarithm => "above 0",
+        };
+        let message = format!("{base_score} is not {wanted}");
+        Err(CompileError::new(CompileErrorKind::Malformed, format!("{PARAM}.base_score"), message, SAVE_AGAIN))
     }
 }
 
@@ -287,12 +314,16 @@ impl BoosterBody {
 }
 
 impl Forest {
-    fn refuse_unsupported(&self, place: &str) -> Result<(), CompileError> {
-        if self.tree_info.iter().any(|class| *class != 0) {
-            let (place, message) = (format!("{place}.tree_info"), "the trees add to several outputs");
+    /// Positions of the trees that add to `class`; where nothing is said, all add to the first.
+    fn of_class(&self, class: usize, classes: usize, place: &str) -> Result<Vec<usize>, CompileError> {
+        let class_of = |at: usize| self.tree_info.get(at).map_or(Some(0), |class| usize::try_from(*class).ok());
+        let trees = 0..self.trees.len();
+        if let Some(at) = trees.clone().find(|at| class_of(*at).is_none_or(|class| class >= classes)) {
+            let message = format!("the tree adds to output {}, and there are {classes}", self.tree_info[at]);
+            let place = format!("{place}.tree_info[{at}]");
             return Err(CompileError::new(CompileErrorKind::Unsupported, place, message, ONE_OUTPUT));
         }
-        Ok(())
+        Ok(trees.filter(|at| class_of(*at) == Some(class)).collect())
     }
 }
 

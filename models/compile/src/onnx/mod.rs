@@ -12,6 +12,7 @@
 //! tract evaluates the same graph for the proof, so a mistake of the lowering cannot pass.
 
 mod branch;
+mod classic;
 #[cfg(feature = "coverage")]
 pub mod coverage;
 mod emit;
@@ -34,6 +35,7 @@ use tract_onnx::tract_hir::internal::{DimFact, Factoid};
 use tract_onnx::tract_hir::internal::{DimLike, ToDim};
 
 use crate::error::{CompileError, CompileErrorKind};
+use crate::import::Output;
 use crate::lower::lower_program;
 use lower::{Lowering, Value, features as feature_view, unsupported};
 
@@ -120,11 +122,11 @@ impl Known {
 }
 
 impl OnnxModel {
-    /// Parses a file.
+    /// Parses a file; of the classes of a linear classifier `output` chooses.
     ///
     /// # Errors
     /// Too large, no ONNX, without a graph, or with weights in other files.
-    pub(crate) fn import(bytes: &[u8]) -> Result<Self, CompileError> {
+    pub(crate) fn import(bytes: &[u8], output: Output) -> Result<Self, CompileError> {
         if bytes.len() > MAX_ONNX_BYTES {
             let message =
                 format!("the ONNX file has {} bytes, of which at most {MAX_ONNX_BYTES} are read", bytes.len());
@@ -134,7 +136,9 @@ impl OnnxModel {
             let help = "save the model again with `torch.onnx.export` or `onnx.save`";
             CompileError::new(CompileErrorKind::Malformed, "", format!("not an ONNX model: {error}"), help)
         })?;
-        let Some(graph) = &proto.graph else {
+        let opset = proto.opset_import.iter().find(|set| matches!(&*set.domain, "" | "ai.onnx"));
+        let opset = opset.map_or(0, |set| set.version);
+        let Some(graph) = &mut proto.graph else {
             let help = "save the whole model, not a part of it";
             return Err(CompileError::new(CompileErrorKind::Malformed, "graph", "the file has no graph", help));
         };
@@ -157,6 +161,7 @@ impl OnnxModel {
             }
         }
         check_order(graph)?;
+        classic::rewrite(graph, opset, output)?;
         types::check(graph)?;
         let known = tract_onnx::onnx().op_register;
         let is_known =

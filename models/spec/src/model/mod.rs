@@ -22,6 +22,8 @@ pub struct ModelSpec {
     pub objective: Objective,
     /// Which kind of model, and how it is trained.
     pub learner: Learner,
+    /// Which number ranks, where a trained model of another library has several.
+    pub output: Option<ModelOutput>,
     /// Cheaper models that candidates pass before this one, in order; at most 3.
     pub stages: Vec<StageSpec>,
     /// From scores to slate.
@@ -30,6 +32,13 @@ pub struct ModelSpec {
     pub quantise: Option<Quantise>,
     /// Kept so that [`ModelSpec::check`] can point into it.
     source: Source,
+}
+
+/// Which number of a trained model with several ranks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ModelOutput {
+    /// The raw score of this class, below 1,024, counted from 0 in the library's order: written `class:2`.
+    Class(u32),
 }
 
 /// The kind of model, with the hyper-parameters that this kind understands.

@@ -1,11 +1,11 @@
 //! From the text of `model.toml` to a [`ModelSpec`].
 
 use super::{
-    AtMost, Diversity, Exclude, Explore, ExploreKind, Learner, LinearTraining, ModelSpec, Quantise, SimilarityTerm,
-    SlateSpec, StageSpec, TreeTraining,
+    AtMost, Diversity, Exclude, Explore, ExploreKind, Learner, LinearTraining, ModelOutput, ModelSpec, Quantise,
+    SimilarityTerm, SlateSpec, StageSpec, TreeTraining,
 };
 use crate::document;
-use crate::error::{Problems, Source, SpecError};
+use crate::error::{ProblemKind, Problems, Source, SpecError};
 use crate::reader::{FRACTION, NON_NEGATIVE, POSITIVE, Table, UNIT, Value, all};
 use crate::vocabulary::{LearnerKind, Objective};
 
@@ -18,6 +18,8 @@ const MAX_STAGES: usize = 3;
 const MAX_KEEP: u32 = 2_000;
 /// A loss that nobody measures in production.
 const MAX_LOSS: f64 = 0.001;
+/// More classes than any library's model should rank by.
+const MAX_CLASSES: u32 = 1_024;
 /// Fields that may make two items alike.
 const MAX_SIMILARITY_TERMS: usize = 8;
 
@@ -63,9 +65,10 @@ fn read(root: Table<'_>, problems: &Problems, source: Source) -> Option<ModelSpe
         (None, _) => None,
     };
     let slate = slate.map_or_else(|| Some(SlateSpec::default()), |table| read_slate(table, problems));
-    let Identity { name, objective, features, .. } = identity?;
+    let Identity { name, objective, features, output, .. } = identity?;
     let quantise = quantise.map_or(Some(None), |read| read.map(Some))?;
-    Some(ModelSpec { name, features, objective, learner: learner?, stages: stages?, slate: slate?, quantise, source })
+    let (learner, stages, slate) = (learner?, stages?, slate?);
+    Some(ModelSpec { name, features, objective, learner, output, stages, slate, quantise, source })
 }
 
 /// What `[model]` says.
@@ -74,6 +77,7 @@ struct Identity {
     kind: LearnerKind,
     objective: Objective,
     features: String,
+    output: Option<ModelOutput>,
 }
 
 fn identity(table: Table<'_>) -> Option<Identity> {
@@ -81,8 +85,29 @@ fn identity(table: Table<'_>) -> Option<Identity> {
     let kind = table.required("kind").and_then(Value::word);
     let objective = table.required("objective").and_then(Value::word);
     let features = table.required("features").and_then(Value::text);
+    let output = table.optional_or("output", None, |value| value.output().map(Some));
     table.finish();
-    Some(Identity { name: name?.text, kind: kind?, objective: objective?, features: features?.to_owned() })
+    let features = features?.to_owned();
+    Some(Identity { name: name?.text, kind: kind?, objective: objective?, features, output: output? })
+}
+
+impl Value<'_> {
+    /// `class:2`.
+    fn output(self) -> Option<ModelOutput> {
+        let text = self.text()?;
+        let class =
+            text.strip_prefix("class:").and_then(|class| class.parse().ok()).filter(|class| *class < MAX_CLASSES);
+        if let Some(class) = class {
+            return Some(ModelOutput::Class(class));
+        }
+        let help = if text.starts_with("probability") {
+            "a probability needs the scores of all classes, and a bundle has one score: write `class:2` to rank by the raw \
+             score of class 2"
+        } else {
+            "write `class:2` to rank by the raw score of class 2, counted from 0"
+        };
+        self.unknown(ProblemKind::UnknownValue, "output", text, help.to_owned())
+    }
 }
 
 impl LearnerKind {

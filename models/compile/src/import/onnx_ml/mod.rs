@@ -1,26 +1,35 @@
 //! Trees in ONNX: the operators of `ai.onnx.ml` that skl2onnx, onnxmltools and others write.
 //!
-//! What is read is one chain: the input, any `Scaler`s, one ensemble, and what only renames its output. What makes the
-//! scores equal those of onnxruntime on one thread, bit for bit: inputs are compared with thresholds as they are, leaves are
-//! added in the order of the trees, in the type of the weights, and the base value last. A scaler is a monotone function of a
-//! number, so a threshold behind it is moved to where that function crosses it, and nothing is scaled when scoring.
+//! What is read is the inputs, what a pipeline of scikit-learn does to their columns, one ensemble, and what only renames its
+//! output. What makes the scores equal those of onnxruntime on one thread, bit for bit: inputs are compared with thresholds
+//! as they are, leaves are added in the order of the trees, in the type of the weights, and the base value last. What scalers
+//! and the like do to a [`Column`] is undone in the thresholds, and nothing is scaled when scoring. Of several classes one is
+//! chosen, and trees that do not add to it are left out. One input takes the features in their order, several take those of
+//! their names.
 //!
 //! Versions 1 and 3 have `TreeEnsembleRegressor` and `TreeEnsembleClassifier`, with nodes in parallel lists and `f64`s in
 //! tensors; version 5 has `TreeEnsemble`. The operators are <https://onnx.ai/onnx/operators/index_ml.html>. Graphs of
 //! tensors are no business of this module: an operator that it does not know is refused by name.
 
+mod columns;
+
 use std::collections::HashMap;
+use std::rc::Rc;
 
 use prost::Message;
 use selvedge_format::model::{Finish, Link};
 use selvedge_format::program::MAX_FEATURES;
 
+use self::columns::{Column, Step};
 use super::grow::{Node, Side, Source, Test, above, at_least, grow_all, limit};
+use super::output::Output;
 use crate::error::{CompileError, CompileErrorKind};
 use crate::model::{Sum, TrainedModel, TreeEnsemble};
 
 const SAVE_AGAIN: &str = "export the model again, and do not edit it by hand";
 const ONE_OUTPUT: &str = "train one model with one output, such as one of a class against the rest";
+/// Columns of all values before the trees: eight steps over as many as there are features.
+const MAX_COLUMNS: usize = 8 * MAX_FEATURES;
 
 // The parts of the protobuf that are read, by the numbers of its fields in `onnx.proto`.
 
@@ -38,6 +47,8 @@ struct Model {
 struct Graph {
     #[prost(message, repeated, tag = "1")]
     nodes: Vec<Operator>,
+    #[prost(message, repeated, tag = "5")]
+    constants: Vec<Tensor>,
     #[prost(message, repeated, tag = "11")]
     inputs: Vec<ValueInfo>,
 }
@@ -60,6 +71,8 @@ struct Operator {
 struct Attribute {
     #[prost(string, tag = "1")]
     name: String,
+    #[prost(float, tag = "2")]
+    float: f32,
     #[prost(int64, tag = "3")]
     int: i64,
     #[prost(bytes = "vec", tag = "4")]
@@ -82,6 +95,10 @@ struct Tensor {
     floats: Vec<f32>,
     #[prost(int32, repeated, tag = "5")]
     ints: Vec<i32>,
+    #[prost(int64, repeated, tag = "7")]
+    longs: Vec<i64>,
+    #[prost(string, tag = "8")]
+    name: String,
     #[prost(bytes = "vec", tag = "9")]
     raw: Vec<u8>,
     #[prost(double, repeated, tag = "10")]
@@ -125,6 +142,7 @@ struct Dimension {
 /// `TensorProto.DataType`.
 const FLOAT: i32 = 1;
 const UINT8: i32 = 2;
+const INT64: i32 = 7;
 const DOUBLE: i32 = 11;
 
 /// Whether the bytes begin like an ONNX file: the version of its format, a small number, then a field of bytes.
@@ -132,54 +150,41 @@ pub(super) fn is_model(bytes: &[u8]) -> bool {
     matches!(bytes, [0x08, 1..0x20, 0x12 | 0x1a | 0x22 | 0x2a | 0x32 | 0x3a | 0x42, ..])
 }
 
-/// Whether a model is one of these operators, or no model at all: what is damaged is told here.
+/// Whether a model has trees, or is no model at all: what is damaged is told here.
 #[cfg(feature = "onnx")]
 pub(super) fn is_ours(bytes: &[u8]) -> bool {
     let graph = Model::decode(bytes).ok().and_then(|model| model.graph);
-    graph.is_none_or(|graph| graph.nodes.iter().any(|operator| operator.domain == "ai.onnx.ml"))
+    graph.is_none_or(|graph| graph.nodes.iter().any(|operator| operator.kind.starts_with("TreeEnsemble")))
 }
 
-pub(super) fn import(bytes: &[u8]) -> Result<TrainedModel, CompileError> {
+pub(super) fn import(bytes: &[u8], output: Output) -> Result<TrainedModel, CompileError> {
     let model = Model::decode(bytes).map_err(|error| {
         let help = "the file was cut short or is no ONNX model: export or copy it again";
         CompileError::new(CompileErrorKind::Malformed, "", error.to_string(), help)
     })?;
     let graph = model.graph.unwrap_or_default();
-    let chain = Chain::of(&graph)?;
-    let (trees, form) = match &*chain.ensemble.kind {
-        "TreeEnsemble" => chain.ensemble.new_form()?,
-        _ => chain.ensemble.old_form()?,
+    let pipeline = Pipeline::of(&graph)?;
+    let (trees, form) = match &*pipeline.ensemble.kind {
+        "TreeEnsemble" => pipeline.ensemble.new_form(output)?,
+        _ => pipeline.ensemble.old_form(output)?,
     };
-    let features = chain.features(&trees)?;
-    let place = |index: usize| format!("{}.trees[{index}]", chain.place);
-    let base = if form.base == 0.0 || form.is_double { None } else { Some(Source::of_leaf(form.base)) };
-    let sources = trees.into_iter().map(|tree| chain.unscale(tree)).chain(base.map(Ok));
-    let (trees, gains) = grow_all(sources, features, place)?;
+    let place = |index: usize| format!("{}.trees[{index}]", pipeline.place);
+    let trees = trees.into_iter().enumerate().map(|(index, tree)| pipeline.before(tree, &place(index)));
+    let mut trees = trees.collect::<Result<Vec<_>, _>>()?;
+    let features = pipeline.features(&trees)?;
     // The base is added last: in `f32` as one more tree, which is but a leaf.
     let sum = if form.is_double {
         Sum::Double(Finish { divisor: 1.0, scale: 1.0, bias: form.base })
     } else {
+        trees.extend((form.base != 0.0).then(|| Source::of_leaf(form.base)));
         Sum::Single { base: 0.0 }
     };
+    let (trees, gains) = grow_all(trees.into_iter().map(Ok), features, place)?;
+    let names = pipeline.names;
     let trainer = format!("{} {}", model.producer, model.producer_version);
     let trainer: String = trainer.trim().chars().take(64).collect();
     let trainer = format!("ONNX by {}", if trainer.is_empty() { "an unnamed producer" } else { &trainer });
-    Ok(TrainedModel::Trees(TreeEnsemble { names: None, features, sum, link: form.link, trees, gains, trainer }))
-}
-
-/// The operators between the input and the score.
-struct Chain<'a> {
-    /// The width of the input, if it is told.
-    width: Option<usize>,
-    scalers: Vec<Scaler>,
-    place: String,
-    ensemble: &'a Operator,
-}
-
-/// `(x - offset) * scale` in `f32`, one of each for all features or for each one.
-struct Scaler {
-    offset: Vec<f32>,
-    scale: Vec<f32>,
+    Ok(TrainedModel::Trees(TreeEnsemble { names, features, sum, link: form.link, trees, gains, trainer }))
 }
 
 /// What an ensemble says besides its trees.
@@ -189,123 +194,249 @@ struct Form {
     link: Link,
 }
 
-impl<'a> Chain<'a> {
+/// Columns of one value; values that are the same share them.
+type Columns = Rc<[Column]>;
+
+/// The operators between the inputs and the score.
+struct Pipeline<'a> {
+    /// One for each feature, if the inputs have names of features.
+    names: Option<Vec<String>>,
+    /// How many features there are, if the input tells.
+    width: Option<usize>,
+    /// What the trees see.
+    columns: Columns,
+    place: String,
+    ensemble: &'a Operator,
+}
+
+/// Values by name, while the operators are read.
+struct Values<'a> {
+    graph: &'a Graph,
+    is_double: bool,
+    columns: HashMap<&'a str, Columns>,
+    /// Columns that may still be made.
+    left: usize,
+}
+
+impl<'a> Pipeline<'a> {
     fn of(graph: &'a Graph) -> Result<Self, CompileError> {
-        let [input] = &graph.inputs[..] else {
-            let message = format!("there are {} inputs, and one matrix of features is read", graph.inputs.len());
-            return Err(unsupported("graph.input", &message, "export the model with one input of all features"));
-        };
-        let tensor = input.kind.as_ref().and_then(|kind| kind.tensor.as_ref());
-        if tensor.is_some_and(|tensor| !matches!(tensor.element, 0 | FLOAT | DOUBLE)) {
-            return Err(unsupported("graph.input", "the input is not float", "export the model with a float input"));
-        }
-        let last = tensor.and_then(|tensor| tensor.shape.as_ref()).and_then(|shape| shape.dimensions.get(1));
-        let width = last.and_then(|dimension| usize::try_from(dimension.size).ok()).filter(|size| *size > 0);
-        let (mut scalers, mut ensemble, mut current) = (Vec::new(), None, input.name.as_str());
+        let (mut values, names, width) = Values::of_inputs(graph)?;
+        let mut ensemble = None;
         for (index, node) in graph.nodes.iter().enumerate() {
             let place = format!("graph.node[{index}]");
-            let is_next = node.inputs.first().is_some_and(|name| name == current);
             match (&*node.kind, &ensemble) {
-                ("Scaler", None) if is_next => scalers.push(node.scaler(&place)?),
-                ("TreeEnsemble" | "TreeEnsembleRegressor" | "TreeEnsembleClassifier", None) if is_next => {
-                    ensemble = Some((place, node));
+                ("TreeEnsemble" | "TreeEnsembleRegressor" | "TreeEnsembleClassifier", None) => {
+                    let columns = values.read(node, &place)?;
+                    ensemble = Some((place, node, columns));
                 }
-                ("Identity", None) if is_next => {}
                 // What follows renames the output, or says the class.
                 ("Identity" | "Cast" | "ZipMap", Some(_)) => {}
+                (_, None) => values.step(node, &place)?,
                 _ => return Err(node.unsupported(&place)),
             }
-            current = node.outputs.first().map_or("", String::as_str);
         }
         match ensemble {
-            Some((place, ensemble)) => Ok(Self { width, scalers, place, ensemble }),
+            Some((place, ensemble, columns)) => Ok(Self { names, width, columns, place, ensemble }),
             None => Err(unsupported("graph", "there is no ensemble of trees", "export a model of trees")),
         }
     }
 
+    /// How many features there are: as many as the input tells, or as the trees ask for.
     fn features(&self, trees: &[Source]) -> Result<usize, CompileError> {
-        let features = trees.iter().flat_map(|tree| &tree.nodes).filter_map(|node| match node {
+        let asked = trees.iter().flat_map(|tree| &tree.nodes).filter_map(|node| match node {
             Node::Split { test, .. } => Some(test.feature),
             Node::Leaf(_) => None,
         });
-        let most = features.max().map_or(0, |last| last.saturating_add(1));
-        let count = self.width.map_or(most, |width| width as u64);
+        let count =
+            self.width.map_or_else(|| asked.max().map_or(0, |last| last.saturating_add(1)), |width| width as u64);
         match usize::try_from(count) {
             Ok(count) if count <= MAX_FEATURES => Ok(count),
             _ => Err(limit(&*self.place, "features", MAX_FEATURES)),
         }
     }
 
-    /// The tree that gives the same before the scalers.
-    fn unscale(&self, mut tree: Source) -> Result<Source, CompileError> {
+    /// The tree that asks the features what this one asks the columns.
+    fn before(&self, mut tree: Source, place: &str) -> Result<Source, CompileError> {
         for node in &mut tree.nodes {
             let Node::Split { test, .. } = node else { continue };
-            for cut in &mut test.cuts {
-                *cut = self.crossing(test.feature, *cut)?;
-            }
-            // Cuts that fell together undo each other.
-            let mut kept: Vec<f32> = Vec::with_capacity(test.cuts.len());
-            for cut in &test.cuts {
-                if kept.last() == Some(cut) {
-                    kept.pop();
-                } else {
-                    kept.push(*cut);
-                }
-            }
-            test.cuts = kept;
+            let column = usize::try_from(test.feature).ok().and_then(|feature| self.columns.get(feature));
+            let Some(column) = column else {
+                let message = format!("a node splits on column {}, and there are {}", test.feature, self.columns.len());
+                return Err(CompileError::new(CompileErrorKind::BadTree, place, message, SAVE_AGAIN));
+            };
+            let moved = Test { cuts: std::mem::take(&mut test.cuts), ..*test };
+            *test = column.before(moved);
         }
         Ok(tree)
     }
+}
 
-    /// The least number that the scalers take to `cut` or above.
-    fn crossing(&self, feature: u64, cut: f32) -> Result<f32, CompileError> {
-        if self.scalers.is_empty() || cut.is_nan() {
-            return Ok(cut);
+impl<'a> Values<'a> {
+    /// The inputs; names of their features where there are several inputs; how many features where it is told.
+    fn of_inputs(graph: &'a Graph) -> Result<(Self, Option<Vec<String>>, Option<usize>), CompileError> {
+        let mut values = Self { graph, is_double: false, columns: HashMap::new(), left: MAX_COLUMNS };
+        // Old files list their constants as inputs, too.
+        let is_constant = |input: &&ValueInfo| graph.constants.iter().any(|constant| constant.name == input.name);
+        let inputs: Vec<&ValueInfo> = graph.inputs.iter().filter(|input| !is_constant(input)).collect();
+        let (mut names, mut total) = (Vec::new(), 0);
+        for input in &inputs {
+            let tensor = input.kind.as_ref().and_then(|kind| kind.tensor.as_ref());
+            let place =
+                if inputs.len() == 1 { "graph.input".to_owned() } else { format!("graph.input.{}", cut(&input.name)) };
+            if tensor.is_some_and(|tensor| !matches!(tensor.element, 0 | FLOAT | DOUBLE)) {
+                return Err(unsupported(&place, "the input is not float", "export the model with float inputs"));
+            }
+            values.is_double |= tensor.is_some_and(|tensor| tensor.element == DOUBLE);
+            let last = tensor.and_then(|tensor| tensor.shape.as_ref()).and_then(|shape| shape.dimensions.get(1));
+            let width = last.and_then(|dimension| usize::try_from(dimension.size).ok()).filter(|size| *size > 0);
+            if inputs.len() > 1 && width.is_none() {
+                let help = "export each input with the number of its columns, such as [None, 1]";
+                return Err(unsupported(&place, "the input does not say how many columns it has", help));
+            }
+            // An only input may be as wide as the trees ask.
+            let columns = width.unwrap_or(MAX_FEATURES);
+            if total + columns > MAX_FEATURES {
+                return Err(limit(place, "features", MAX_FEATURES));
+            }
+            match width {
+                Some(1) => names.push(input.name.clone()),
+                _ => names.extend((0..columns).map(|at| format!("{}_{at}", input.name))),
+            }
+            let columns = (total..total + columns).map(|at| Column::of_input(at as u64)).collect();
+            total += width.unwrap_or(0);
+            values.columns.insert(&input.name, columns);
         }
-        let steps = self.scalers.iter().map(|scaler| scaler.of(feature)).collect::<Option<Vec<_>>>();
-        let Some(steps) = steps.filter(|steps| {
-            steps.iter().all(|(offset, scale)| offset.is_finite() && *scale > 0.0 && scale.is_finite())
-        }) else {
-            let message = format!("the scaler of feature {feature} is missing, not finite, or not above 0");
-            return Err(unsupported(
-                &self.place,
-                &message,
-                "scale by finite numbers above 0, or not at all: trees need no scaler",
-            ));
+        let names = (inputs.len() > 1).then_some(names);
+        Ok((values, names, (total > 0).then_some(total)))
+    }
+
+    /// The columns that `node` reads first.
+    fn read(&self, node: &Operator, place: &str) -> Result<Columns, CompileError> {
+        let columns = node.inputs.first().and_then(|name| self.columns.get(name.as_str()));
+        columns.cloned().ok_or_else(|| node.unsupported(place))
+    }
+
+    fn constant(&self, name: &str) -> Option<&'a Tensor> {
+        self.graph.constants.iter().find(|constant| constant.name == name)
+    }
+
+    /// What an operator before the trees makes of its columns.
+    fn step(&mut self, node: &'a Operator, place: &str) -> Result<(), CompileError> {
+        let floats = |name: &str| node.attribute(name).map_or(&[][..], |attribute| &attribute.floats);
+        let columns: Columns = match &*node.kind {
+            "Identity" => self.read(node, place)?,
+            _ if self.is_double => {
+                let message = format!("the operator `{}` before the trees computes in double", cut(&node.kind));
+                return Err(unsupported(place, &message, "export the model with a float input"));
+            }
+            "Cast" if node.int("to", 0) == i64::from(FLOAT) => self.read(node, place)?,
+            "Scaler" => {
+                let (offset, scale) = (floats("offset"), floats("scale"));
+                let shifted = each(&self.read(node, place)?, offset, Step::Subtract, place)?;
+                each(&shifted, scale, Step::Multiply, place)?
+            }
+            "Imputer" if node.attribute("replaced_value_float").is_some_and(|attribute| attribute.float.is_nan()) => {
+                each(&self.read(node, place)?, floats("imputed_value_floats"), Step::Fill, place)?
+            }
+            "Binarizer" => {
+                let threshold = node.attribute("threshold").map_or(0.0, |attribute| attribute.float);
+                each(&self.read(node, place)?, &[threshold], Step::Above, place)?
+            }
+            "Add" | "Mul" | "Sub" => self.arithmetic(node, place)?,
+            "Clip" => self.clip(node, place)?,
+            "Concat" if matches!(node.int("axis", 0), 1 | -1) => self.concat(node, place)?,
+            "FeatureVectorizer" => self.concat(node, place)?,
+            "ArrayFeatureExtractor" => self.pick(node, place)?,
+            "Gather" if node.int("axis", 0) == 1 => self.pick(node, place)?,
+            _ => return Err(node.unsupported(place)),
         };
-        let scaled = |x: f32| steps.iter().fold(x, |x, (offset, scale)| (x - offset) * scale);
-        // Numbers in ascending order are integers in ascending order; halve them.
-        let (mut below, mut at) = (ascending(f32::NEG_INFINITY), ascending(f32::INFINITY));
-        if scaled(f32::NEG_INFINITY) >= cut {
-            return Ok(f32::NEG_INFINITY);
+        let Some(left) = self.left.checked_sub(columns.len()) else {
+            return Err(limit(place, "columns before the trees", MAX_COLUMNS));
+        };
+        self.left = left;
+        self.columns.insert(node.outputs.first().map_or("", String::as_str), columns);
+        Ok(())
+    }
+
+    /// A column and a constant, either way round where that is the same.
+    fn arithmetic(&self, node: &Operator, place: &str) -> Result<Columns, CompileError> {
+        let [left, right] = &node.inputs[..] else { return Err(node.unsupported(place)) };
+        let columns = |name: &str| self.columns.get(name).cloned();
+        let operands = match (columns(left), self.constant(right)) {
+            (Some(columns), Some(constant)) => Some((columns, constant)),
+            _ if node.kind == "Sub" => None,
+            _ => columns(right).zip(self.constant(left)),
+        };
+        let (columns, constant) = operands.ok_or_else(|| node.unsupported(place))?;
+        let step = match &*node.kind {
+            "Add" => Step::Add,
+            "Sub" => Step::Subtract,
+            _ => Step::Multiply,
+        };
+        each(&columns, &constant.floats(place)?, step, place)
+    }
+
+    /// Bounds are inputs since version 11, and attributes before.
+    fn clip(&self, node: &Operator, place: &str) -> Result<Columns, CompileError> {
+        let bound = |at: usize, name: &str, unless_given: f32| match node.inputs.get(at).filter(|name| !name.is_empty())
+        {
+            None => Ok(node.attribute(name).map_or(unless_given, |attribute| attribute.float)),
+            Some(name) => match self.constant(name).map(|constant| constant.floats(place)).transpose()?.as_deref() {
+                Some([bound]) => Ok(*bound),
+                _ => Err(node.unsupported(place)),
+            },
+        };
+        let (from, until) = (bound(1, "min", f32::MIN)?, bound(2, "max", f32::MAX)?);
+        each(&self.read(node, place)?, &[from], |from| Step::Clamp(from, until), place)
+    }
+
+    fn concat(&self, node: &Operator, place: &str) -> Result<Columns, CompileError> {
+        let mut all = Vec::new();
+        for input in &node.inputs {
+            let columns = self.columns.get(input.as_str()).ok_or_else(|| node.unsupported(place))?;
+            if all.len() + columns.len() > MAX_COLUMNS {
+                return Err(limit(place, "columns before the trees", MAX_COLUMNS));
+            }
+            all.extend_from_slice(columns);
         }
-        while at - below > 1 {
-            let middle = below + (at - below) / 2;
-            if scaled(from_ascending(middle)) >= cut { at = middle } else { below = middle }
-        }
-        Ok(from_ascending(at))
+        Ok(all.into())
+    }
+
+    fn pick(&self, node: &Operator, place: &str) -> Result<Columns, CompileError> {
+        let columns = self.read(node, place)?;
+        let indices = node.inputs.get(1).and_then(|name| self.constant(name));
+        let indices = indices.ok_or_else(|| node.unsupported(place))?.indices(place)?;
+        let picked = indices.iter().take(MAX_COLUMNS).map(|index| {
+            let column = usize::try_from(*index).ok().and_then(|index| columns.get(index)).cloned();
+            column.ok_or_else(|| malformed(place, &format!("column {index} is taken, and there are {}", columns.len())))
+        });
+        picked.collect()
     }
 }
 
-impl Scaler {
-    fn of(&self, feature: u64) -> Option<(f32, f32)> {
-        let of = |values: &[f32]| match values {
-            [all] => Some(*all),
-            _ => usize::try_from(feature).ok().and_then(|feature| values.get(feature)).copied(),
-        };
-        Some((of(&self.offset)?, of(&self.scale)?))
+/// Every column behind a step with its own value, or with the only one.
+fn each(columns: &[Column], values: &[f32], step: impl Fn(f32) -> Step, place: &str) -> Result<Columns, CompileError> {
+    let of = |at: usize| if let [all] = values { Some(*all) } else { values.get(at).copied() };
+    // An input that does not say its width is as wide as what is done to it.
+    let wide = columns.len() == MAX_FEATURES && values.len() > 1;
+    let columns = if wide { columns.get(..values.len()).unwrap_or(columns) } else { columns };
+    if values.len() != 1 && values.len() != columns.len() {
+        return Err(malformed(place, &format!("there are {} values for {} columns", values.len(), columns.len())));
     }
+    let moved = columns.iter().enumerate().map(|(at, column)| {
+        let step = step(of(at)?);
+        column.then(step).ok_or(step).map_or_else(|step| Some(Err((at, step))), |column| Some(Ok(column)))
+    });
+    let moved: Option<Result<Columns, _>> = moved.collect();
+    moved.ok_or_else(|| malformed(place, "a column has no value"))?.map_err(|(at, step)| {
+        let message = format!("what is done to column {at} does not keep the order of numbers: {step:?}");
+        unsupported(place, &message, "scale by finite numbers above 0, or not at all: trees need no scaler")
+    })
 }
 
-/// Integers that order like the numbers.
-fn ascending(x: f32) -> i64 {
-    let bits = i64::from(x.to_bits() & !(1 << 31));
-    if x.is_sign_negative() { -bits } else { bits }
-}
-
-fn from_ascending(order: i64) -> f32 {
-    let magnitude = f32::from_bits(order.unsigned_abs() as u32);
-    if order < 0 { -magnitude } else { magnitude }
+/// As much of a name as a message shows.
+fn cut(name: &str) -> String {
+    name.chars().take(64).collect()
 }
 
 fn unsupported(place: &str, message: &str, help: &str) -> CompileError {
@@ -351,9 +482,12 @@ impl Operator {
         let message = format!("the operator `{kind}` is not supported here");
         let help = match &*kind {
             "LinearRegressor" | "LinearClassifier" => {
-                "declare kind = \"linear\" and write the coefficients as {\"kind\": \"linear\", \"bias\": b, \"weights\": {\"feature\": w}}"
+                "build Selvedge with the feature `onnx`, which compiles linear models"
             }
-            _ => "a file is read as scalers and one ensemble of trees, in one chain",
+            "Normalizer" => "train the trees on features that are not normalised, row by row: they need no scaler",
+            _ => {
+                "before one ensemble of trees there may be what keeps the order of numbers: scalers, imputers, choices of columns"
+            }
         };
         unsupported(place, &message, help)
     }
@@ -383,23 +517,14 @@ impl Operator {
         }
     }
 
-    fn scaler(&self, place: &str) -> Result<Scaler, CompileError> {
-        let floats = |name: &str| self.attribute(name).map_or_else(Vec::new, |attribute| attribute.floats.clone());
-        let scaler = Scaler { offset: floats("offset"), scale: floats("scale") };
-        if scaler.offset.is_empty() || scaler.scale.is_empty() {
-            return Err(malformed(place, "a scaler without offset or scale"));
-        }
-        Ok(scaler)
-    }
-
     /// Versions 1 and 3.
-    fn old_form(&self) -> Result<(Vec<Source>, Form), CompileError> {
+    fn old_form(&self, chosen: Output) -> Result<(Vec<Source>, Form), CompileError> {
         let is_classifier = self.kind == "TreeEnsembleClassifier";
         let (prefix, kind) = if is_classifier { ("class", "class_ids") } else { ("target", "target_ids") };
         let (base, _) = self.numbers("base_values")?;
         let (weights, is_double) = self.numbers(&format!("{prefix}_weights"))?;
         let outputs = self.ints(kind);
-        let output = self.output(is_classifier, outputs, base.len())?;
+        let (output, classes) = self.output(is_classifier, outputs, base.len(), chosen)?;
         let text = |name: &str| {
             self.attribute(name).map_or("", |attribute| std::str::from_utf8(&attribute.text).unwrap_or("?"))
         };
@@ -413,6 +538,7 @@ impl Operator {
         let link = match text("post_transform") {
             "" | "NONE" => Link::Identity,
             "LOGISTIC" => Link::Logistic,
+            "SOFTMAX" | "SOFTMAX_ZERO" if classes > 2 => Link::Identity,
             other => {
                 return Err(unsupported(
                     "post_transform",
@@ -472,37 +598,57 @@ impl Operator {
         let source = |tree: &Vec<usize>| {
             Ok(Source { nodes: tree.iter().map(|at| node(*at)).collect::<Result<_, _>>()?, ..Source::default() })
         };
-        let sources = order.iter().map(source).collect::<Result<Vec<_>, CompileError>>()?;
-        let base = base.get(if base.len() == 2 { 1 } else { 0 }).copied().unwrap_or(0.0);
+        let adds =
+            |tree: &&Vec<usize>| classes <= 2 || tree.iter().any(|at| leaves.contains_key(&(trees[*at], ids[*at])));
+        let sources = order.iter().filter(adds).map(source).collect::<Result<Vec<_>, CompileError>>()?;
+        let base = match base.len() {
+            0 | 1 => base.first(),
+            2 => base.get(1),
+            _ => usize::try_from(output).ok().and_then(|output| base.get(output)),
+        };
+        let base = base.copied().unwrap_or(0.0);
         Ok((sources, Form { base: finite(base)?, is_double, link }))
     }
 
-    /// Which output is the score: the only one, or of two classes the second.
-    fn output(&self, is_classifier: bool, outputs: &[i64], bases: usize) -> Result<i64, CompileError> {
+    /// Which output is the score: the only one, of two classes the second, of more the one that is chosen; and how many
+    /// there are.
+    fn output(
+        &self,
+        is_classifier: bool,
+        outputs: &[i64],
+        bases: usize,
+        chosen: Output,
+    ) -> Result<(i64, usize), CompileError> {
+        if is_classifier {
+            let texts = self.attribute("classlabels_strings").map_or(0, |labels| labels.texts.len());
+            let classes = self.ints("classlabels_int64s").len().max(texts);
+            if classes > 2 {
+                if !matches!(bases, 0) && bases != classes {
+                    return Err(malformed(
+                        "base_values",
+                        &format!("there are {bases} base values for {classes} classes"),
+                    ));
+                }
+                return Ok((chosen.of(classes, "class_ids")? as i64, classes));
+            }
+        }
+        chosen.of(1, "class_ids")?;
         let first = outputs.first().copied().unwrap_or(0);
         let is_one = outputs.iter().all(|output| *output == first);
-        let classes = self
-            .ints("classlabels_int64s")
-            .len()
-            .max(self.attribute("classlabels_strings").map_or(0, |labels| labels.texts.len()));
         let most = if is_classifier { 2 } else { 1 };
-        let count = if is_classifier { classes } else { self.int("n_targets", 1).try_into().unwrap_or(usize::MAX) };
-        if count > most || bases > most || !(is_one || is_classifier) {
-            let message = format!("the model gives {count} scores, and a ranking needs one");
+        let targets = if is_classifier { 1 } else { self.int("n_targets", 1) };
+        if targets != 1 || bases > most || !(is_one || is_classifier) {
+            let message = format!("the model gives {} scores, and a ranking needs one", targets.max(2));
             return Err(unsupported(if is_classifier { "class_ids" } else { "n_targets" }, &message, ONE_OUTPUT));
         }
-        Ok(if is_one { first } else { 1 })
+        Ok((if is_one { first } else { 1 }, most))
     }
 
     /// Version 5.
-    fn new_form(&self) -> Result<(Vec<Source>, Form), CompileError> {
-        if self.int("n_targets", 1) != 1 || self.ints("leaf_targetids").iter().any(|target| *target != 0) {
-            return Err(unsupported(
-                "n_targets",
-                "the model gives several scores, and a ranking needs one",
-                ONE_OUTPUT,
-            ));
-        }
+    fn new_form(&self, chosen: Output) -> Result<(Vec<Source>, Form), CompileError> {
+        let targets = usize::try_from(self.int("n_targets", 1)).unwrap_or(0).max(1);
+        let output = chosen.of(targets, "n_targets")? as i64;
+        let of_output = self.ints("leaf_targetids");
         if self.int("aggregate_function", 1) != 1 {
             return Err(unsupported(
                 "aggregate_function",
@@ -513,6 +659,7 @@ impl Operator {
         let link = match self.int("post_transform", 0) {
             0 => Link::Identity,
             2 => Link::Logistic,
+            1 | 3 if targets > 1 => Link::Identity,
             other => return Err(unsupported("post_transform", &format!("{other} is not supported"), ONE_OUTPUT)),
         };
         let (values, _) = self.numbers("nodes_splits")?;
@@ -538,6 +685,7 @@ impl Operator {
         for (tree, root) in self.ints("tree_roots").iter().enumerate() {
             let place = format!("tree_roots[{tree}]");
             let mut source = Source::default();
+            let mut adds = targets == 1;
             let mut open = vec![(*root, false)];
             while let Some((at, is_leaf)) = open.get(source.nodes.len()).copied() {
                 let inner = usize::try_from(at).ok().filter(|at| is_leaf || *at < nodes);
@@ -547,7 +695,12 @@ impl Operator {
                 left -= 1;
                 if is_leaf {
                     let weight = weights.get(at).ok_or_else(|| malformed(&place, &format!("there is no leaf {at}")))?;
-                    source.nodes.push(Node::Leaf(*weight));
+                    let target = of_output.get(at).copied().unwrap_or(0);
+                    if !(0..targets as i64).contains(&target) {
+                        return Err(malformed(&place, &format!("leaf {at} adds to output {target} of {targets}")));
+                    }
+                    adds |= target == output;
+                    source.nodes.push(Node::Leaf(if target == output { *weight } else { 0.0 }));
                     continue;
                 }
                 // A tree that is but a leaf has a node with the same leaf on both sides.
@@ -560,7 +713,7 @@ impl Operator {
                 open.extend(children.map(|[node, leaf]| (node[at], leaf[at] != 0)));
                 source.nodes.push(Node::Split { test, children: [child, child + 1] });
             }
-            sources.push(source);
+            sources.extend(adds.then_some(source));
         }
         Ok((sources, Form { base: 0.0, is_double, link }))
     }
@@ -588,6 +741,25 @@ fn finite(value: f64) -> Result<f64, CompileError> {
 }
 
 impl Tensor {
+    /// Constants beside columns, of which the last axis counts.
+    fn floats(&self, place: &str) -> Result<Vec<f32>, CompileError> {
+        match self.numbers(place)? {
+            // Numbers that were `f32`s are `f32`s again.
+            (numbers, false) => Ok(numbers.into_iter().map(|number| number as f32).collect()),
+            (_, true) => Err(unsupported(place, "the constant is double", "export the model in float")),
+        }
+    }
+
+    /// Positions of columns.
+    fn indices(&self, place: &str) -> Result<Vec<i64>, CompileError> {
+        let (raw, _) = self.raw.as_chunks::<8>();
+        match self.kind {
+            INT64 if self.raw.is_empty() => Ok(self.longs.clone()),
+            INT64 => Ok(raw.iter().map(|bytes| i64::from_le_bytes(*bytes)).collect()),
+            _ => Err(unsupported(place, "the positions of columns are not int64", SAVE_AGAIN)),
+        }
+    }
+
     fn numbers(&self, name: &str) -> Result<(Vec<f64>, bool), CompileError> {
         let (raw, _) = self.raw.as_chunks::<8>();
         let (halves, _) = self.raw.as_chunks::<4>();

@@ -1,0 +1,91 @@
+//! Linear models at the end of scikit-learn's pipelines score as onnxruntime does. `fixtures/pipelines.py` made them.
+#![cfg(feature = "onnx")]
+
+mod declared;
+
+use selvedge_compile::{CompileErrorKind, compile, import, import_output};
+use selvedge_engine::feature::stride;
+use selvedge_engine::model::ModelScratch;
+use selvedge_engine::{Limits, Snapshot};
+use selvedge_format::AlignedBytes;
+use selvedge_spec::ModelOutput;
+
+const FEATURES: usize = 4;
+/// Difference that is allowed, relative to the larger of the score and 1.
+const TOLERANCE: f32 = 1e-5;
+
+fn agrees(model: &[u8], names: [&str; FEATURES], output: Option<ModelOutput>, cases: &[u8]) {
+    let word = |at: usize| <[u8; 4]>::try_from(&cases[4 * at..4 * at + 4]).expect("four bytes");
+    let number = |at: usize| f32::from_le_bytes(word(at));
+    let rows = u32::from_le_bytes(word(0)) as usize;
+    assert_eq!((u32::from_le_bytes(word(1)) as usize, cases.len()), (FEATURES, 4 * (2 + rows * (FEATURES + 1))));
+
+    let trained = import_output(model, output).expect("a model that skl2onnx wrote");
+    let bundle =
+        compile(&declared::features(&names.map(str::to_owned)), &declared::model(""), &trained).expect("a bundle");
+    assert!(bundle.report.parity.difference.is_some_and(|difference| difference <= TOLERANCE));
+    let snapshot = Snapshot::load(&AlignedBytes::copy_of(&bundle.bytes), &Limits::default()).expect("loads");
+    let stride = stride(rows);
+    let mut matrix = vec![0.0; stride * FEATURES];
+    for (row, feature) in (0..rows).flat_map(|row| (0..FEATURES).map(move |feature| (row, feature))) {
+        matrix[feature * stride + row] = number(2 + row * FEATURES + feature);
+    }
+    let mut scores = vec![0.0; stride];
+    snapshot.model().scores(&matrix, stride, &mut ModelScratch::default(), &mut scores);
+    for (row, score) in scores.iter().take(rows).enumerate() {
+        let expected = number(2 + rows * FEATURES + row);
+        let difference = (score - expected).abs() / expected.abs().max(1.0);
+        assert!(difference <= TOLERANCE, "row {row}: {score} where onnxruntime scores {expected}");
+    }
+}
+
+macro_rules! fixtures {
+    ($($test:ident: $name:literal, $features:expr $(, class $class:literal)?;)+) => {$(
+        #[test]
+        fn $test() {
+            agrees(
+                include_bytes!(concat!("../fixtures/", $name, ".onnx")),
+                $features,
+                None$(.or(Some(ModelOutput::Class($class))))?,
+                include_bytes!(concat!("../fixtures/", $name, ".cases")),
+            );
+        }
+    )+};
+}
+
+const IN_ORDER: [&str; FEATURES] = ["a", "b", "c", "d"];
+
+fixtures! {
+    ridge_behind_a_scaler: "line_ridge", IN_ORDER;
+    ridge_scaled_to_a_range: "line_minmax", IN_ORDER;
+    logistic_scaled_by_quartiles: "line_robust", IN_ORDER;
+    logistic_with_missing_values_filled: "line_imputed", IN_ORDER;
+    ridge_of_rows_that_sum_to_one: "line_l1", IN_ORDER;
+    logistic_of_rows_of_length_one: "line_l2", IN_ORDER;
+    ridge_of_zeros_and_ones: "line_binary", IN_ORDER;
+    logistic_over_columns: "line_columns", IN_ORDER;
+    logistic_over_named_columns: "line_named", ["price", "rank", "spend", "share"];
+    one_class_of_a_multinomial: "line_classes", IN_ORDER, class 2;
+}
+
+#[test]
+fn inputs_are_bound_by_their_names() {
+    let trained = import(include_bytes!("../fixtures/line_named.onnx")).expect("a model");
+    let others = IN_ORDER.map(str::to_owned);
+    let error = compile(&declared::features(&others), &declared::model(""), &trained).expect_err("other names");
+    assert_eq!(error.kind(), CompileErrorKind::UnknownFeature);
+}
+
+#[test]
+fn what_no_runtime_agrees_on_is_refused_by_name() {
+    let error = import(include_bytes!("../fixtures/refused_max.onnx")).expect_err("the largest of a row");
+    assert_eq!(error.to_string(), "graph.node[0]: the Normalizer `MAX` is not supported");
+    let error = import(include_bytes!("../fixtures/line_classes.onnx")).expect_err("three classes");
+    assert_eq!(
+        error.to_string(),
+        "graph.node[1].classlabels_ints: the model gives a score for each of 3 classes, and a ranking needs one"
+    );
+    let ridge = include_bytes!("../fixtures/line_ridge.onnx");
+    let error = import_output(ridge, Some(ModelOutput::Class(1))).expect_err("one score");
+    assert_eq!(error.to_string(), "graph.output: the model has one score, and class 1 is asked for");
+}
