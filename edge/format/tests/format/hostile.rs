@@ -473,6 +473,36 @@ fn columns_that_share_strings_are_refused() {
 }
 
 #[test]
+fn a_field_has_one_column_whatever_else_has_its_number() {
+    let context = selvedge_format::program::Scope::Context;
+    let mut request = sample::request();
+    let number = |field, value| RequestColumn { field, scope: context, values: Values::Number(vec![value]) };
+    request.columns = vec![number(7, 1.0), number(8, 2.0)];
+    let bytes = request.encode();
+    let view = MessageView::parse(&bytes, request::KIND, |_| true).unwrap();
+    // A block of a tag that nobody knows yet, before the columns, with the field of one of them.
+    let mut longer = Vec::new();
+    let blocks = view.blocks().count() + 1;
+    let mut writer = MessageWriter::new(&mut longer, request::KIND, blocks, |out| out.extend_from_slice(view.fixed));
+    writer.block(BlockHeader { tag: 900, field: 8, ..BlockHeader::default() }, |out| out.extend_from_slice(&[1; 4]));
+    for (header, block) in view.blocks() {
+        writer.block(header, |out| out.extend_from_slice(block));
+    }
+    let limits = request::RequestLimits { bytes: usize::MAX, state_bytes: usize::MAX };
+    let view = request::RequestView::parse(&longer, limits).unwrap();
+    for (field, expected) in [(7, Some(1.0)), (8, Some(2.0)), (9, None)] {
+        let column = view.column(field, context, selvedge_format::program::FieldType::Number).unwrap();
+        let found = column.map(|column| match column {
+            request::Column::Number(values) => values.get(0),
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(found, expected, "field {field}");
+    }
+    request.columns = vec![number(7, 1.0), number(8, 2.0), number(7, 1.0)];
+    assert_eq!(code(Request::decode(&request.encode())), Some(ErrorCode::Invalid), "sent twice");
+}
+
+#[test]
 fn a_block_header_hides_nothing() {
     for (golden, kind) in [(current::<Request>(), request::KIND), (current::<Decision>(), decision::KIND)] {
         let view = MessageView::parse(&golden, kind, |_| true).unwrap();
