@@ -498,6 +498,47 @@ fn attention_sees_what_its_mask_and_the_past_allow() {
     agrees(6, build, |row| attends(row, |from, to| biases[from * 3 + to]));
 }
 
+/// A branch of one node.
+fn branch(name: &str, op_type: &str, inputs: &[&str]) -> AttributeProto {
+    let output = format!("{name}_out");
+    let node = NodeProto {
+        op_type: op_type.to_owned(),
+        input: inputs.iter().map(|&input| input.to_owned()).collect(),
+        output: vec![output.clone()],
+        ..NodeProto::default()
+    };
+    let output = vec![ValueInfoProto { name: output, ..ValueInfoProto::default() }];
+    let graph = GraphProto { name: name.to_owned(), node: vec![node], output, ..GraphProto::default() };
+    let r#type = AttributeType::Graph as i32;
+    AttributeProto { name: name.to_owned(), r#type, g: Some(graph), ..AttributeProto::default() }
+}
+
+#[test]
+fn the_branch_that_shapes_decide_is_taken_though_the_other_is_not_valid() {
+    let build = |net: &mut Net, x: &str| {
+        let rank = net.op("Shape", &[x], &[]);
+        let rank = net.op("Size", &[&rank], &[]);
+        let (three, second) = (net.integers(&[], &[3]), net.integers(&[1], &[1]));
+        let has_three = net.op("Equal", &[&rank, &three], &[]);
+        // The second axis has two indices, so that it cannot be dropped.
+        let branches = [branch("then_branch", "Relu", &[x]), branch("else_branch", "Squeeze", &[x, &second])];
+        net.op("If", &[&has_three], &branches)
+    };
+    agrees(6, build, |row| row.iter().map(|value| value.max(0.0)).collect());
+}
+
+#[test]
+fn a_branch_that_a_candidate_decides_is_refused() {
+    let model = model(6, |net, x| {
+        let sum = net.op("ReduceSum", &[x], &[integer("keepdims", 0)]);
+        let zero = net.floats(&[], &[0.0]);
+        let is_below = net.op("Less", &[&sum, &zero], &[]);
+        net.op("If", &[&is_below], &[branch("then_branch", "Relu", &[x]), branch("else_branch", "Abs", &[x])])
+    });
+    let error = bundle(&model).expect_err("no jumps");
+    assert_eq!(error.message(), "an If whose condition is computed");
+}
+
 #[test]
 fn what_versions_of_onnx_disagree_about_is_refused() {
     let model = model(6, |net, x| {
