@@ -290,35 +290,59 @@ const COMBINATIONS: [Combination; 6] = [
     Combination::Select,
 ];
 
+/// Words one after the other. Past the end they are 0, so that one check at the end of a step is enough.
+struct Words<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl Words<'_> {
+    // Not inlined: a step is read once, and has many words.
+    #[inline(never)]
+    fn next(&mut self) -> u32 {
+        let word = self.bytes.get(self.at..).and_then(<[u8]>::first_chunk).map_or(0, |word| u32::from_le_bytes(*word));
+        self.at += size_of::<u32>();
+        word
+    }
+
+    #[inline(never)]
+    fn fill(&mut self, words: &mut [u32]) {
+        words.iter_mut().for_each(|word| *word = self.next());
+    }
+}
+
 impl<const N: usize> View<N> {
-    fn read(reader: &mut Reader<'_>, dims: usize) -> Result<Self, DecodeError> {
-        let place = reader.u32()?;
+    fn read(words: &mut Words<'_>, dims: usize) -> Self {
+        let place = words.next();
         let mut view = Self {
             memory: MEMORIES[(place >> MEMORY_SHIFT) as usize],
             offset: place & ((1 << MEMORY_SHIFT) - 1),
             strides: [0; N],
         };
-        for stride in &mut view.strides[N - dims..] {
-            *stride = reader.u32()?;
-        }
-        Ok(view)
+        words.fill(&mut view.strides[N - dims..]);
+        view
     }
 
     /// One past the furthest value, where each index has `width` values.
     fn end(&self, sizes: &[u32; N], width: u32) -> u64 {
-        let steps =
-            sizes.iter().zip(&self.strides).map(|(size, stride)| u64::from(size - 1).saturating_mul((*stride).into()));
-        steps.fold(u64::from(self.offset) + u64::from(width), u64::saturating_add)
+        furthest(&self.strides, sizes, u64::from(self.offset) + u64::from(width))
     }
 }
 
+/// `end`, and as far as the last index is from the first.
+#[inline(never)]
+fn furthest(strides: &[u32], sizes: &[u32], end: u64) -> u64 {
+    let steps = sizes.iter().zip(strides).map(|(size, stride)| u64::from(size - 1) * u64::from(*stride));
+    steps.fold(end, u64::saturating_add)
+}
+
 impl Numbers {
-    fn read(reader: &mut Reader<'_>, code: Combination) -> Result<Self, DecodeError> {
-        Ok(match code as u8 {
+    fn read(words: &mut Words<'_>, code: Combination) -> Option<Self> {
+        Some(match code as u8 {
             0 => Self::Single,
             1 => Self::Half,
-            2 => Self::Byte { scales: reader.u32()? },
-            _ => return Err(reader.invalid()),
+            2 => Self::Byte { scales: words.next() },
+            _ => return None,
         })
     }
 
@@ -368,48 +392,36 @@ impl Step {
         out == Memory::Request
     }
 
-    fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        let [kind, function, combination, dims] = reader.u32()?.to_le_bytes();
-        let (Some(function), Some(combination)) =
-            (FUNCTIONS.get(usize::from(function)), COMBINATIONS.get(usize::from(combination)))
-        else {
-            return Err(reader.invalid());
-        };
-        let (function, combination, dims) = (*function, *combination, usize::from(dims));
-        Ok(match kind {
+    /// A step; whether its places are there is asked later.
+    fn read(words: &mut Words<'_>) -> Option<Self> {
+        let [kind, function, combination, dims] = words.next().to_le_bytes();
+        let function = *FUNCTIONS.get(usize::from(function))?;
+        let combination = *COMBINATIONS.get(usize::from(combination))?;
+        let dims = usize::from(dims);
+        Some(match kind {
             0 if dims <= MAX_DIMS => {
                 let mut sizes = [1; MAX_DIMS];
-                for size in &mut sizes[MAX_DIMS - dims..] {
-                    *size = reader.u32()?;
-                }
+                words.fill(&mut sizes[MAX_DIMS - dims..]);
                 // A first dimension of size 1 would be a second form of the same step.
                 if dims > 0 && sizes[MAX_DIMS - dims] == 1 {
-                    return Err(reader.invalid());
+                    return None;
                 }
-                let (out, left) = (View::read(reader, dims)?, View::read(reader, dims)?);
-                Self::Each(Each { function, combination, sizes, out, left, right: View::read(reader, dims)? })
+                let [out, left, right] = [(); 3].map(|()| View::read(words, dims));
+                Self::Each(Each { function, combination, sizes, out, left, right })
             }
-            1 if dims == 0 => Self::Product(Product {
-                function,
-                positions: reader.u32()?,
-                inputs: reader.u32()?,
-                outputs: reader.u32()?,
-                out: View::read(reader, 1)?,
-                input: View::read(reader, 1)?,
-                start: View::read(reader, 1)?,
-                weights: reader.u32()?,
-                numbers: Numbers::read(reader, combination)?,
-            }),
-            2 if dims == 0 && function == Function::Left => Self::Gather(Gather {
-                ids: reader.u32()?,
-                table: reader.u32()?,
-                rows: reader.u32()?,
-                width: reader.u32()?,
-                out: View::read(reader, 1)?,
-                from: View::read(reader, 1)?,
-                numbers: Numbers::read(reader, combination)?,
-            }),
-            _ => return Err(reader.invalid()),
+            1 if dims == 0 => {
+                let [positions, inputs, outputs] = [(); 3].map(|()| words.next());
+                let [out, input, start] = [(); 3].map(|()| View::read(words, 1));
+                let weights = words.next();
+                let numbers = Numbers::read(words, combination)?;
+                Self::Product(Product { function, positions, inputs, outputs, out, input, start, weights, numbers })
+            }
+            2 if dims == 0 && function == Function::Left => {
+                let [ids, table, rows, width] = [(); 4].map(|()| words.next());
+                let [out, from] = [(); 2].map(|()| View::read(words, 1));
+                Self::Gather(Gather { ids, table, rows, width, out, from, numbers: Numbers::read(words, combination)? })
+            }
+            _ => return None,
         })
     }
 }
@@ -473,7 +485,7 @@ impl<'a> Graph<'a> {
     /// narrow weights that are used twice.
     #[inline(never)]
     pub fn parse(bytes: &'a [u8], features: usize) -> Result<Self, DecodeError> {
-        let mut reader = Reader::new(bytes, PLACE);
+        let mut words = Words { bytes, at: 0 };
         let mut header = [0; 6];
         for (found, (place, limit)) in header.iter_mut().zip([
             ("graph request memory", MAX_REQUEST),
@@ -483,7 +495,7 @@ impl<'a> Graph<'a> {
             ("graph constants", MAX_CONSTANTS),
             ("graph bytes", 4 * MAX_CONSTANTS),
         ]) {
-            *found = reader.u32()? as usize;
+            *found = words.next() as usize;
             if *found > limit {
                 return Err(DecodeError::too_large(place, limit as u64, *found as u64));
             }
@@ -496,14 +508,18 @@ impl<'a> Graph<'a> {
         let mut steps = Vec::new();
         let mut work = 0_u64;
         for _ in 0..count {
-            let at = reader.offset();
-            let step = Step::read(&mut reader)?;
-            if !lengths.allow(&step) {
+            let at = words.at;
+            let step = Step::read(&mut words).filter(|step| lengths.allow(step));
+            // What is cut off is said to be so, whatever the words that are not there would have meant.
+            let Some(step) = step.filter(|_| words.at <= bytes.len()) else {
+                Reader::new(bytes, PLACE).take(words.at)?;
                 return Err(DecodeError::invalid("graph step", at));
-            }
+            };
             work = work.saturating_add(step.work());
             steps.push(step);
         }
+        let mut reader = Reader::new(bytes, PLACE);
+        reader.take(words.at)?;
         if work > MAX_WORK {
             return Err(DecodeError::too_large("graph work", MAX_WORK, work));
         }
