@@ -9,7 +9,7 @@ fn main() -> Result<()> {
     Ok(io::stdout().write_all(&decide(module, request, files.get(2).map(Vec::as_slice))?)?)
 }
 
-pub fn decide(module: &[u8], request: &[u8], shared: Option<&[u8]>) -> Result<Vec<u8>> {
+pub(crate) fn decide(module: &[u8], request: &[u8], shared: Option<&[u8]>) -> Result<Vec<u8>> {
     let engine = Engine::default();
     let mut store = Store::new(&engine, ());
     let instance = Instance::new(&mut store, &Module::new(&engine, module)?, &[])?; // the bundle is loaded
