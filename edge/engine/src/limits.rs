@@ -16,7 +16,7 @@ pub struct Limits {
     pub candidates: usize,
     /// Most cost units of a decision. A unit is one feature value computed (more for those that search among many
     /// events or words), or eight tree tests, linear terms or comparisons for a slot made, for one candidate: about two
-    /// nanoseconds.
+    /// nanoseconds. Of a cascade, stages that would exceed it are left out; without the first, the request keeps its order.
     pub cost: u64,
 }
 
