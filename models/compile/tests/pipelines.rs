@@ -89,3 +89,17 @@ fn what_no_runtime_agrees_on_is_refused_by_name() {
     let error = import_output(ridge, Some(ModelOutput::Class(1))).expect_err("one score");
     assert_eq!(error.to_string(), "graph.output: the model has one score, and class 1 is asked for");
 }
+
+#[test]
+fn a_damaged_pipeline_is_refused_and_never_panics() {
+    let whole = include_bytes!("../fixtures/line_columns.onnx");
+    let (features, model) = (declared::features(&IN_ORDER.map(str::to_owned)), declared::model(""));
+    let mut refused = 0;
+    for at in (0..whole.len()).step_by(5) {
+        let mut damaged = whole.to_vec();
+        damaged[at] ^= 0x15;
+        let compiled = import(&damaged).and_then(|trained| compile(&features, &model, &trained));
+        refused += usize::from(compiled.is_err());
+    }
+    assert!(refused > 0, "at least where an operator has another name");
+}

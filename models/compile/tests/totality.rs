@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 const STUMPS: &[u8] = include_bytes!("../fixtures/stumps.json");
 
 /// Models of every other importer, the texts first.
-const OTHERS: [&[u8]; 7] = [
+const OTHERS: [&[u8]; 8] = [
     include_bytes!("../fixtures/lgb_sets.txt"),
     include_bytes!("../fixtures/cat_leafwise.json"),
     include_bytes!("../fixtures/cat_max.json"),
@@ -18,6 +18,7 @@ const OTHERS: [&[u8]; 7] = [
     include_bytes!("../fixtures/onnx_scaled.onnx"),
     include_bytes!("../fixtures/onnx_v5.onnx"),
     include_bytes!("../fixtures/onnx_doubles.onnx"),
+    include_bytes!("../fixtures/pipe_columns.onnx"),
 ];
 
 /// Imports, and where that succeeds compiles, which compares every score with the engine's.

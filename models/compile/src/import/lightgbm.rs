@@ -77,6 +77,10 @@ pub(super) fn import(bytes: &[u8], output: Output) -> Result<TrainedModel, Compi
     head.refuse_other_versions()?;
     let classes: usize = head.number("num_tree_per_iteration", Some(1))?;
     let class = output.of(classes, "num_tree_per_iteration")?;
+    if head.number("num_class", Some(1))? != classes {
+        let message = format!("there are {classes} trees in a round, and not one for each class");
+        return Err(head.malformed("num_class", message));
+    }
     let link = head.objective()?;
     let features = head.feature_count()?;
     let names = head.names(features)?;

@@ -107,7 +107,11 @@ fn onnx(bytes: &[u8], output: Output) -> Result<TrainedModel, CompileError> {
 
 #[cfg(not(feature = "onnx"))]
 fn onnx(bytes: &[u8], output: Output) -> Result<TrainedModel, CompileError> {
-    onnx_ml::import(bytes, output)
+    if onnx_ml::is_ours(bytes) {
+        return onnx_ml::import(bytes, output);
+    }
+    let message = "this build reads trees in ONNX, and neither networks nor linear models";
+    Err(CompileError::new(CompileErrorKind::Unsupported, "graph", message, "build Selvedge with the feature `onnx`"))
 }
 
 /// Parses JSON; an error carries the path of the value at fault, and `help`.

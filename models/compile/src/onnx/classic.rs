@@ -33,7 +33,7 @@ pub(super) fn rewrite(graph: &mut GraphProto, opset: i64, output: Output) -> Res
     if !has_classes {
         output.of(1, "graph.output")?;
     }
-    let mut rewriting = Rewriting { nodes: Vec::new(), constants: Vec::new(), opset, output, score: None };
+    let mut rewriting = Rewriting { nodes: Vec::new(), constants: Vec::new(), opset, output, names: 0, score: None };
     let mut behind: BTreeSet<String> = BTreeSet::new();
     for (at, node) in std::mem::take(&mut graph.node).into_iter().enumerate() {
         let place = format!("graph.node[{at}]");
@@ -72,6 +72,8 @@ struct Rewriting {
     constants: Vec<TensorProto>,
     opset: i64,
     output: Output,
+    /// Names that were made.
+    names: usize,
     /// The score of a classifier.
     score: Option<String>,
 }
@@ -268,8 +270,9 @@ impl Rewriting {
     }
 
     /// A name that nobody has.
-    fn fresh(&self) -> String {
-        format!("selvedge classic {} {}", self.nodes.len(), self.constants.len())
+    fn fresh(&mut self) -> String {
+        self.names += 1;
+        format!("selvedge classic {}", self.names)
     }
 }
 

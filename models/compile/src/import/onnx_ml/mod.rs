@@ -151,7 +151,6 @@ pub(super) fn is_model(bytes: &[u8]) -> bool {
 }
 
 /// Whether a model has trees, or is no model at all: what is damaged is told here.
-#[cfg(feature = "onnx")]
 pub(super) fn is_ours(bytes: &[u8]) -> bool {
     let graph = Model::decode(bytes).ok().and_then(|model| model.graph);
     graph.is_none_or(|graph| graph.nodes.iter().any(|operator| operator.kind.starts_with("TreeEnsemble")))
@@ -481,9 +480,6 @@ impl Operator {
         let kind: String = self.kind.chars().take(64).collect();
         let message = format!("the operator `{kind}` is not supported here");
         let help = match &*kind {
-            "LinearRegressor" | "LinearClassifier" => {
-                "build Selvedge with the feature `onnx`, which compiles linear models"
-            }
             "Normalizer" => "train the trees on features that are not normalised, row by row: they need no scaler",
             _ => {
                 "before one ensemble of trees there may be what keeps the order of numbers: scalers, imputers, choices of columns"
