@@ -419,7 +419,8 @@ fn a_chain_of_a_million_nodes_is_refused() {
     let inner = 500_000;
     let column = |value: &dyn Fn(usize) -> i64| (0..=2 * inner).map(value).collect::<Vec<_>>();
     // Inner nodes have even numbers, and a leaf beside each.
-    let child = |offset: usize| move |at: usize| if at % 2 == 0 && at < 2 * inner { (at + offset) as i64 } else { -1 };
+    let child =
+        |offset: usize| move |at: usize| if at.is_multiple_of(2) && at < 2 * inner { (at + offset) as i64 } else { -1 };
     let mut model: Value = serde_json::from_slice(STUMPS).expect("a fixture is JSON");
     model["learner"]["gradient_booster"]["model"]["trees"] = json!([{
         "left_children": column(&child(1)), "right_children": column(&child(2)),

@@ -179,7 +179,7 @@ pub(super) fn import(bytes: &[u8], output: Output) -> Result<TrainedModel, Compi
         Sum::Single { base: 0.0 }
     };
     let (trees, gains) = grow_all(trees.into_iter().map(Ok), features, place)?;
-    let names = pipeline.names;
+    let names = pipeline.inputs.names;
     let trainer = format!("{} {}", model.producer, model.producer_version);
     let trainer: String = trainer.trim().chars().take(64).collect();
     let trainer = format!("ONNX by {}", if trainer.is_empty() { "an unnamed producer" } else { &trainer });
@@ -196,12 +196,17 @@ struct Form {
 /// Columns of one value; values that are the same share them.
 type Columns = Rc<[Column]>;
 
-/// The operators between the inputs and the score.
-struct Pipeline<'a> {
+/// What the inputs say about features.
+struct Inputs {
     /// One for each feature, if the inputs have names of features.
     names: Option<Vec<String>>,
-    /// How many features there are, if the input tells.
+    /// How many features there are, if it is told.
     width: Option<usize>,
+}
+
+/// The operators between the inputs and the score.
+struct Pipeline<'a> {
+    inputs: Inputs,
     /// What the trees see.
     columns: Columns,
     place: String,
@@ -219,7 +224,7 @@ struct Values<'a> {
 
 impl<'a> Pipeline<'a> {
     fn of(graph: &'a Graph) -> Result<Self, CompileError> {
-        let (mut values, names, width) = Values::of_inputs(graph)?;
+        let (mut values, inputs) = Values::of_inputs(graph)?;
         let mut ensemble = None;
         for (index, node) in graph.nodes.iter().enumerate() {
             let place = format!("graph.node[{index}]");
@@ -235,7 +240,7 @@ impl<'a> Pipeline<'a> {
             }
         }
         match ensemble {
-            Some((place, ensemble, columns)) => Ok(Self { names, width, columns, place, ensemble }),
+            Some((place, ensemble, columns)) => Ok(Self { inputs, columns, place, ensemble }),
             None => Err(unsupported("graph", "there is no ensemble of trees", "export a model of trees")),
         }
     }
@@ -246,8 +251,10 @@ impl<'a> Pipeline<'a> {
             Node::Split { test, .. } => Some(test.feature),
             Node::Leaf(_) => None,
         });
-        let count =
-            self.width.map_or_else(|| asked.max().map_or(0, |last| last.saturating_add(1)), |width| width as u64);
+        let count = self
+            .inputs
+            .width
+            .map_or_else(|| asked.max().map_or(0, |last| last.saturating_add(1)), |width| width as u64);
         match usize::try_from(count) {
             Ok(count) if count <= MAX_FEATURES => Ok(count),
             _ => Err(limit(&*self.place, "features", MAX_FEATURES)),
@@ -271,8 +278,8 @@ impl<'a> Pipeline<'a> {
 }
 
 impl<'a> Values<'a> {
-    /// The inputs; names of their features where there are several inputs; how many features where it is told.
-    fn of_inputs(graph: &'a Graph) -> Result<(Self, Option<Vec<String>>, Option<usize>), CompileError> {
+    /// The inputs as columns. Their features have names where there are several inputs.
+    fn of_inputs(graph: &'a Graph) -> Result<(Self, Inputs), CompileError> {
         let mut values = Self { graph, is_double: false, columns: HashMap::new(), left: MAX_COLUMNS };
         // Old files list their constants as inputs, too.
         let is_constant = |input: &&ValueInfo| graph.constants.iter().any(|constant| constant.name == input.name);
@@ -306,7 +313,7 @@ impl<'a> Values<'a> {
             values.columns.insert(&input.name, columns);
         }
         let names = (inputs.len() > 1).then_some(names);
-        Ok((values, names, (total > 0).then_some(total)))
+        Ok((values, Inputs { names, width: (total > 0).then_some(total) }))
     }
 
     /// The columns that `node` reads first.
