@@ -22,6 +22,7 @@ extern crate alloc;
 
 mod buffer;
 mod cascade;
+mod each;
 mod engine;
 mod explain;
 pub mod feature;

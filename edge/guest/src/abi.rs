@@ -9,7 +9,7 @@
 #![allow(unsafe_code, reason = "exported names, and a static that one thread uses")]
 
 use core::arch::wasm32::unreachable;
-use core::cell::RefCell;
+use core::cell::{RefCell, RefMut};
 use core::panic::PanicInfo;
 
 use crate::{ABI_VERSION, Guest};
@@ -34,9 +34,11 @@ unsafe impl Sync for OneThread {}
 
 static GUEST: OneThread = OneThread(RefCell::new(None));
 
-fn with<R>(call: impl FnOnce(&mut Guest) -> R) -> R {
+// One function, not a copy in each exported name.
+#[inline(never)]
+fn guest() -> RefMut<'static, Guest> {
     match GUEST.0.try_borrow_mut() {
-        Ok(mut guest) => call(guest.get_or_insert_default()),
+        Ok(guest) => RefMut::map(guest, Option::get_or_insert_default),
         Err(_) => unreachable(),
     }
 }
@@ -55,35 +57,35 @@ extern "C" fn abi_version() -> u32 {
 
 #[unsafe(no_mangle)]
 extern "C" fn alloc(len: u32) -> u32 {
-    with(|guest| guest.alloc(len as usize)).unwrap_or(0) as u32
+    guest().alloc(len as usize).unwrap_or(0) as u32
 }
 
 #[unsafe(no_mangle)]
 extern "C" fn free(address: u32, len: u32) {
-    with(|guest| guest.free(address as usize, len as usize));
+    guest().free(address as usize, len as usize);
 }
 
 #[unsafe(no_mangle)]
 extern "C" fn load(address: u32, len: u32) -> u32 {
-    with(|guest| guest.load(address as usize, len as usize))
+    guest().load(address as usize, len as usize)
 }
 
 #[unsafe(no_mangle)]
 extern "C" fn decide(address: u32, len: u32) -> u64 {
-    with(|guest| pack(guest.decide(address as usize, len as usize)))
+    pack(guest().decide(address as usize, len as usize))
 }
 
 #[unsafe(no_mangle)]
 extern "C" fn features(address: u32, len: u32) -> u64 {
-    with(|guest| pack(guest.features(address as usize, len as usize)))
+    pack(guest().features(address as usize, len as usize))
 }
 
 #[unsafe(no_mangle)]
 extern "C" fn score(address: u32, len: u32) -> u64 {
-    with(|guest| pack(guest.score(address as usize, len as usize)))
+    pack(guest().score(address as usize, len as usize))
 }
 
 #[unsafe(no_mangle)]
 extern "C" fn last_error() -> u64 {
-    with(|guest| pack(guest.last_error()))
+    pack(guest().last_error())
 }

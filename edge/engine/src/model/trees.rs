@@ -26,6 +26,7 @@ use selvedge_format::model::{Finish, LEAF, MISSING_LEFT, TreeNodes};
 use wide::i8x16;
 
 use crate::buffer::refill;
+use crate::each::each;
 use crate::feature::LANES;
 use crate::math::{ascending_bits, from_ascending_bits};
 
@@ -359,9 +360,8 @@ impl Trees {
                 let mut left = [i8x16::splat(-1); N];
                 for test in plane_tests {
                     let (rank, mask) = (i8x16::splat(test.rank), i8x16::splat(test.mask));
-                    for (left, bins) in left.iter_mut().zip(&bins[usize::from(test.bins)]) {
-                        *left &= !(i8x16::new(*bins).simd_gt(rank) & mask);
-                    }
+                    let bins = &bins[usize::from(test.bins)];
+                    each::<N>(|at| left[at] &= !(i8x16::new(bins[at]).simd_gt(rank) & mask));
                 }
                 exit.take(left);
             }
@@ -432,11 +432,11 @@ impl<const N: usize> Exit<N> {
     /// Takes the next plane where no earlier one had a leaf.
     #[inline]
     fn take(&mut self, left: [i8x16; N]) {
-        for ((plane, first), left) in self.plane.iter_mut().zip(&mut self.first).zip(left) {
-            let is_open = plane.simd_eq(i8x16::splat(0));
-            *first += is_open & i8x16::splat(PLANE as i8);
-            *plane |= is_open & left;
-        }
+        each::<N>(|at| {
+            let is_open = self.plane[at].simd_eq(i8x16::splat(0));
+            self.first[at] += is_open & i8x16::splat(PLANE as i8);
+            self.plane[at] |= is_open & left[at];
+        });
     }
 
     /// The leftmost leaf of each lane.
@@ -444,13 +444,13 @@ impl<const N: usize> Exit<N> {
     fn leaves(self) -> [[u8; LANES]; N] {
         let zero = i8x16::splat(0);
         let mut leaves = [[0; LANES]; N];
-        for ((leaves, plane), first) in leaves.iter_mut().zip(self.plane).zip(self.first) {
+        each::<N>(|at| {
             // The lowest set bit alone; its position in binary, one digit at a time.
-            let lowest = plane & (zero - plane);
+            let lowest = self.plane[at] & (zero - self.plane[at]);
             let digit = |bits: u8, value: i8| !(lowest & i8x16::splat(bits as i8)).simd_eq(zero) & i8x16::splat(value);
             let position = digit(0b1010_1010, 1) | digit(0b1100_1100, 2) | digit(0b1111_0000, 4);
-            *leaves = cast(first | position);
-        }
+            leaves[at] = cast(self.first[at] | position);
+        });
         leaves
     }
 }
@@ -524,9 +524,12 @@ fn ranks<const N: usize>(table: &[f32; 256], levels: u32, values: &[f32; N]) -> 
     let mut ranks = [0_u8; N];
     for level in (0..levels).rev() {
         let below = (1_u8 << level) - 1;
-        for (rank, x) in ranks.iter_mut().zip(values) {
-            *rank |= u8::from(table[usize::from(*rank | below)] <= *x) << level;
+        let next = |rank: u8, x: f32| rank | u8::from(table[usize::from(rank | below)] <= x) << level;
+        let ((fours, ones), (xs, x)) = (ranks.as_chunks_mut::<4>(), values.as_chunks::<4>());
+        for (four, xs) in fours.iter_mut().zip(xs) {
+            each::<4>(|at| four[at] = next(four[at], xs[at]));
         }
+        ones.iter_mut().zip(x).for_each(|(rank, x)| *rank = next(*rank, *x));
     }
     ranks
 }

@@ -11,6 +11,7 @@ use bytemuck::cast;
 use selvedge_format::graph::{Combination, Function, INPUT_MOST, PANEL};
 use wide::{f32x4, i16x8, i32x4};
 
+use crate::each::each;
 use crate::math;
 
 /// Candidates that a step is done for at once.
@@ -77,18 +78,17 @@ pub(super) fn add_products<N: Number>(weights: &[[N; PANEL]], inputs: &[N], sums
     let (inputs, _) = inputs.as_chunks::<4>();
     let (inputs, _) = inputs.as_chunks::<2>();
     let (quarters, _) = sums.as_chunks_mut::<4>();
-    let mut held: [N::Vector; 8] = core::array::from_fn(|at| N::vector(quarters[at]));
+    let mut held = [N::vector(quarters[0]); 8];
+    each::<8>(|at| held[at] = N::vector(quarters[at]));
     for (weights, [low, high]) in weights.iter().zip(inputs) {
         let (low, high) = (N::vector(*low), N::vector(*high));
-        for (at, weight) in weights.iter().enumerate() {
-            let weight = N::vector([*weight; 4]);
+        each::<PANEL>(|at| {
+            let weight = N::vector([weights[at]; 4]);
             held[2 * at] = N::add_product(held[2 * at], weight, low);
             held[2 * at + 1] = N::add_product(held[2 * at + 1], weight, high);
-        }
+        });
     }
-    for (sum, held) in quarters.iter_mut().zip(held) {
-        *sum = N::array(held);
-    }
+    each::<8>(|at| quarters[at] = N::array(held[at]));
 }
 
 /// The same for one row and the outputs of eight panels, each of `inputs.len()` weights; where there are fewer, the last is
@@ -96,19 +96,16 @@ pub(super) fn add_products<N: Number>(weights: &[[N; PANEL]], inputs: &[N], sums
 #[inline(never)]
 pub(super) fn add_products_of_row<N: Number>(weights: &[[N; PANEL]], inputs: &[N], sums: &mut [N; UNIT]) {
     let last = weights.len() - inputs.len();
-    let panels: [&[[N; PANEL]]; 8] =
-        core::array::from_fn(|at| &weights[(at * inputs.len()).min(last)..][..inputs.len()]);
+    let mut panels = [&weights[..inputs.len()]; 8];
+    each::<8>(|at| panels[at] = &weights[(at * inputs.len()).min(last)..][..inputs.len()]);
     let (quarters, _) = sums.as_chunks_mut::<4>();
-    let mut held: [N::Vector; 8] = core::array::from_fn(|at| N::vector(quarters[at]));
+    let mut held = [N::vector(quarters[0]); 8];
+    each::<8>(|at| held[at] = N::vector(quarters[at]));
     for (at, x) in inputs.iter().enumerate() {
         let x = N::vector([*x; 4]);
-        for (held, panel) in held.iter_mut().zip(panels) {
-            *held = N::add_product(*held, N::vector(panel[at]), x);
-        }
+        each::<8>(|panel| held[panel] = N::add_product(held[panel], N::vector(panels[panel][at]), x));
     }
-    for (sum, held) in quarters.iter_mut().zip(held) {
-        *sum = N::array(held);
-    }
+    each::<8>(|at| quarters[at] = N::array(held[at]));
 }
 
 /// Makes whole numbers of a layer's inputs and packs them in pairs of neighbouring inputs, row by row, behind those of `pairs`.
