@@ -8,6 +8,10 @@
 #[inline(always)]
 pub(crate) fn each<const N: usize>(mut call: impl FnMut(usize)) {
     const { assert!(N <= 8) }
+    // Without vectors there is nothing to hold, and size counts for more.
+    if cfg!(all(target_family = "wasm", not(target_feature = "simd128"))) {
+        return (0..N).for_each(call);
+    }
     if N > 0 {
         call(0);
     }
