@@ -9,6 +9,7 @@ A folder per workload:
     expected-ROWS.f32      [set][row], by the library that the model comes from
     expected-PEER-ROWS.f32 likewise, where a peer has a model of its own
     features.toml          our declaration of the inputs, with model.toml
+    sample.jsonl           requests that weights are made bytes by, where they are
     model.onnx, ...        the model in the format of each peer
 
 Weights of networks are random: time does not depend on them. Trees are trained, since their shapes matter. A library that
@@ -102,6 +103,17 @@ class Workload:
         self.about["tolerance"] = tolerance * spread
         (self.path / "workload.json").write_text(json.dumps(self.about) + "\n")
         self.declare()
+
+    def sample(self, random, requests, rows):
+        """Requests by which our compiler makes weights bytes; what is lost is in its report."""
+        with (self.path / "model.toml").open("a") as declared:
+            declared.write('[quantise]\nweights = "int8"\nmax_loss = 0.01\n')
+        with (self.path / "sample.jsonl").open("w") as lines:
+            for _ in range(requests):
+                values = self.values(random, rows)[0]
+                fields = [dict(zip(self.columns(), map(float, row))) for row in values]
+                candidates = [{"id": str(at), "fields": row} for at, row in enumerate(fields)]
+                lines.write(json.dumps({"time": "2026-03-10T12:00:00Z", "candidates": candidates}) + "\n")
 
     def declare(self):
         """Our declarations."""
@@ -202,6 +214,7 @@ def mlp_int8(root):
         weight_type=quantization.QuantType.QInt8,
     )
     workload.write(scores, EIGHT_BITS)
+    workload.sample(np.random.default_rng(13), 40, 50)
 
 
 def din(root):

@@ -70,14 +70,14 @@ const PYPI: [Peer; 6] = [
 /// The version in `benches/compare/tract/Cargo.toml`.
 const TRACT: &str = "0.23.9";
 
-/// How our bundle of a workload is compiled: the workload, the trained model, further options of `selvedge compile`.
-const BUNDLES: [(&str, &str, &[&str]); 6] = [
-    ("mlp", "model.onnx", &[]),
-    ("mlp-int8", "model.onnx", &[]),
-    ("mlp-shared", "model.onnx", &[]),
-    ("din", "model.onnx", &[]),
-    ("lgb100", "model.txt", &[]),
-    ("lgb500", "model.txt", &[]),
+/// How our bundle of a workload is compiled: the workload, and the trained model. A sample beside it is given as well.
+const BUNDLES: [(&str, &str); 6] = [
+    ("mlp", "model.onnx"),
+    ("mlp-int8", "model.onnx"),
+    ("mlp-shared", "model.onnx"),
+    ("din", "model.onnx"),
+    ("lgb100", "model.txt"),
+    ("lgb500", "model.txt"),
 ];
 
 /// Where models, inputs and requests are.
@@ -223,17 +223,17 @@ fn models(
         process::quiet(&mut prepare, "training and exporting models", "prepare.py needs numpy and onnx")?;
         fs::write(&stamped, stamp).with_context(|| format!("cannot write {}", stamped.display()))?;
     }
-    for (workload, trained, options) in BUNDLES {
+    for (workload, trained) in BUNDLES {
         let folder = output.join(workload);
         if folder.join("workload.json").exists() {
-            bundle(selvedge, &folder, trained, options)?;
+            bundle(selvedge, &folder, trained)?;
         }
     }
     process::run(Command::new(program).arg("requests").arg(&output), "read the message above")
 }
 
 /// Our bundle of a workload; where the compiler refuses the model, what it says.
-fn bundle(selvedge: &Path, folder: &Path, trained: &str, options: &[&str]) -> Result<()> {
+fn bundle(selvedge: &Path, folder: &Path, trained: &str) -> Result<()> {
     let (bundle, refused) = (folder.join("bundle.svb"), folder.join("bundle.refused"));
     for old in [&bundle, &refused] {
         if old.exists() {
@@ -242,7 +242,11 @@ fn bundle(selvedge: &Path, folder: &Path, trained: &str, options: &[&str]) -> Re
     }
     let mut compile = Command::new(selvedge);
     compile.arg("compile").arg("--model").arg(folder.join("model.toml")).arg("--trained").arg(folder.join(trained));
-    let compile = compile.arg("--out").arg(&bundle).args(options).output().context("cannot start the compiler")?;
+    let sample = folder.join("sample.jsonl");
+    if sample.exists() {
+        compile.arg("--sample").arg(sample);
+    }
+    let compile = compile.arg("--out").arg(&bundle).output().context("cannot start the compiler")?;
     if !compile.status.success() {
         let said = String::from_utf8_lossy(&compile.stderr);
         let reason = said.lines().next().unwrap_or("it says nothing").trim_start_matches("error: ");
