@@ -9,7 +9,7 @@ use selvedge_spec::ModelOutput;
 use crate::error::{CompileError, CompileErrorKind};
 
 /// What model.toml says about it.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub(crate) struct Output(pub(super) Option<ModelOutput>);
 
 impl Output {
