@@ -112,7 +112,7 @@ class Workload:
             for _ in range(requests):
                 values = self.values(random, rows)[0]
                 fields = [dict(zip(self.columns(), map(float, row))) for row in values]
-                candidates = [{"id": str(at), "fields": row} for at, row in enumerate(fields)]
+                candidates = [{"id": str(at), **row} for at, row in enumerate(fields)]
                 lines.write(json.dumps({"time": "2026-03-10T12:00:00Z", "candidates": candidates}) + "\n")
 
     def declare(self):
