@@ -119,28 +119,34 @@ fn files_of_another_kind_are_refused() {
     ));
 }
 
+/// The shop's bundle, with so many bytes more that nobody has to read.
+fn padded(shop: &Shop, bytes: usize) -> Vec<u8> {
+    let bundle = shop.read("bundle.svb");
+    let container = Container::parse(&bundle, Kind::Bundle).expect("a bundle");
+    let small = container.sections().iter().fold(ContainerBuilder::new(Kind::Bundle), |builder, section| {
+        builder.required(section.tag, section.version, bundle[section.range.clone()].to_vec())
+    });
+    small.optional(0x99, 1, vec![0; bytes]).build()
+}
+
 #[test]
 fn an_oversized_bundle_is_refused() {
     let shop = Shop::new();
-    let bytes = shop.read("bundle.svb");
-    let container = Container::parse(&bytes, Kind::Bundle).expect("a bundle");
-    let small = container.sections().iter().fold(ContainerBuilder::new(Kind::Bundle), |builder, section| {
-        builder.required(section.tag, section.version, bytes[section.range.clone()].to_vec())
-    });
-    shop.write("large.svb", small.optional(0x99, 1, vec![0; 65 << 20]).build());
+    shop.write("large.svb", padded(&shop, 65 << 20));
     assert_shown!(transcript(&shop, &["rank --bundle large.svb --request request.json"]));
 }
 
 #[test]
 fn a_trap_is_reported_and_its_request_can_be_run_again() {
     let shop = Shop::new();
+    shop.write("wide.svb", padded(&shop, 1 << 20));
     let rank = "rank --bundle bundle.svb --request";
     assert_shown!(transcript(
         &shop,
         &[
             &format!("{rank} request.json --fuel 1000 --traps broken"),
             &format!("{rank} broken/trap-00112233445566778899aabbccddeeff.svrq --quiet"),
-            &format!("{rank} request.json --memory 1"),
+            "rank --bundle wide.svb --request request.json --memory 1",
         ],
     ));
 }
