@@ -107,7 +107,7 @@ class Workload:
     def sample(self, random, requests, rows):
         """Requests by which our compiler makes weights bytes; what is lost is in its report."""
         with (self.path / "model.toml").open("a") as declared:
-            declared.write('[quantise]\nweights = "int8"\nmax_loss = 0.01\n')
+            declared.write('[quantise]\nweights = "int8"\nmax_loss = 0.001\n')
         with (self.path / "sample.jsonl").open("w") as lines:
             for _ in range(requests):
                 values = self.values(random, rows)[0]
