@@ -57,7 +57,8 @@ engine, and compares every number of every output. A test is equal if all are wi
 are a candidate's. Tests of an operator's function body (`_expanded`) count as tests of the operator.
 
 Inputs that exports have as constants are bound as such: shapes, axes, sizes, numbers of repeats, the values of OneHot and Pad, what
-a BatchNormalization has learnt. All others are computed from when a decision is made.
+a BatchNormalization has learnt. All others are computed from when a decision is made. Where the compiler refuses that, the test is
+tried again with integers of at most one axis and single numbers bound as well.
 
 The engine has one type. Integers and truths are held as f32, which is exact up to 2^24; float64 is rounded to it, float16 is
 computed in it and not rounded to float16 in between. bfloat16, float8, float4, int4, text, sequences and optional values are
