@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
-use crate::module::{Module, PLAIN, SIMD};
+use crate::module::{FAST, Module, PLAIN, SIMD, SMALL};
 use crate::process;
 use crate::toolchain::WasmToolchain;
 
@@ -15,17 +15,25 @@ const BROWSER_SIMD: Module = Module {
     directory: "simd",
     profile: "wasm",
     rustflags: &SIMD,
+    level: FAST,
     features: &["--enable-simd"],
 };
 
-const BROWSER_PLAIN: Module =
-    Module { package: "selvedge-browser", directory: "plain", profile: "wasm-plain", rustflags: &PLAIN, features: &[] };
+const BROWSER_PLAIN: Module = Module {
+    package: "selvedge-browser",
+    directory: "plain",
+    profile: "wasm-plain",
+    rustflags: &PLAIN,
+    level: SMALL,
+    features: &[],
+};
 
 const WORKER: Module = Module {
     package: "selvedge-worker",
     directory: "worker",
     profile: "wasm-worker",
     rustflags: &["-Ctarget-feature=+simd128"],
+    level: FAST,
     features: &["--enable-simd"],
 };
 

@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use crate::module::Module;
+use crate::module::{FAST, Module};
 use crate::say::Steps;
 use crate::toolchain::{TARGET, WasmToolchain};
 use crate::{cache, guest, npm, process, python, say};
@@ -170,6 +170,7 @@ fn tract(workspace: &Path, toolchain: &WasmToolchain) -> Result<PathBuf> {
         directory: "tract",
         profile: "release",
         rustflags: &["-Ctarget-feature=+simd128"],
+        level: FAST,
         features: &["--enable-simd"],
     };
     let target = workspace.join("target/wasm").join(module.directory);

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use wasmparser::{Parser, Payload};
 
 use crate::gates::Figure;
-use crate::module::{Module, PLAIN, SIMD, gzip_bytes};
+use crate::module::{FAST, Module, PLAIN, SIMD, SMALL, gzip_bytes};
 use crate::say;
 use crate::toolchain::WasmToolchain;
 
@@ -29,6 +29,7 @@ const VARIANTS: [Variant; 2] = [
             directory: "simd",
             profile: "wasm",
             rustflags: &SIMD,
+            level: FAST,
             features: &["--enable-simd"],
         },
     },
@@ -40,6 +41,7 @@ const VARIANTS: [Variant; 2] = [
             directory: "plain",
             profile: "wasm-plain",
             rustflags: &PLAIN,
+            level: SMALL,
             features: &[],
         },
     },

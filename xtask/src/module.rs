@@ -27,11 +27,10 @@ const BASE_FEATURES: [&str; 7] = [
     "--enable-sign-ext",
 ];
 
-/// Speed first: the modules are below their size limits, and decisions are what they are for. What LLVM did not inline
-/// into its only caller stays a function: inlined, it is no faster and compresses worse. Functions of one crate are alike, and lie
-/// side by side where they are in the order of their names. The lowest kilobyte is the far end of the stack.
-const OPTIMISE: [&str; 6] = [
-    "-O3",
+/// For every module. What LLVM did not inline into its only caller stays a function: inlined, it is no faster and compresses worse.
+/// Functions of one crate are alike, and lie side by side where they are in the order of their names. The lowest kilobyte is the far
+/// end of the stack.
+const OPTIMISE: [&str; 5] = [
     "--one-caller-inline-max-function-size=10",
     "--low-memory-unused",
     "--reorder-functions-by-name",
@@ -39,12 +38,17 @@ const OPTIMISE: [&str; 6] = [
     "--strip-producers",
 ];
 
+/// Speed first: the modules are below their size limits, and decisions are what they are for.
+pub(crate) const FAST: &str = "-O3";
+/// Size first: for engines without SIMD, which are old.
+pub(crate) const SMALL: &str = "-Oz";
+
 /// With SIMD, for the guest and the browser. The engine is built at level 2; loops that must be unrolled are written out
 /// (`edge/engine/src/each.rs`).
 pub(crate) const SIMD: [&str; 4] =
     ["-Ctarget-feature=+simd128", "-Cllvm-args=-unroll-threshold=50", WITHOUT_PLACES, SMALL_STACK];
-/// Without: inlining less makes it smaller.
-pub(crate) const PLAIN: [&str; 3] = ["-Cllvm-args=-inline-threshold=40", WITHOUT_PLACES, SMALL_STACK];
+/// Without.
+pub(crate) const PLAIN: [&str; 2] = [WITHOUT_PLACES, SMALL_STACK];
 
 /// A panic traps without a word, so the names of source files that it would print are never read; they stay in the module
 /// all the same unless the compiler is told. The flag is unstable, hence `RUSTC_BOOTSTRAP` beside it.
@@ -62,6 +66,8 @@ pub(crate) struct Module {
     /// Profile of Cargo.toml.
     pub(crate) profile: &'static str,
     pub(crate) rustflags: &'static [&'static str],
+    /// How far wasm-opt goes, and for what: [`FAST`] or [`SMALL`].
+    pub(crate) level: &'static str,
     /// WebAssembly features that this module may use besides the base, for wasm-opt.
     pub(crate) features: &'static [&'static str],
 }
@@ -101,7 +107,7 @@ impl Module {
     /// Runs wasm-opt unless its last output came from the same bytes, flags and version.
     pub(crate) fn optimise(&self, compiled: &Path, module: &Path) -> Result<()> {
         let input = fs::read(compiled).with_context(|| format!("cannot read {}", compiled.display()))?;
-        let flags = || OPTIMISE.iter().chain(&BASE_FEATURES).chain(self.features);
+        let flags = || [&self.level].into_iter().chain(&OPTIMISE).chain(&BASE_FEATURES).chain(self.features);
         let mut key = Sha256::new();
         key.update(&input);
         key.update(binaryen::VERSION);

@@ -525,11 +525,11 @@ fn ranks<const N: usize>(table: &[f32; 256], levels: u32, values: &[f32; N]) -> 
     for level in (0..levels).rev() {
         let below = (1_u8 << level) - 1;
         let next = |rank: u8, x: f32| rank | u8::from(table[usize::from(rank | below)] <= x) << level;
-        let ((fours, ones), (xs, x)) = (ranks.as_chunks_mut::<4>(), values.as_chunks::<4>());
-        for (four, xs) in fours.iter_mut().zip(xs) {
-            each::<4>(|at| four[at] = next(four[at], xs[at]));
+        if N == LANES {
+            each::<4>(|four| each::<4>(|at| ranks[4 * four + at] = next(ranks[4 * four + at], values[4 * four + at])));
+        } else {
+            ranks.iter_mut().zip(values).for_each(|(rank, x)| *rank = next(*rank, *x));
         }
-        ones.iter_mut().zip(x).for_each(|(rank, x)| *rank = next(*rank, *x));
     }
     ranks
 }
