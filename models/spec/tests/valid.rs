@@ -113,11 +113,14 @@ seed = 7
 fn a_network_may_follow_cheaper_stages() {
     let text = "version = 1\n[model]\nname = \"m\"\nkind = \"graph\"\nobjective = \"logistic\"\n\
         features = \"features.toml\"\n[[stage]]\ntrained = \"trees.json\"\nkeep = 2000\n\
-        [[stage]]\ntrained = \"more/trees.json\"\nkeep = 50\n";
+        [[stage]]\ntrained = \"more/trees.json\"\noutput = \"class:2\"\nkeep = 50\n";
     let model = ModelSpec::parse("model.toml", text).expect("valid");
     assert_eq!(model.learner, Learner::Graph);
     let stages: Vec<_> = model.stages.iter().map(|stage| (stage.trained.as_str(), stage.keep)).collect();
     assert_eq!(stages, [("trees.json", 2_000), ("more/trees.json", 50)]);
+    // Each model has outputs of its own.
+    let outputs: Vec<_> = model.stages.iter().map(|stage| stage.output).chain([model.output]).collect();
+    assert_eq!(outputs, [None, Some(ModelOutput::Class(2)), None]);
 }
 
 /// The kinds of problem found in `text`.

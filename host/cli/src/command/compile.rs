@@ -20,8 +20,9 @@ use crate::table::{Side, Table};
 /// Compile declarations and a trained model into a bundle, and prove that it scores like the model, bit for bit.
 ///
 /// The trained model is what `selvedge train` writes, or a file of XGBoost (JSON, UBJSON), LightGBM (text), CatBoost
-/// (JSON) or ONNX (trees), known by its content. A model whose scores would not be reproduced exactly is refused. Where
-/// model.toml declares stages before it, their models are read beside model.toml.
+/// (JSON) or ONNX (trees, linear models, networks), known by its content. A model whose scores would not be reproduced
+/// exactly, or those of a network within 1e-5, is refused. Where model.toml declares stages before it, their models are
+/// read beside model.toml.
 ///
 /// With --campaigns the bundle also decides offers. The response models that the campaigns name, as `selvedge uplift`
 /// writes them, are read beside the file and become part of the bundle.
@@ -81,10 +82,10 @@ pub(crate) fn run(args: &CompileArgs, printer: &Printer) -> Result<(), CliError>
     let declared = args.declared.read()?;
     let mut stages: Vec<TrainedModel> = Vec::with_capacity(declared.model.stages.len() + 1);
     for stage in &declared.model.stages {
-        let read = read_trained(&args.declared.beside_model(&stage.trained), &declared.model);
+        let read = read_trained(&args.declared.beside_model(&stage.trained), stage.output);
         stages.push(read.map_err(|error| error.hint("a [[stage]] of model.toml names it, beside model.toml"))?);
     }
-    stages.push(read_trained(&args.trained, &declared.model)?);
+    stages.push(read_trained(&args.trained, declared.model.output)?);
     let campaigns = args.campaigns.as_deref().map(CampaignFile::read).transpose()?;
     let responses = match &campaigns {
         None => None,

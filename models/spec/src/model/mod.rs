@@ -57,6 +57,8 @@ pub enum Learner {
 pub struct StageSpec {
     /// Path of the trained model, relative to the directory of this file.
     pub trained: String,
+    /// Which number of it ranks, where it has several.
+    pub output: Option<ModelOutput>,
     /// How many of the best candidates the next stage scores, 1..=2,000; at most as many as the stage before keeps.
     pub keep: u32,
 }

@@ -85,10 +85,14 @@ fn identity(table: Table<'_>) -> Option<Identity> {
     let kind = table.required("kind").and_then(Value::word);
     let objective = table.required("objective").and_then(Value::word);
     let features = table.required("features").and_then(Value::text);
-    let output = table.optional_or("output", None, |value| value.output().map(Some));
+    let output = output(&table);
     table.finish();
     let features = features?.to_owned();
     Some(Identity { name: name?.text, kind: kind?, objective: objective?, features, output: output? })
+}
+
+fn output(table: &Table<'_>) -> Option<Option<ModelOutput>> {
+    table.optional_or("output", None, |value| value.output().map(Some))
 }
 
 impl Value<'_> {
@@ -181,11 +185,12 @@ fn stages(value: Value<'_>) -> Option<Vec<StageSpec>> {
     all(value.list_of(1..=MAX_STAGES)?.into_iter().map(|stage| {
         let table = stage.table("[[stage]]".to_owned())?;
         let trained = table.required("trained").and_then(Value::text);
+        let output = output(&table);
         let keep = table.required("keep").and_then(|value| value.integer(1..=most));
         table.finish();
         // The next stage cannot keep more than it is given.
         most = keep.unwrap_or(most);
-        Some(StageSpec { trained: trained?.to_owned(), keep: keep? })
+        Some(StageSpec { trained: trained?.to_owned(), output: output?, keep: keep? })
     }))
 }
 
