@@ -55,6 +55,7 @@ pub(crate) fn failed(error: &RunError, source: &Path) -> CliError {
             let message = format!("{}: {refusal} [{name}]", source.display());
             let refused = CliError::new(Exit::Refused, message);
             match code {
+                Some(_) if refusal.is_about_room() => refused.hint(ROOM),
                 Some(code) => refused.hint(file::hint_for(code)),
                 None => refused,
             }
@@ -65,11 +66,13 @@ pub(crate) fn failed(error: &RunError, source: &Path) -> CliError {
     }
 }
 
+const ROOM: &str = "module, bundle, shared state and request must fit into --memory";
+
 /// What to do about a call that broke off.
 const fn hint_for(cause: &TrapCause) -> &'static str {
     match cause {
         TrapCause::OutOfFuel { .. } => "a healthy decision stays far below the default of --fuel",
-        TrapCause::OutOfMemory { .. } => "module, bundle, shared state and request must fit into --memory",
+        TrapCause::OutOfMemory { .. } => ROOM,
         _ => "this is a bug: please report it with the bundle and the saved request",
     }
 }

@@ -6,6 +6,9 @@ use std::path::PathBuf;
 
 use selvedge_format::{DecodeError, DecodeErrorKind, ErrorCode};
 
+/// Place of a refusal because the guest's memory cannot hold the bytes.
+const GUEST_MEMORY: &str = "guest memory";
+
 /// A module was refused before it ran.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -113,6 +116,16 @@ impl Refusal {
     #[must_use]
     pub const fn offset(&self) -> u64 {
         self.offset
+    }
+
+    /// Whether a larger memory would take the bytes ([`RunnerLimits::memory_bytes`](crate::RunnerLimits)).
+    #[must_use]
+    pub fn is_about_room(&self) -> bool {
+        self.place() == GUEST_MEMORY
+    }
+
+    pub(crate) fn no_room(input: Input, limit: u64, wanted: u64) -> Self {
+        Self::by_host(input, &DecodeError::too_large(GUEST_MEMORY, limit, wanted))
     }
 
     pub(crate) fn by_host(input: Input, error: &DecodeError) -> Self {

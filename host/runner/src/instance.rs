@@ -196,7 +196,7 @@ impl Instance {
     }
 
     fn no_room(&self, input: Input, len: usize) -> Refusal {
-        Refusal::by_host(input, &DecodeError::too_large("guest memory", self.limits.memory_bytes as u64, len as u64))
+        Refusal::no_room(input, self.limits.memory_bytes as u64, len as u64)
     }
 
     /// Drops the guest, whose state is not known any more, and saves what it broke off on.
