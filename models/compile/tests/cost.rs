@@ -1,5 +1,8 @@
 //! The cost that is shown is the cost that a decision counts.
 
+#[cfg(feature = "onnx")]
+mod exported;
+
 use selvedge_compile::cost::{CANDIDATES, CostInspection};
 use selvedge_compile::{CompiledBundle, Inspection, Trained, TrainedModel, compile, compile_stages, import, inspect};
 use selvedge_engine::{Engine, Limits};
@@ -112,30 +115,11 @@ fn a_cascade_costs_what_its_stages_see() {
 fn the_layers_of_a_network_are_counted_one_by_one() {
     #[derive(serde::Deserialize)]
     struct Exported {
-        features: Vec<Feature>,
+        features: Vec<exported::Feature>,
     }
-    #[derive(serde::Deserialize)]
-    struct Feature {
-        name: String,
-        shared: bool,
-    }
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/onnx");
     for (name, dearest) in [("mlp", "dense 16 -> 32, relu"), ("din", "each add")] {
-        let text = std::fs::read(path.join(format!("{name}.json"))).expect("a committed fixture");
-        let exported: Exported = serde_json::from_slice(&text).expect("valid JSON");
-        let scope = |feature: &Feature| if feature.shared { "context" } else { "item" };
-        let lines = |of: &str| -> String {
-            let of_scope = exported.features.iter().filter(|feature| scope(feature) == of);
-            of_scope.map(|feature| format!("{} = \"number\"\n", feature.name)).collect()
-        };
-        let each = exported.features.iter().map(|feature| {
-            let (name, scope) = (&feature.name, scope(feature));
-            format!("[[feature]]\nname = \"{name}\"\nkind = \"number\"\nfield = \"{scope}.{name}\"\n")
-        });
-        let (items, context, each) = (lines("item"), lines("context"), each.collect::<String>());
-        let text = format!("version = 1\n[fields.item]\n{items}[fields.context]\n{context}{each}");
-        let features = FeatureSpec::parse("features.toml", &text).expect("a valid declaration");
-        let trained = import(&std::fs::read(path.join(format!("{name}.onnx"))).expect("a model")).expect("a model");
+        let (bytes, exported) = exported::fixture::<Exported>(name);
+        let (features, trained) = (exported::declared(&exported.features), import(&bytes).expect("a model"));
         let cost = check(&compile(&features, &model(""), &trained).expect("it compiles"));
         let layer = cost.parts.iter().find(|part| part.what.starts_with("dense") || part.what.starts_with("each"));
         assert!(layer.is_some_and(|part| part.what.starts_with(dearest)), "{cost}");

@@ -1,6 +1,8 @@
 //! ONNX models of the kinds that rank compile, and score as onnxruntime does. `onnx/export.py` made them.
 #![cfg(feature = "onnx")]
 
+mod exported;
+
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
@@ -14,6 +16,8 @@ use selvedge_format::AlignedBytes;
 use selvedge_spec::{FeatureSpec, ModelSpec};
 use serde::Deserialize;
 
+use exported::{Feature, declared};
+
 /// What onnxruntime said.
 #[derive(Deserialize)]
 struct Expected {
@@ -22,35 +26,8 @@ struct Expected {
     scores: Vec<f32>,
 }
 
-#[derive(Deserialize)]
-struct Feature {
-    name: String,
-    shared: bool,
-}
-
 fn fixture(name: &str) -> (Vec<u8>, Expected) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/onnx");
-    let bytes = fs::read(path.join(format!("{name}.onnx"))).expect("a committed model");
-    let text = fs::read(path.join(format!("{name}.json"))).expect("its scores");
-    (bytes, serde_json::from_slice(&text).expect("valid JSON"))
-}
-
-fn declared(features: &[Feature]) -> FeatureSpec {
-    let scope = |feature: &Feature| if feature.shared { "context" } else { "item" };
-    let fields = |of: &str| -> String {
-        let of_scope = features.iter().filter(|feature| scope(feature) == of);
-        let lines: String = of_scope.map(|feature| format!("{} = \"number\"\n", feature.name)).collect();
-        format!("[fields.{of}]\n{lines}")
-    };
-    let each: String = features
-        .iter()
-        .map(|feature| {
-            let (name, scope) = (&feature.name, scope(feature));
-            format!("[[feature]]\nname = \"{name}\"\nkind = \"number\"\nfield = \"{scope}.{name}\"\n")
-        })
-        .collect();
-    let text = format!("version = 1\n{}{}{each}", fields("item"), fields("context"));
-    FeatureSpec::parse("features.toml", &text).expect("a valid declaration")
+    exported::fixture(name)
 }
 
 fn model() -> ModelSpec {

@@ -565,3 +565,15 @@ fn what_tract_refuses_is_told_with_the_operator() {
     let error = bundle(&model).expect_err("a mode that is not known");
     assert_eq!(error.message(), "the operator Pad as it is used here: Unsupported mode wrap");
 }
+
+#[test]
+fn a_score_that_is_never_a_number_proves_nothing() {
+    let never = model(FEATURES, |net, x| {
+        let size = net.op("Abs", &[x], &[]);
+        let least = net.floats(&[1], &[-1.0]);
+        let negative = net.op("Sub", &[&least, &size], &[]);
+        net.op("Log", &[&negative], &[])
+    });
+    let error = bundle(&never).expect_err("both say NaN to everything");
+    assert!(error.to_string().contains("no finite number for any of 384 inputs"), "{error}");
+}

@@ -1,8 +1,7 @@
 //! Networks with their weights in less: they keep their order, or they are refused.
 #![cfg(feature = "onnx")]
 
-use std::fs;
-use std::path::Path;
+mod exported;
 
 use selvedge_compile::{
     CompileError, CompileErrorKind, CompiledBundle, Sample, SampleRequest, Trained, TrainedModel, compile,
@@ -13,6 +12,8 @@ use selvedge_spec::{FeatureSpec, ModelSpec};
 use selvedge_wire::{RequestBuilder, Values};
 use serde::Deserialize;
 
+use exported::{Feature, declared};
+
 /// Networks with layers alone, with tables, and with much besides.
 const NETWORKS: [&str; 9] = ["mlp", "normalised", "dlrm", "deepfm", "dcn", "two_tower", "mmoe", "din", "encoder"];
 
@@ -22,38 +23,8 @@ struct Exported {
     rows: Vec<Vec<f32>>,
 }
 
-#[derive(Deserialize)]
-struct Feature {
-    name: String,
-    shared: bool,
-}
-
-impl Feature {
-    const fn scope(&self) -> Scope {
-        if self.shared { Scope::Context } else { Scope::Item }
-    }
-}
-
 fn fixture(name: &str) -> (Vec<u8>, Exported) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/onnx");
-    let bytes = fs::read(path.join(format!("{name}.onnx"))).expect("a committed model");
-    let text = fs::read(path.join(format!("{name}.json"))).expect("its rows");
-    (bytes, serde_json::from_slice(&text).expect("valid JSON"))
-}
-
-fn declared(features: &[Feature]) -> FeatureSpec {
-    let scope = |feature: &Feature| if feature.shared { "context" } else { "item" };
-    let fields = |of: &str| -> String {
-        let of_scope = features.iter().filter(|feature| scope(feature) == of);
-        let lines: String = of_scope.map(|feature| format!("{} = \"number\"\n", feature.name)).collect();
-        format!("[fields.{of}]\n{lines}")
-    };
-    let each = features.iter().map(|feature| {
-        let (name, scope) = (&feature.name, scope(feature));
-        format!("[[feature]]\nname = \"{name}\"\nkind = \"number\"\nfield = \"{scope}.{name}\"\n")
-    });
-    let text = format!("version = 1\n{}{}{}", fields("item"), fields("context"), each.collect::<String>());
-    FeatureSpec::parse("features.toml", &text).expect("a valid declaration")
+    exported::fixture(name)
 }
 
 fn model(quantise: &str) -> ModelSpec {
@@ -88,7 +59,8 @@ fn sample(exported: &Exported, requests: usize, candidates: usize) -> Sample {
         let columns: Vec<Vec<f32>> = (0..exported.features.len()).map(&mut column).collect();
         let builder = RequestBuilder::new([1; 16], 1_700_000_000_000, ids.iter().map(String::as_str));
         let filled = exported.features.iter().zip(&columns).fold(builder, |builder, (feature, values)| {
-            builder.column(feature.scope(), &feature.name, Values::Numbers(values))
+            let scope = if feature.shared { Scope::Context } else { Scope::Item };
+            builder.column(scope, &feature.name, Values::Numbers(values))
         });
         SampleRequest { bytes: filled.build(), gains: Vec::new() }
     };
@@ -113,8 +85,10 @@ fn compile_by(
 
 #[test]
 fn networks_of_every_kind_keep_their_order_in_bytes_and_in_halves() {
-    for (weights, correlation) in [("int8", 0.998), ("f16", 0.999_9)] {
+    for (weights, correlation) in [("int8", 0.999), ("f16", 0.999_9)] {
         for name in NETWORKS {
+            // Four tables of bytes under one short sum.
+            let correlation = if (name, weights) == ("dlrm", "int8") { 0.998 } else { correlation };
             let bundle = quantised(name, &format!("[quantise]\nweights = \"{weights}\"\nmax_loss = 0.5\n"));
             let report = bundle.unwrap_or_else(|error| panic!("{name}: {error}")).report.quantised.expect("quantised");
             assert!(report.layers > 0, "{name}: {report:?}");
