@@ -48,6 +48,11 @@ impl Cascade {
         scores: &mut [f32],
         (cost, limit): (&mut u64, u64),
     ) {
+        // Most bundles are no cascade: nothing is put in order, nothing is copied.
+        if let [only] = stages {
+            (self.last, self.floor) = (0, f32::NEG_INFINITY);
+            return only.model.scores(matrix, candidates, scratch, scores);
+        }
         self.order.clear();
         self.order.extend(0..candidates as u64);
         for (at, stage) in stages.iter().enumerate() {
