@@ -5,17 +5,21 @@
 //! down. The parts of that which are functions of their arguments are here. Where rows are kept, who leases money, and when it
 //! is asked for, is the matter of each face.
 
-use selvedge_format::campaign::{CampaignV1, CapBy};
+use selvedge_format::campaign::{CampaignsV1, CapBy};
 use selvedge_format::decision::{DecisionView, NoOffer, OfferStatus};
+use selvedge_format::head::PriceV1;
 use selvedge_format::key;
-use selvedge_format::request::CapCount;
-use selvedge_format::terms::{CampaignTermsV1, OfferV1, TermsV1};
+use selvedge_format::request::{BudgetNow, CapCount, NO_PRICE};
+use selvedge_format::terms::{CampaignTermsV1, FunderV1, OfferV1, TermsV1};
 use serde::{Deserialize, Serialize};
 
 use crate::token::{self, Claims};
 
 /// Why there is no offer where the one of this epoch was made and has expired. The engine knows no such reason: it is not asked.
 pub const EXPIRED: &str = "expired";
+/// Why there is no offer where the one of this epoch is none of the campaign's any more: its terms cannot be told. A token that the
+/// user has stays good.
+pub const WITHDRAWN: &str = "withdrawn";
 /// Decisions that are remembered of a user for caps. A cap above it counts these.
 const REMEMBERED: usize = 64;
 /// Codes of a note without a decision: no status has them.
@@ -78,19 +82,53 @@ impl NoteV1 {
     }
 }
 
-/// What each cap of a campaign has counted.
+/// What each cap of the campaign of this key has counted.
 #[must_use]
-pub fn counts(campaign: &CampaignV1, now_ms: i64, user: &NoteV1, device: Option<&NoteV1>) -> Vec<CapCount> {
-    let counted = campaign.caps.iter().zip(0..).map(|(cap, position)| {
+pub fn counts(
+    declared: Option<&CampaignsV1>,
+    campaign: u64,
+    now_ms: i64,
+    user: &NoteV1,
+    device: Option<&NoteV1>,
+) -> Vec<CapCount> {
+    let campaign = declared.and_then(|declared| declared.campaigns.iter().find(|declared| declared.key == campaign));
+    let counted =
+        campaign.into_iter().flat_map(|campaign| campaign.caps.iter().zip(0..).map(|cap| (campaign.key, cap)));
+    let counted = counted.map(|(campaign, (cap, position))| {
         let note = match cap.by {
             CapBy::User => Some(user),
             CapBy::Device => device,
         };
         let since = if cap.period_s == 0 { i64::MIN } else { now_ms - i64::from(cap.period_s) * 1000 };
         let given = note.map_or(0, |note| note.given_ms.iter().filter(|given| **given > since).count());
-        CapCount { campaign: campaign.key, cap: position, count: given as u32 }
+        CapCount { campaign, cap: position, count: given as u32 }
     });
     counted.collect()
+}
+
+/// What the engine is told of the budgets that campaigns name, ascending by key: each at its price of the head, or else at the
+/// highest that the bundle declares. `left` says what can be put aside of a budget; where it says none, nothing may be spent.
+///
+/// # Errors
+/// The first one of `left`.
+pub fn budgets<E>(
+    terms: &TermsV1,
+    declared: Option<&CampaignsV1>,
+    prices: &[PriceV1],
+    mut left: impl FnMut(&str) -> Result<Option<u64>, E>,
+) -> Result<Vec<BudgetNow>, E> {
+    let declared = declared.map_or(&[][..], |declared| &declared.budgets);
+    let mut budgets: Vec<BudgetNow> = Vec::with_capacity(declared.len());
+    for FunderV1 { budget: name, .. } in terms.campaigns.iter().flat_map(|campaign| &campaign.funders) {
+        let key = key(name.as_bytes());
+        let Err(at) = budgets.binary_search_by_key(&key, |budget| budget.key) else { continue };
+        let priced = prices.iter().find(|price| price.budget == *name).map(|price| price.price_micros);
+        let highest = || declared.iter().find(|budget| budget.key == key).map(|budget| budget.highest_price_micros);
+        let left = left(name)?;
+        let price = left.and_then(|_| priced.or_else(highest));
+        budgets.insert(at, BudgetNow { key, price_micros: price.unwrap_or(NO_PRICE), left: left.unwrap_or(0) });
+    }
+    Ok(budgets)
 }
 
 /// What the engine said, without what borrows.
@@ -217,23 +255,25 @@ impl Answer {
         Self { campaign: campaign.to_owned(), status, reason, offer, repeated: false }
     }
 
-    /// What was decided before. An offer that has expired meanwhile is none any more, and there is no other one until the next
-    /// epoch: it was made, and counts for caps.
+    /// What was decided before. An offer that has expired meanwhile, or that the campaign has no more, is none, and there is no
+    /// other one until the next epoch: it was made, and counts for caps.
     #[must_use]
     pub fn again(now_ms: i64, terms: &TermsV1, campaign: &CampaignTermsV1, note: NoteV1) -> Self {
-        let noted = note.made.as_ref();
-        if noted.is_some_and(|noted| now_ms >= noted.expires_ms) {
-            let campaign = campaign.campaign.clone();
-            return Self { campaign, status: "none", reason: Some(EXPIRED), offer: None, repeated: true };
-        }
         let status = OfferStatus::from_codes(note.codes.0, note.codes.1);
-        let offer = note.made.and_then(|noted| {
+        let decided = |offer| Self {
+            repeated: true,
+            ..Self::new(&campaign.campaign, status.unwrap_or(OfferStatus::None(NoOffer::Fallback)), offer)
+        };
+        let Some(noted) = note.made else { return decided(None) };
+        let over = match campaign.offers.iter().find(|offer| offer.offer == noted.offer) {
+            _ if now_ms >= noted.expires_ms => EXPIRED,
+            None => WITHDRAWN,
             // Terms may have changed with a new bundle; the token is good for its own, which are told where it is redeemed.
-            let offer = campaign.offers.iter().find(|offer| offer.offer == noted.offer)?;
-            Some(Made::new(terms, campaign, offer, Some(noted.token), noted.expires_ms))
-        });
-        let status = status.unwrap_or(OfferStatus::None(NoOffer::Fallback));
-        Self { repeated: true, ..Self::new(&campaign.campaign, status, offer) }
+            Some(offer) => {
+                return decided(Some(Made::new(terms, campaign, offer, Some(noted.token), noted.expires_ms)));
+            }
+        };
+        Self { status: "none", reason: Some(over), ..decided(None) }
     }
 }
 
@@ -287,6 +327,9 @@ impl Minting<'_> {
 
 #[cfg(test)]
 mod tests {
+    use selvedge_format::campaign::BudgetV1;
+    use selvedge_format::terms::{BenefitV1, SHARE, ScopeV1, StackingV1};
+
     use super::*;
 
     #[test]
@@ -308,5 +351,69 @@ mod tests {
     fn what_is_no_decision_is_a_fallback() {
         let said = Said::of(b"no decision");
         assert_eq!((said.campaign, said.arm, said.status), (0, 0, OfferStatus::None(NoOffer::Fallback)));
+    }
+
+    const SPRING: &str = "spring";
+
+    /// An offer of one campaign, paid half and half.
+    fn terms(offer: &str) -> TermsV1 {
+        let offer = OfferV1 {
+            offer: offer.into(),
+            benefit: BenefitV1::Amount { minor: 100 },
+            cap: 100,
+            min_spend: 0,
+            scope: ScopeV1::default(),
+            stacking: StackingV1::default(),
+            life_s: 10,
+        };
+        let funder = |budget: &str| FunderV1 { budget: budget.into(), share: SHARE / 2 };
+        let campaign = CampaignTermsV1 {
+            campaign: SPRING.into(),
+            funders: vec![funder("shop"), funder("brand")],
+            margin_floor: 0,
+            disclosed: false,
+            excluded: Vec::new(),
+            offers: vec![offer],
+        };
+        TermsV1 { currency: "EUR".into(), campaigns: vec![campaign] }
+    }
+
+    #[test]
+    fn what_is_told_again_is_a_token_that_can_be_redeemed_or_why_there_is_none() {
+        let terms_then = terms("one-off");
+        let campaign = &terms_then.campaigns[0];
+        let made = Made::new(&terms_then, campaign, &campaign.offers[0], Some("a.b.c".into()), 10_000);
+        let mut note = NoteV1::default();
+        note.decided(1, OfferStatus::Offered, Some(&made));
+        let again = |now_ms, terms: &TermsV1| Answer::again(now_ms, terms, &terms.campaigns[0], note.clone());
+        let first = Answer::new(SPRING, OfferStatus::Offered, Some(made));
+        assert_eq!(again(9_999, &terms_then), Answer { repeated: true, ..first });
+        let none = |reason| Answer {
+            campaign: SPRING.into(),
+            status: "none",
+            reason: Some(reason),
+            offer: None,
+            repeated: true,
+        };
+        assert_eq!(again(10_000, &terms_then), none(EXPIRED));
+        assert_eq!(again(9_999, &terms("another")), none(WITHDRAWN));
+        assert_eq!(again(10_000, &terms("another")), none(EXPIRED));
+    }
+
+    #[test]
+    fn a_budget_has_the_price_of_the_head_or_the_highest_and_none_where_nothing_may_be_spent() {
+        let [shop, brand] = ["shop", "brand"].map(|name| key(name.as_bytes()));
+        let declared = |key, highest_price_micros| BudgetV1 { key, highest_price_micros };
+        let declared = CampaignsV1 { budgets: vec![declared(shop, 9), declared(brand, 8)], ..CampaignsV1::default() };
+        let prices = [PriceV1 { budget: "shop".into(), price_micros: 5 }];
+        let now =
+            |left: fn(&str) -> Result<Option<u64>, ()>| budgets(&terms("one-off"), Some(&declared), &prices, left);
+        let mut expected =
+            [BudgetNow { key: shop, price_micros: 5, left: 4 }, BudgetNow { key: brand, price_micros: 8, left: 5 }];
+        expected.sort_by_key(|budget| budget.key);
+        assert_eq!(now(|name| Ok(Some(name.len() as u64))), Ok(expected.to_vec()));
+        let shut = expected.map(|budget| BudgetNow { price_micros: NO_PRICE, left: 0, ..budget });
+        assert_eq!(now(|_| Ok(None)), Ok(shut.to_vec()));
+        assert_eq!(now(|_| Err(())), Err(()));
     }
 }

@@ -9,17 +9,18 @@
 //! again. When the host has no more to give, or does not answer, the engine decides with what is held: then it knows what is
 //! short, and the decision says so of each arm.
 
-use std::collections::BTreeMap;
+use std::convert::Infallible;
 
 use selvedge_budget::holder::{Holder, Shortage};
 use selvedge_budget::{Amounts, Minor};
-use selvedge_engine::{Engine, Snapshot};
+use selvedge_engine::{Campaigns, Engine, Snapshot};
+use selvedge_format::campaign::CampaignsV1;
 use selvedge_format::decision::{NoOffer, OfferStatus};
 use selvedge_format::key;
-use selvedge_format::request::{BudgetNow, CapCount, NO_PRICE};
+use selvedge_format::request::BudgetNow;
 use selvedge_format::terms::{CampaignTermsV1, MAX_MINOR, OfferV1, TermsV1};
 use selvedge_offer::assign;
-use selvedge_offer::decide::{Answer, Made, Minting, NoteV1, Said, counts, expires_ms};
+use selvedge_offer::decide::{Answer, Made, Minting, NoteV1, Said, budgets, counts, expires_ms};
 use selvedge_offer::token::{self, BudgetFace};
 use selvedge_wire::{RequestBuilder, json};
 
@@ -88,7 +89,8 @@ pub(crate) fn turn(isolate: &mut Isolate, mut desk: Desk<'_>, message: &Message)
     if notes.user.is_of(look.epoch) && !question.preview {
         return Ok(Turn::Answered(Answer::again(desk.now_ms, &terms, campaign, notes.user)));
     }
-    let counts = notes.counts(isolate.engine.snapshot(), look.campaign, desk.now_ms);
+    let device = notes.device.as_ref().map(|(_, note)| note);
+    let counts = counts(declared(isolate), look.campaign, desk.now_ms, &notes.user, device);
     let draw = assign::draw(&desk.secrets.secret, &message.user, &campaign.campaign, look.epoch);
     let draw = (!question.preview).then_some(draw);
     let request = builder.offer(look.campaign, draw, &budgets, &counts).build();
@@ -166,20 +168,13 @@ fn budgets_now(isolate: &Isolate, terms: &TermsV1, desk: &Desk<'_>) -> Vec<Budge
     let held = desk.holder.spendable(desk.now_ms);
     let is_fresh = isolate.is_fresh(desk.now_ms as u64);
     let prices = isolate.held.as_ref().filter(|_| is_fresh).map_or(&[][..], |held| &held.prices);
-    let declared = isolate.engine.snapshot().and_then(Snapshot::campaigns).map(|campaigns| campaigns.declared());
-    let highest = |budget: u64| {
-        let declared = declared.and_then(|declared| declared.budgets.iter().find(|declared| declared.key == budget));
-        declared.map_or(NO_PRICE, |declared| declared.highest_price_micros)
-    };
-    let funders = terms.campaigns.iter().flat_map(|campaign| &campaign.funders);
-    let mut budgets: BTreeMap<u64, BudgetNow> = BTreeMap::new();
-    for funder in funders {
-        let key = key(funder.budget.as_bytes());
-        let price = prices.iter().find(|price| price.budget == funder.budget).map(|price| price.price_micros);
-        let left = if desk.left == Left::Held { held.get(&funder.budget).0 } else { MAX_MINOR };
-        budgets.insert(key, BudgetNow { key, price_micros: price.unwrap_or_else(|| highest(key)), left });
-    }
-    budgets.into_values().collect()
+    let left = |budget: &str| if desk.left == Left::Held { held.get(budget).0 } else { MAX_MINOR };
+    let Ok(budgets) = budgets(terms, declared(isolate), prices, |budget| Ok::<_, Infallible>(Some(left(budget))));
+    budgets
+}
+
+fn declared(isolate: &Isolate) -> Option<&CampaignsV1> {
+    isolate.engine.snapshot().and_then(Snapshot::campaigns).map(Campaigns::declared)
 }
 
 enum NotMinted {
@@ -258,13 +253,6 @@ impl Notes {
             }
         }
         put(desk, &self.user_key, &self.user)
-    }
-
-    /// What each cap of the campaign has counted.
-    fn counts(&self, snapshot: Option<&Snapshot>, campaign: u64, now_ms: i64) -> Vec<CapCount> {
-        let declared = snapshot.and_then(Snapshot::campaigns).and_then(|campaigns| campaigns.find(campaign));
-        let device = self.device.as_ref().map(|(_, note)| note);
-        declared.map_or_else(Vec::new, |declared| counts(declared, now_ms, &self.user, device))
     }
 }
 

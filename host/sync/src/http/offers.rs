@@ -296,7 +296,7 @@ pub(super) struct OfferAnswer {
     campaign: Option<String>,
     /// `offered`, `held-out` or `none`.
     status: &'static str,
-    /// Why nothing is offered; `expired` where the offer of this epoch has expired.
+    /// Why nothing is offered; `expired` or `withdrawn` where the offer of this epoch has expired, or is none of the campaign's any more.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'static str>,
     /// The offer: {offer, terms, currency, disclosed, token, expires_ms}.

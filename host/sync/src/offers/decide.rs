@@ -1,16 +1,19 @@
 //! One decision per user, campaign and epoch, and the offer that comes of it.
 
 use selvedge_budget::Amounts;
+use selvedge_budget::holder;
 use selvedge_budget::holder::Holder;
 use selvedge_budget::ledger::{self, LedgerError};
-use selvedge_budget::{Minor, holder};
+use selvedge_engine::{Campaigns, Snapshot};
+use selvedge_format::campaign::CampaignsV1;
 use selvedge_format::decision::{NoOffer, OfferStatus};
 use selvedge_format::key;
-use selvedge_format::request::{BudgetNow, CapCount, NO_PRICE};
+use selvedge_format::request::BudgetNow;
 use selvedge_format::terms::{CampaignTermsV1, OfferV1};
 use selvedge_offer::{Answer, Made, Minting, NoteV1, Said, assign, decide, token};
 use selvedge_wire::{RequestBuilder, json};
 
+use super::redeem::amounts;
 use super::{Deployed, Offers, OffersError, own_habits};
 use crate::store::{Kept, OffersTx, StoreError};
 
@@ -18,6 +21,7 @@ use crate::store::{Kept, OffersTx, StoreError};
 const HOLDER: &[u8] = b"holder";
 /// Its name in the ledger.
 const HOLDER_NAME: &str = "host";
+
 /// Who asks, and about what.
 #[derive(Clone, Debug)]
 pub struct Asked<'a> {
@@ -81,7 +85,7 @@ impl Offers {
             return Ok((Answer::again(now_ms, &deployed.terms, &campaign, note), Kept::Nothing));
         }
         let device_note = device_key.as_ref().map(|key| read_note(tx, key)).transpose().map_err(store)?;
-        let counts = counted(deployed, look.campaign, now_ms, &note, device_note.as_ref());
+        let counts = decide::counts(declared(deployed), look.campaign, now_ms, &note, device_note.as_ref());
         let draw = assign::draw(&self.options.secret, asked.user, &campaign.campaign, look.epoch);
         let draw = (!asked.is_preview).then_some(draw);
         let decided = ask(deployed, builder.clone().offer(look.campaign, draw, &budgets, &counts));
@@ -142,7 +146,7 @@ impl Offers {
     ) -> Result<Option<Made>, LedgerError<StoreError>> {
         let expires_ms = decide::expires_ms(now_ms, offer);
         let faces = token::faces(&campaign.funders, offer.face());
-        let Some(lease) = reserve(tx, self, now_ms, holder, &amounts(&faces), expires_ms)? else {
+        let Some(lease) = reserve(tx, self, now_ms, holder, &amounts(&faces)?, expires_ms)? else {
             return Ok(None);
         };
         let mut jti = [0; 16];
@@ -169,7 +173,7 @@ fn ask(deployed: &mut Deployed, request: RequestBuilder) -> Said {
     Said::of(deployed.engine.decide(&request.build()))
 }
 
-/// Prices of the head, and what can be put aside of each budget that a campaign names.
+/// Prices of the head, and what can be put aside of each budget that a campaign names: what is held and what is free.
 fn budgets_now(
     tx: &mut dyn OffersTx,
     now_ms: i64,
@@ -177,31 +181,14 @@ fn budgets_now(
     holder: &Holder,
 ) -> Result<Vec<BudgetNow>, LedgerError<StoreError>> {
     let held = holder.spendable(now_ms);
-    let funders = deployed.terms.campaigns.iter().flat_map(|campaign| &campaign.funders);
-    let mut names: Vec<&str> = funders.map(|funder| funder.budget.as_str()).collect();
-    names.sort_unstable();
-    names.dedup();
-    let highest = |budget: u64| {
-        let campaigns = deployed.engine.snapshot().and_then(selvedge_engine::Snapshot::campaigns);
-        let declared =
-            campaigns.and_then(|campaigns| campaigns.declared().budgets.iter().find(|declared| declared.key == budget));
-        declared.map_or(NO_PRICE, |declared| declared.highest_price_micros)
-    };
-    let mut budgets = Vec::with_capacity(names.len());
-    for name in names {
-        let budget = key(name.as_bytes());
-        let now = if tx.budget(name).map_err(LedgerError::Store)?.is_some() {
-            let free = ledger::balance(tx, name)?.free;
-            let price = deployed.prices.iter().find(|price| price.budget == name).map(|price| price.price_micros);
-            let price_micros = price.unwrap_or_else(|| highest(budget));
-            BudgetNow { key: budget, price_micros, left: free.plus(held.get(name)).0 }
-        } else {
-            BudgetNow { key: budget, price_micros: NO_PRICE, left: 0 }
-        };
-        budgets.push(now);
-    }
-    budgets.sort_by_key(|budget| budget.key);
-    Ok(budgets)
+    decide::budgets(&deployed.terms, declared(deployed), &deployed.prices, |budget| {
+        let is_open = tx.budget(budget).map_err(LedgerError::Store)?.is_some();
+        is_open.then(|| Ok(ledger::balance(tx, budget)?.free.plus(held.get(budget)).0)).transpose()
+    })
+}
+
+fn declared(deployed: &Deployed) -> Option<&CampaignsV1> {
+    deployed.engine.snapshot().and_then(Snapshot::campaigns).map(Campaigns::declared)
 }
 
 /// Puts a face aside, asking the ledger for a lease where the holder has none with enough.
@@ -240,12 +227,6 @@ fn refusable<T>(
     }
 }
 
-fn amounts(faces: &[token::BudgetFace]) -> Amounts {
-    let parts = faces.iter().filter(|part| part.face > 0);
-    // Names and sizes are those of terms, which are checked.
-    Amounts::new(parts.map(|part| (part.budget.clone(), Minor(part.face)))).unwrap_or_default()
-}
-
 fn own_holder(tx: &mut dyn OffersTx) -> Result<Holder, StoreError> {
     if let Some(state) = tx.note(HOLDER)? {
         return Holder::decode(&state, own_habits())
@@ -272,11 +253,4 @@ fn read_note(tx: &mut dyn OffersTx, key: &[u8]) -> Result<NoteV1, StoreError> {
 fn put_note(tx: &mut dyn OffersTx, key: &[u8], note: &NoteV1) -> Result<(), StoreError> {
     let bytes = postcard::to_allocvec(note).map_err(|error| StoreError::Io(error.to_string()))?;
     tx.put_note(key, &bytes)
-}
-
-/// What each cap of the campaign has counted.
-fn counted(deployed: &Deployed, campaign: u64, now_ms: i64, user: &NoteV1, device: Option<&NoteV1>) -> Vec<CapCount> {
-    let campaigns = deployed.engine.snapshot().and_then(selvedge_engine::Snapshot::campaigns);
-    let declared = campaigns.and_then(|campaigns| campaigns.find(campaign));
-    declared.map_or_else(Vec::new, |declared| decide::counts(declared, now_ms, user, device))
 }

@@ -203,7 +203,8 @@ fn faces_of(claims: &Claims, terms: &TermsV1) -> Vec<BudgetFace> {
     campaign.map_or_else(Vec::new, |campaign| token::faces(&campaign.funders, claims.face))
 }
 
-fn amounts(faces: &[BudgetFace]) -> Result<Amounts, LedgerError<StoreError>> {
+/// Faces as the ledger has them; a budget that puts nothing aside is not named there.
+pub(super) fn amounts(faces: &[BudgetFace]) -> Result<Amounts, LedgerError<StoreError>> {
     let parts = faces.iter().filter(|part| part.face > 0).map(|part| (part.budget.clone(), Minor(part.face)));
     Amounts::new(parts).map_err(|error| LedgerError::Store(StoreError::Io(error.to_string())))
 }
