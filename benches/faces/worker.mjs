@@ -2,10 +2,9 @@
 // through a Worker that only passes it on, and through ours, in turn.
 import { Agent, get } from 'node:http';
 
-import { Miniflare } from 'miniflare';
-
 import { says, startOrigin, startWorker, token } from '../../edge/worker/tests/shop.mjs';
 import { storm } from '../../edge/worker/tests/storm.mjs';
+import { module, startWorkerd } from '../../www/sdk/test/workerd.mjs';
 import { bundle, events, feed, idOf, shared } from './grocer.mjs';
 import { figure, timed } from './measure.mjs';
 
@@ -25,14 +24,8 @@ function ask(agent, url, headers, expected) {
 
 /** A Worker that does nothing: what the platform itself takes. */
 async function startNothing(origin) {
-  const nothing = new Miniflare({
-    cf: false,
-    host: '127.0.0.1',
-    compatibilityDate: '2026-04-01',
-    modules: true,
-    script: `export default { fetch: (request) => fetch(new Request('${origin.address}' + new URL(request.url).pathname, request)) };`,
-    unsafeDirectSockets: [{ host: '127.0.0.1', port: 0 }],
-  });
+  const script = `export default { fetch: (request) => fetch(new Request('${origin.address}' + new URL(request.url).pathname, request)) };`;
+  const nothing = startWorkerd([module('nothing.js', script)], { unsafeDirectSockets: [{ host: '127.0.0.1', port: 0 }] });
   await nothing.ready;
   return nothing;
 }

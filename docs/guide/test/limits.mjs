@@ -4,9 +4,8 @@
 // each figure is the difference to the same process with a Worker that only passes requests on.
 import { readFileSync, readdirSync } from 'node:fs';
 
-import { Miniflare } from 'miniflare';
-
 import { makeBundle, startOrigin, startWorker } from '../../../edge/worker/tests/shop.mjs';
+import { module, startWorkerd } from '../../../www/sdk/test/workerd.mjs';
 
 const ROUNDS = 9;
 const REQUESTS = 2_000;
@@ -15,14 +14,10 @@ const TICK_MS = 10;
 
 /** A Worker of one line that passes requests on, with everything around it that ours has on this machine. */
 async function startPassing(origin) {
-  const miniflare = new Miniflare({
-    cf: false,
-    host: '127.0.0.1',
-    compatibilityDate: '2026-04-01',
-    modules: true,
-    script: `import { DurableObject } from 'cloudflare:workers';
-      export class User extends DurableObject {}
-      export default { fetch: ({ url }) => fetch('${origin.address}' + new URL(url).pathname) };`,
+  const script = `import { DurableObject } from 'cloudflare:workers';
+    export class User extends DurableObject {}
+    export default { fetch: ({ url }) => fetch('${origin.address}' + new URL(url).pathname) };`;
+  const miniflare = startWorkerd([module('passing.js', script)], {
     r2Buckets: ['BUNDLES', 'LOG'],
     durableObjects: { USERS: { className: 'User', useSQLite: true } },
     unsafeDirectSockets: [{ host: '127.0.0.1', port: 0 }],

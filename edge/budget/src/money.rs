@@ -94,7 +94,10 @@ impl Amounts {
     /// # Errors
     /// A name that is none, an amount of nothing or above [`Minor::MOST`].
     pub fn new<N: Into<String>>(pairs: impl IntoIterator<Item = (N, Minor)>) -> Result<Self, BadAmounts> {
-        pairs.into_iter().map(|(budget, amount)| (budget.into(), amount)).collect::<BTreeMap<_, _>>().try_into()
+        let mut amounts = BTreeMap::new();
+        // One by one: a map that is collected is sorted first, and that sort is 2 KB of a Worker.
+        amounts.extend(pairs.into_iter().map(|(budget, amount)| (budget.into(), amount)));
+        amounts.try_into()
     }
 
     /// Whether there is nothing.

@@ -5,10 +5,10 @@ import { createServer } from 'node:http';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 
 import { build } from 'esbuild';
-import { Miniflare } from 'miniflare';
 import { chromium } from 'playwright-core';
 
 import { bindings, modules } from '../../../www/sdk/bindings.mjs';
+import { module, startWorkerd } from '../../../www/sdk/test/workerd.mjs';
 
 const [corpusPath, tracePath] = process.argv.slice(2);
 const harness = fileURLToPath(new URL('../../../target/conformance/harness.mjs', import.meta.url));
@@ -94,20 +94,14 @@ async function inWorkerd() {
       fetch: () => Response.json(Object.fromEntries([['', simd], ['-plain', plain]].map(([suffix, module]) =>
         [suffix, run(module, new Uint8Array(corpus), new Uint8Array(trace))]))),
     };`;
-  const miniflare = new Miniflare({
-    cf: false,
-    host: '127.0.0.1',
-    compatibilityDate: '2026-04-01',
-    modulesRoot: '/',
-    modules: [
-      { type: 'ESModule', path: '/worker.mjs', contents: worker },
-      { type: 'ESModule', path: '/harness.mjs', contents: files['harness.mjs'] },
-      { type: 'CompiledWasm', path: '/simd.wasm', contents: wasm.simd },
-      { type: 'CompiledWasm', path: '/plain.wasm', contents: wasm.plain },
-      { type: 'Data', path: '/corpus.bin', contents: files['corpus.bin'] },
-      { type: 'Data', path: '/trace.bin', contents: files['trace.bin'] },
-    ],
-  });
+  const miniflare = startWorkerd([
+    module('worker.mjs', worker),
+    module('harness.mjs', files['harness.mjs']),
+    module('simd.wasm', wasm.simd, 'CompiledWasm'),
+    module('plain.wasm', wasm.plain, 'CompiledWasm'),
+    module('corpus.bin', files['corpus.bin'], 'Data'),
+    module('trace.bin', files['trace.bin'], 'Data'),
+  ]);
   try {
     const response = await miniflare.dispatchFetch('http://conformance/');
     if (!response.ok) throw new Error(`workerd answered ${response.status}: ${await response.text()}`);

@@ -22,10 +22,7 @@ use serde::{Deserialize, Serialize};
 use wasm_bindgen::prelude::*;
 use worker::js_sys::{Promise, Uint8Array};
 use worker::wasm_bindgen_futures::{JsFuture, future_to_promise};
-use worker::{
-    Date, DurableObject, Env, Fetch, Method, Request, RequestInit, RequestRedirect, Response, Result, State,
-    durable_object,
-};
+use worker::{Date, DurableObject, Env, Fetch, Request, Response, Result, State, durable_object};
 
 use crate::api::{Refused, refused};
 use crate::config::{Config, Offers};
@@ -70,9 +67,7 @@ pub(crate) async fn ask(env: &Env, message: &Message) -> std::result::Result<Res
         refused(503, "misconfigured", format!("the binding {BINDING} is missing: it is the class Budget"))
     })?;
     let stub = objects.get_by_name(&format!("budget-{}", message.shard))?;
-    let mut init = RequestInit::new();
-    init.with_method(Method::Post).with_body(Some(json(message)?.into()));
-    Ok(stub.fetch_with_request(Request::new_with_init("https://budget/", &init)?).await?)
+    Ok(stub.fetch_with_request(origin::post("https://budget/", &json(message)?)?).await?)
 }
 
 /// What an object has stored.
@@ -345,12 +340,7 @@ impl Host {
     }
 
     async fn try_post(&self, path: &str, document: String) -> Result<Said> {
-        let mut init = RequestInit::new();
-        init.with_method(Method::Post).with_body(Some(document.into()));
-        // The token goes to this address and to no other.
-        init.with_redirect(RequestRedirect::Manual);
-        let address = format!("{}{path}", self.offers.host.trim_end_matches('/'));
-        let request = Request::new_with_init(&address, &init)?;
+        let request = origin::post(&format!("{}{path}", self.offers.host.trim_end_matches('/')), &document)?;
         let headers = request.inner().headers();
         headers.set("content-type", "application/json")?;
         headers.set("authorization", &format!("Bearer {}", self.secrets.token))?;

@@ -6,9 +6,9 @@ use selvedge_engine::state::{Event, ItemKeys, UserState};
 use selvedge_format::key;
 use serde::{Deserialize, Serialize};
 use worker::js_sys::Uint8Array;
-use worker::{DurableObject, Env, Method, Request, RequestInit, Response, Result, State, durable_object};
+use worker::{DurableObject, Env, Method, Request, Response, Result, State, durable_object};
 
-use crate::{bundle, isolate};
+use crate::{bundle, isolate, origin};
 
 /// Events of a request.
 const MAX_EVENTS: usize = 100;
@@ -92,9 +92,7 @@ pub(crate) async fn state(env: &Env, user: &str) -> Result<Vec<u8>> {
 /// Applies events to the state of a user.
 pub(crate) async fn apply(env: &Env, user: &str, events: &Events) -> Result<Response> {
     let stub = env.durable_object("USERS")?.get_by_name(user)?;
-    let mut init = RequestInit::new();
-    init.with_method(Method::Post).with_body(Some(serde_json::to_string(events)?.into()));
-    stub.fetch_with_request(Request::new_with_init("https://user/events", &init)?).await
+    stub.fetch_with_request(origin::post("https://user/events", &serde_json::to_string(events)?)?).await
 }
 
 /// The object: state and remembered event ids, written together.

@@ -8,10 +8,9 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { gzipSync } from 'node:zlib';
 
-import { Miniflare } from 'miniflare';
-
 import { bundleId, makeBundle, selvedge } from '../../../www/sdk/test/bundle.mjs';
 import { CHANNEL, PUBLIC_KEY, makeHead } from '../../../www/sdk/test/head.mjs';
+import { module, startWorkerd } from '../../../www/sdk/test/workerd.mjs';
 
 export { bundleId, makeBundle };
 
@@ -143,16 +142,12 @@ export async function startWorker(origin, change = {}, { store = 'r2', entry, be
     log: { delay_ms: 10 },
     ...change,
   };
-  const miniflare = new Miniflare({
-    cf: false,
-    host: '127.0.0.1',
-    compatibilityDate: '2026-04-01',
-    modulesRoot: '/',
-    modules: [
-      ...(entry ? [{ type: 'ESModule', path: '/entry.js', contents: entry }] : []),
-      { type: 'ESModule', path: '/index.js', contents: bend(readFileSync(`${built}index.js`, 'utf8')) },
-      { type: 'CompiledWasm', path: '/selvedge_worker_bg.wasm', contents: readFileSync(`${built}selvedge_worker_bg.wasm`) },
-    ],
+  const modules = [
+    ...(entry ? [module('entry.js', entry)] : []),
+    module('index.js', bend(readFileSync(`${built}index.js`, 'utf8'))),
+    module('selvedge_worker_bg.wasm', readFileSync(`${built}selvedge_worker_bg.wasm`), 'CompiledWasm'),
+  ];
+  const miniflare = startWorkerd(modules, {
     bindings: { SELVEDGE: config, ...(secret && { USER_SECRET: secret }), ...bindings },
     ...(store === 'r2' ? { r2Buckets: ['BUNDLES', 'LOG'] } : { r2Buckets: ['LOG'], kvNamespaces: ['BUNDLES'] }),
     durableObjects: { USERS: { className: 'User', useSQLite: true }, BUDGETS: { className: 'Budget', useSQLite: true } },

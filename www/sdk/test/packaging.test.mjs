@@ -9,11 +9,11 @@ import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 
 import { build as bundle } from 'esbuild';
-import { Miniflare } from 'miniflare';
 import { build as vite } from 'vite';
 
 import { makeBundle, selvedge as command } from './bundle.mjs';
 import { startBrowser, startSite } from './site.mjs';
+import { module, startWorkerd } from './workerd.mjs';
 
 const root = mkdtempSync(join(tmpdir(), 'selvedge-packaging-'));
 const REQUEST_ID = '8f14e45fceea167a5a36dedd4bea2543';
@@ -123,17 +123,11 @@ test('workerd', async () => {
     conditions: ['workerd', 'worker', 'browser'],
     external: ['*.wasm', '*.svb'],
   });
-  const miniflare = new Miniflare({
-    cf: false,
-    host: '127.0.0.1',
-    compatibilityDate: '2026-04-01',
-    modulesRoot: '/',
-    modules: [
-      { type: 'ESModule', path: '/main.js', contents: outputFiles[0].text },
-      { type: 'CompiledWasm', path: '/selvedge.wasm', contents: readFileSync(join(directory, 'node_modules/selvedge/dist/selvedge.wasm')) },
-      { type: 'Data', path: '/bundle.svb', contents: readFileSync(join(root, 'bundle.svb')) },
-    ],
-  });
+  const miniflare = startWorkerd([
+    module('main.js', outputFiles[0].text),
+    module('selvedge.wasm', readFileSync(join(directory, 'node_modules/selvedge/dist/selvedge.wasm')), 'CompiledWasm'),
+    module('bundle.svb', readFileSync(join(root, 'bundle.svb')), 'Data'),
+  ]);
   try {
     const response = await miniflare.dispatchFetch('http://x/');
     assert.equal(Buffer.from(await response.arrayBuffer()).toString('hex'), expected);
