@@ -50,9 +50,9 @@ pub(crate) fn browser(workspace: &Path, toolchain: &WasmToolchain) -> Result<()>
 pub(crate) fn worker(workspace: &Path, toolchain: &WasmToolchain) -> Result<()> {
     let output = workspace.join("target/worker");
     fs::create_dir_all(&output).with_context(|| format!("cannot create {}", output.display()))?;
-    // The bindings are no part of what ships: the build of the entry takes them in.
+    // Bindings and module ship as the build of the entry leaves them: the one within it, both with shorter names.
     let bindings = workspace.join("target/worker-bindings");
-    WORKER.bind(workspace, toolchain, &bindings, &output.join("selvedge_worker_bg.wasm"))?;
+    WORKER.bind(workspace, toolchain, &bindings, &bindings.join("optimised.wasm"))?;
     process::quiet(
         Command::new("node").current_dir(workspace).arg("edge/worker/build.mjs"),
         "building the Worker",
