@@ -49,7 +49,8 @@ test('decisions that are not sampled leave a digest, and events that name their 
 });
 
 test('records wait for company: many decisions, few objects', async () => {
-  await withWorker(origin, { log: { share: 0, delay_ms: 500 } }, {}, async (worker) => {
+  // Thirty at once take longer than one, above all on a busy machine.
+  await withWorker(origin, { log: { share: 0, delay_ms: 500 }, limits: { origin_ms: 10_000 } }, {}, async (worker) => {
     await worker.publish(bundle);
     await Promise.all(Array.from({ length: 30 }, () => worker.fetch('/feed/good')));
     assert.equal(inspect(await worker.log(30)).by_kind.digest, 30);

@@ -1,10 +1,13 @@
 //! `campaign.toml`: what valid campaigns become, and what a person sees for each mistake.
 
-use miette::{GraphicalReportHandler, GraphicalTheme};
+mod shown;
+
 use proptest::prelude::*;
 use selvedge_spec::{
-    Benefit, Campaign, CampaignSpec, Comparison, FeatureSpec, FieldRef, FieldScope, Margin, SpecError, Test, Weekday,
+    Benefit, Campaign, CampaignSpec, Comparison, FeatureSpec, FieldRef, FieldScope, Margin, Test, Weekday,
 };
+
+use shown::render;
 
 const FEATURES: &str = r#"version = 1
 [fields.item]
@@ -58,15 +61,6 @@ fn parse(text: &str) -> CampaignSpec {
 
 fn campaign(body: &str) -> Campaign {
     parse(&format!("{HEAD}{body}{MONEY}{OFFER}")).campaigns.remove(0)
-}
-
-fn render(error: &SpecError) -> String {
-    let mut text = String::new();
-    GraphicalReportHandler::new_themed(GraphicalTheme::unicode_nocolor())
-        .with_width(120)
-        .render_report(&mut text, error)
-        .expect("rendering to a string");
-    text
 }
 
 #[test]

@@ -1,7 +1,10 @@
 //! What a person sees for each mistake, exactly. The snapshots are the specification of the messages.
 
-use miette::{GraphicalReportHandler, GraphicalTheme};
-use selvedge_spec::{FeatureSpec, ModelSpec, SpecError};
+mod shown;
+
+use selvedge_spec::{FeatureSpec, ModelSpec};
+
+use shown::render;
 
 /// Declarations that the cases below build on.
 const DECLARED: &str = r#"version = 1
@@ -16,15 +19,6 @@ query = "tokens"
 view = {}
 purchase = {}
 "#;
-
-fn render(error: &SpecError) -> String {
-    let mut text = String::new();
-    GraphicalReportHandler::new_themed(GraphicalTheme::unicode_nocolor())
-        .with_width(120)
-        .render_report(&mut text, error)
-        .expect("rendering to a string");
-    text
-}
 
 /// The message for a whole `features.toml`.
 fn file(text: &str) -> String {

@@ -1,6 +1,7 @@
 //! Whatever the text, parsing answers and its answer can be shown.
 
-use miette::{GraphicalReportHandler, GraphicalTheme};
+mod shown;
+
 use proptest::prelude::*;
 use selvedge_spec::{FeatureSpec, ModelSpec, SpecError};
 
@@ -35,10 +36,8 @@ fn every_kind() -> String {
 
 fn show(error: &SpecError) {
     assert!(!error.problems().is_empty(), "refused without a reason");
-    let mut text = String::new();
-    GraphicalReportHandler::new_themed(GraphicalTheme::unicode_nocolor())
-        .render_report(&mut text, error)
-        .expect("every span lies within the text");
+    // Every span lies within the text, or it panics.
+    let _ = shown::render(error);
 }
 
 fn parse_both(text: &str) {

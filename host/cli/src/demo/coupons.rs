@@ -367,12 +367,6 @@ impl Outcome {
             ("coupons.bundle_bytes", size.bytes as f64, "bytes"),
             ("coupons.bundle_gzip_bytes", size.gzip_bytes as f64, "bytes"),
         ];
-        let figure = |(name, value, unit): (&str, f64, &'static str)| Figure {
-            name: name.to_owned(),
-            value,
-            unit,
-            command: command.to_owned(),
-        };
-        list.into_iter().map(figure).collect()
+        Figure::of_list(list, command)
     }
 }

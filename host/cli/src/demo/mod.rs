@@ -136,6 +136,19 @@ pub(crate) struct Figure {
     command: String,
 }
 
+impl Figure {
+    /// Figures of one command: names, values and units.
+    fn of_list<N: Into<String>>(list: impl IntoIterator<Item = (N, f64, &'static str)>, command: &str) -> Vec<Self> {
+        let figure = |(name, value, unit): (N, f64, &'static str)| Self {
+            name: name.into(),
+            value,
+            unit,
+            command: command.to_owned(),
+        };
+        list.into_iter().map(figure).collect()
+    }
+}
+
 impl Outcome {
     fn figures(&self, command: &str) -> Vec<Figure> {
         let ndcg = |method: usize| self.methods[method].mean.ndcg;
@@ -165,12 +178,6 @@ impl Outcome {
             ("shared_state.gzip_bytes", self.shared.gzip_bytes as f64, "bytes"),
             ("user_state.largest_bytes", self.largest_state as f64, "bytes"),
         ];
-        let figure = |(name, value, unit): (&str, f64, &'static str)| Figure {
-            name: name.to_owned(),
-            value,
-            unit,
-            command: command.to_owned(),
-        };
-        list.into_iter().map(figure).collect()
+        Figure::of_list(list, command)
     }
 }

@@ -467,12 +467,6 @@ impl Outcome {
                 list.push((format!("coupons.observed.lead_over_{name}{end}"), value, "mailings"));
             }
         }
-        let figure = |(name, value, unit): (String, f64, &'static str)| Figure {
-            name,
-            value,
-            unit,
-            command: command.to_owned(),
-        };
-        list.into_iter().map(figure).collect()
+        Figure::of_list(list, command)
     }
 }

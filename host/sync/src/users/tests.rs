@@ -46,6 +46,19 @@ fn event(user: u8, id: u16) -> Incoming {
     }
 }
 
+/// Counts an event into the state of its user, as the engine does.
+fn count(states: &mut BTreeMap<String, UserState>, incoming: &Incoming, program: &ProgramV1, items: &ItemKeys<'_>) {
+    let event = Event {
+        event: key(incoming.event.as_bytes()),
+        time_ms: incoming.time_ms,
+        item: key(incoming.item.as_bytes()),
+        value: incoming.value,
+    };
+    let device = incoming.device.as_ref().unwrap_or(&incoming.user);
+    let state = states.entry(incoming.user.clone()).or_default();
+    state.apply(key(device.as_bytes()), program, items, &event).unwrap();
+}
+
 /// A plain model: every acknowledged event once, in order.
 #[derive(Clone, Default)]
 struct Model {
@@ -66,15 +79,7 @@ impl Model {
             }
             ids.push(incoming.id.clone());
             ingested.accepted += 1;
-            let event = Event {
-                event: key(incoming.event.as_bytes()),
-                time_ms: incoming.time_ms,
-                item: key(incoming.item.as_bytes()),
-                value: incoming.value,
-            };
-            let device = incoming.device.as_ref().unwrap_or(&incoming.user);
-            let state = self.states.entry(incoming.user.clone()).or_default();
-            state.apply(key(device.as_bytes()), &program, &items, &event).unwrap();
+            count(&mut self.states, incoming, &program, &items);
         }
         ingested
     }
@@ -331,15 +336,7 @@ fn new_counters_are_filled_from_the_log() {
     let items = ItemKeys::new(&wider, None);
     let mut expected: BTreeMap<String, UserState> = BTreeMap::new();
     for incoming in events.iter().chain([&later]) {
-        let event = Event {
-            event: key(incoming.event.as_bytes()),
-            time_ms: incoming.time_ms,
-            item: key(incoming.item.as_bytes()),
-            value: incoming.value,
-        };
-        let device = incoming.device.as_ref().unwrap_or(&incoming.user);
-        let state = expected.entry(incoming.user.clone()).or_default();
-        state.apply(key(device.as_bytes()), &wider, &items, &event).unwrap();
+        count(&mut expected, incoming, &wider, &items);
     }
     let check = |users: &Users| {
         for (user, state) in &expected {
