@@ -1,6 +1,6 @@
 //! The drawings: inline SVG that takes its colours from the page.
 //!
-//! All are drawn [`WIDTH`] units wide, near the width of a telephone in CSS pixels, and are shown at most a quarter larger:
+//! All are of one width, near that of a telephone in CSS pixels, and are shown at most a quarter larger:
 //! text stays readable on both without a second drawing. Marks are labelled directly, so there are no legends to decode;
 //! every drawing carries a title and a description for those who do not see it.
 
