@@ -5,7 +5,7 @@
 //! were hashed when the request was decoded, so an extractor only compares integers.
 //!
 //! To add an extractor: an operation in `selvedge_format::program::OpV1`, a function in a file of this folder, its line
-//! in [`extract`], and its declaration in `models/spec`.
+//! in `extract`, and its declaration in `models/spec`.
 
 mod category;
 mod clock;
