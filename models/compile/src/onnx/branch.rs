@@ -54,7 +54,7 @@ fn condition_holds(model: &ModelProto, at: usize, condition: &str, known: &[Know
     };
     let (ir_version, opset_import) = (model.ir_version, model.opset_import.clone());
     let part = ModelProto { ir_version, opset_import, graph: Some(part), ..ModelProto::default() };
-    let parsed = tract_onnx::onnx().with_ignore_output_shapes(true).parse(&part, None).ok()?;
+    let parsed = super::reader().with_ignore_output_shapes(true).parse(&part, None).ok()?;
     let typed = Known::typed(parsed.model, known).ok()?.0.into_decluttered().ok()?;
     let output = *typed.output_outlets().ok()?.first()?;
     let value = typed.outlet_fact(output).ok()?.konst.clone()?;

@@ -139,6 +139,11 @@ pub(super) fn attribute<'n>(node: &'n NodeProto, name: &str) -> Option<&'n Attri
     node.attribute.iter().find(|attribute| attribute.name == name)
 }
 
+/// Whether an attribute is there and says this.
+pub(super) fn is_text(node: &NodeProto, name: &str, text: &[u8]) -> bool {
+    attribute(node, name).is_some_and(|attribute| attribute.s == text)
+}
+
 pub(super) fn input(node: &NodeProto, at: usize) -> Option<&str> {
     node.input.get(at).map(String::as_str).filter(|name| !name.is_empty())
 }

@@ -339,6 +339,29 @@ def loops():
     g.save("loops", g.dense(g.op("Concat", last, shown, axis=1), 2 * hidden, 1))
 
 
+def upsampled():
+    """Transposed convolutions: one axis and two, whole and grouped, over each other, side by side and apart."""
+    g = Graph(15)
+    x = g.op("Reshape", g.only_input([at < 4 for at in range(16)]), g.const(np.array([0, 4, 4], np.int64)))
+    x = g.op("ConvTranspose", x, g.weight(4, 3, 3), g.weight(3), strides=[2], pads=[1, 1], output_padding=[1])
+    x = g.op("Reshape", g.op("Relu", x), g.const(np.array([0, 6, 2, 2], np.int64)))
+    x = g.op("Tanh", g.op("ConvTranspose", x, g.weight(6, 2, 2, 2), g.weight(4), strides=[2, 2], group=2))
+    x = g.op("ConvTranspose", x, g.weight(4, 1, 2, 3), strides=[3, 1], dilations=[1, 2], group=4)
+    x = g.op("ConvTranspose", x, g.weight(4, 2, 3, 3), auto_pad="SAME_LOWER", strides=[2, 2])
+    x = g.op("Reshape", x, g.const(np.array([0, -1], np.int64)))
+    g.save("upsampled", g.dense(x, 2 * 22 * 16, 1))
+
+
+def beside():
+    """Weights in a file beside the model, as exporters have them above two gigabytes."""
+    g = Graph(16)
+    g.save("beside", g.mlp(g.only_input([False] * 6), 6, 8, 1))
+    (HERE / "beside.onnx.data").unlink(missing_ok=True)
+    model = onnx.load(HERE / "beside.onnx")
+    where = {"save_as_external_data": True, "location": "beside.onnx.data", "size_threshold": 0}
+    onnx.save_model(model, HERE / "beside.onnx", **where)
+
+
 def refused(name, build):
     """A model of three features that must be refused; it is not checked, because most of these are not valid."""
     g = Graph(10)
@@ -398,7 +421,7 @@ REFUSED = {
     "two_numbers": lambda g, x: g.dense(x, 3, 2),
 }
 
-for write in [mlp, normalised, dlrm, deepfm, dcn, two_tower, mmoe, din, encoder, caser, cnn, dien, loops, padded]:
+for write in [mlp, normalised, dlrm, deepfm, dcn, two_tower, mmoe, din, encoder, caser, cnn, dien, loops, padded, upsampled, beside]:
     write()
 for name, build in REFUSED.items():
     refused(name, build)
