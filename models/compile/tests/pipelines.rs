@@ -65,6 +65,9 @@ fixtures! {
     ridge_of_zeros_and_ones: "line_binary", IN_ORDER;
     logistic_over_columns: "line_columns", IN_ORDER;
     logistic_over_named_columns: "line_named", ["price", "rank", "spend", "share"];
+    logistic_of_categories_each_a_column: "line_onehot", IN_ORDER;
+    ridge_of_categories_without_the_first: "line_onehot_dropped", IN_ORDER;
+    ridge_of_numbered_categories: "line_ordinal", IN_ORDER;
     one_class_of_a_multinomial: "line_classes", IN_ORDER, class 2;
 }
 
