@@ -12,8 +12,8 @@ use tract_onnx::tract_core::internal::AxisOp;
 use tract_onnx::tract_core::ops::cnn::{Deconv, KernelFormat, PaddingSpec, PoolSpec, deconv};
 use tract_onnx::tract_core::ops::nn::DataFormat;
 use tract_onnx::tract_hir::internal::{
-    DimLike, Expansion, InferenceOp, InferenceResult, Solver, StaticName, TensorProxy, ToDim,
-    bail, check_input_arity, check_output_arity, expand, format_err,
+    DimLike, Expansion, InferenceOp, InferenceResult, Solver, StaticName, TensorProxy, ToDim, bail, check_input_arity,
+    check_output_arity, expand, format_err,
 };
 
 use super::rewrite::{attribute, is_text};

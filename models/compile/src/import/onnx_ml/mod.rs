@@ -241,7 +241,7 @@ impl<'a> Pipeline<'a> {
             let place = format!("graph.node[{index}]");
             if ballot.is_read_by(node) {
                 ballot.step(node, &place, &values)?;
-            } else if node.kind.starts_with("TreeEnsemble") {
+            } else if matches!(&*node.kind, "TreeEnsemble" | "TreeEnsembleRegressor" | "TreeEnsembleClassifier") {
                 let columns = values.read(node, &place)?;
                 ballot.add(node, ensembles.len());
                 ensembles.push(Ensemble { place, node, columns });
