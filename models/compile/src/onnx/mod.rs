@@ -23,6 +23,7 @@ mod recurrent;
 mod rewrite;
 mod transposed;
 mod types;
+mod unroll;
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -231,10 +232,10 @@ impl OnnxModel {
         Ok(parsed)
     }
 
-    /// The file without its branches, if it has some.
+    /// The file without its branches and loops, if it has some.
     fn decided(&self, known: &[Known]) -> Result<Option<ModelProto>, CompileError> {
         let mut nodes = self.proto.graph.iter().flat_map(|graph| &graph.node);
-        nodes.any(|node| node.op_type == "If").then(|| branch::decide(&self.proto, known)).transpose()
+        nodes.any(branch::is_decided).then(|| branch::decide(&self.proto, known)).transpose()
     }
 
     /// What tract refuses, with the operator of the file that it stands at.
