@@ -2,7 +2,7 @@
 //!
 //! scikit-learn's voting and bagging become one ensemble for each estimator, whose scores are weighted and added, or put side
 //! by side and averaged. A weight goes into the leaves, and all trees are added up in `f64`: where onnxruntime rounds the sum of
-//! each ensemble to `f32`, nothing is rounded, so scores agree within a few units of the last place and not in every bit.
+//! each ensemble to `f32`, nothing is rounded, so scores differ by that rounding.
 //!
 //! What names classes makes no score and is passed over. Anything else behind trees, as of AdaBoost or stacking, is refused.
 
