@@ -89,13 +89,29 @@ macro_rules! scores_as_onnxruntime {
 }
 
 scores_as_onnxruntime!(
-    mlp, normalised, dlrm, deepfm, dcn, two_tower, mmoe, din, encoder, caser, cnn, dien, loops, padded, upsampled,
+    mlp,
+    normalised,
+    dlrm,
+    deepfm,
+    dcn,
+    two_tower,
+    mmoe,
+    din,
+    encoder,
+    caser,
+    cnn,
+    dien,
+    loops,
+    padded,
+    upsampled,
+    looped,
+    multi_query,
     beside,
 );
 
 #[test]
 fn a_score_does_not_depend_on_who_else_is_ranked() {
-    for name in ["mlp", "dlrm", "din", "cnn", "dien", "loops", "upsampled"] {
+    for name in ["mlp", "dlrm", "din", "cnn", "dien", "loops", "upsampled", "looped"] {
         let (bytes, expected) = fixture(name);
         let trained = import(&bytes).expect("an ONNX model");
         let bundle = compile(&declared(&expected.features), &model(), &trained).expect("compiles").bytes;
@@ -216,6 +232,11 @@ fn what_cannot_be_compiled_is_refused_by_name() {
         "across_candidates",
         "two_numbers",
         "long_loop",
+        "open_loop",
+        "ending_loop",
+        "endless_loop",
+        "grouped_heads",
+        "cut_away",
         "wide_window",
     ] {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/onnx/refused_{name}.onnx"));

@@ -239,8 +239,11 @@ fn attention(
         && queries != keys
         && keys != 1
     {
-        let help = "versions of ONNX differ in which heads share: repeat the keys and values before, or train with one head of them";
-        return Err(unsupported("an Attention with fewer heads of keys than of queries, and more than one", help));
+        let message = "an Attention with fewer heads of keys than of queries, and more than one";
+        return Err(unsupported(
+            message,
+            "versions of ONNX differ in which heads share: repeat the keys and values before",
+        ));
     }
     let q = split(body, q, of_queries);
     let (k, v) = (split(body, k, of_keys), split(body, v, of_keys));

@@ -1,7 +1,7 @@
 //! Trees in ONNX: the operators of `ai.onnx.ml` that skl2onnx, onnxmltools and others write.
 //!
-//! What is read is the inputs, what a pipeline of scikit-learn does to their columns, one ensemble, and what only renames its
-//! output. What makes the scores equal those of onnxruntime on one thread, bit for bit: inputs are compared with thresholds
+//! What is read is the inputs, what a pipeline of scikit-learn does to their columns, ensembles, and what adds up or renames their
+//! outputs. What makes the scores equal those of onnxruntime on one thread, bit for bit: inputs are compared with thresholds
 //! as they are, leaves are added in the order of the trees, in the type of the weights, and the base value last. What scalers
 //! and the like do to a [`Column`] is undone in the thresholds, and nothing is scaled when scoring. Of several classes one is
 //! chosen, and trees that do not add to it are left out. One input takes the features in their order, several take those of
@@ -445,7 +445,7 @@ impl<'a> Values<'a> {
         categories.iter().take(MAX_COLUMNS).map(category).collect()
     }
 
-    /// Columns of numbers by numbers; what is not among the keys has the default, and so has what is missing, unless a key is.
+    /// Columns of numbers by numbers; what is not among the keys has the default, and so has a missing one, unless a key is.
     fn encoded(&self, node: &Operator, place: &str) -> Result<Columns, CompileError> {
         let numbers = |floats: &str, ints: &str| -> Result<Vec<f32>, CompileError> {
             let floats = node.attribute(floats).map_or(&[][..], |attribute| &attribute.floats);
@@ -613,7 +613,7 @@ impl Operator {
         let help = match &*kind {
             "Normalizer" => "train the trees on features that are not normalised, row by row: they need no scaler",
             _ => {
-                "before one ensemble of trees there may be what keeps the order of numbers, or encodes categories by themselves: \
+                "before trees there may be what keeps the order of numbers, or encodes categories by themselves: \
                  scalers, imputers, encoders of numbers, choices of columns"
             }
         };

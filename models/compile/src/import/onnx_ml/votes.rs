@@ -101,7 +101,8 @@ impl<'a> Ballot<'a> {
                 Err(unsupported(
                     place,
                     &message,
-                    "a weighted sum or a mean of trees is; AdaBoost and stacking are more: compile the file of the library that trained the trees, or train one model",
+                    "a weighted sum or a mean of trees is; AdaBoost and stacking are more: compile the file of the library \
+                     that trained the trees, or train one model",
                 ))
             }
             ([], None) if self.values.len() <= 2 => Ok(vec![(0, 1.0)]),
