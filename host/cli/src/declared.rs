@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use selvedge_compile::{CompileError, CompileErrorKind, TrainedModel, import_output};
+use selvedge_compile::{CompileError, CompileErrorKind, TrainedModel, import_beside};
 use selvedge_spec::{FeatureSpec, ModelOutput, ModelSpec, SpecError};
 
 use crate::error::{CliError, Exit};
 use crate::file;
+use crate::siblings::Folder;
 
 /// Which declarations.
 #[derive(Debug, Args)]
@@ -50,10 +51,10 @@ impl DeclaredArgs {
     }
 }
 
-/// Reads a trained model file; of several outputs the one that model.toml chooses for it.
+/// Reads a trained model file with what lies beside it; of several outputs the one that model.toml chooses for it.
 pub(crate) fn read_trained(path: &Path, output: Option<ModelOutput>) -> Result<TrainedModel, CliError> {
     let bytes = file::read(path, selvedge_compile::MAX_MODEL_BYTES as u64)?;
-    import_output(&bytes, output).map_err(|error| CliError::from(error).in_file(path))
+    import_beside(&bytes, output, &Folder::of(path)).map_err(|error| CliError::from(error).in_file(path))
 }
 
 fn name(path: &Path) -> String {

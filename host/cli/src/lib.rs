@@ -43,6 +43,8 @@ mod request;
 #[cfg(feature = "compile")]
 mod sample;
 mod show;
+#[cfg(feature = "compile")]
+mod siblings;
 mod table;
 #[cfg(feature = "train")]
 mod trial;

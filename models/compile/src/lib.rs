@@ -53,7 +53,7 @@ pub use bundle::{
     compile_with_campaigns,
 };
 pub use error::{CompileError, CompileErrorKind};
-pub use import::{MAX_MODEL_BYTES, import, import_output};
+pub use import::{MAX_MODEL_BYTES, Siblings, import, import_beside, import_output};
 pub use inspect::{Inspection, inspect};
 pub use lower::{lower_policy, lower_program};
 pub use model::{LinearModel, TrainedModel, TreeEnsemble};

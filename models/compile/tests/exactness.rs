@@ -142,6 +142,13 @@ fixtures! {
     pipeline_scaled_by_quartiles: "pipe_robust", ".onnx";
     pipeline_with_missing_values_filled: "pipe_imputed", ".onnx";
     pipeline_of_zeros_and_ones: "pipe_binary", ".onnx";
+    pipeline_of_categories_each_a_column: "pipe_onehot", ".onnx";
+    pipeline_of_categories_scaled: "pipe_onehot_scaled", ".onnx";
+    pipeline_of_categories_without_the_first: "pipe_onehot_dropped", ".onnx";
+    pipeline_of_numbered_categories: "pipe_ordinal", ".onnx";
+    histogram_gradient_boosting: "hist_regression", ".onnx";
+    histogram_gradient_boosting_of_two_classes: "hist_binary", ".onnx";
+    histogram_gradient_boosting_of_one_of_three: "hist_classes", ".onnx", class 2;
     onnx_one_class_of_a_softmax: "classes_boosted", ".onnx", class 2;
     onnx_one_class_of_a_forest: "classes_forest", ".onnx", class 2;
     onnx_random_forest: "onnx_forest", ".onnx";

@@ -5,10 +5,11 @@ mod exported;
 
 use std::fmt::Write as _;
 use std::fs;
+use std::io;
 use std::path::Path;
 
 use selvedge_compile::inspect::{GraphInspection, Inspection, ModelInspection};
-use selvedge_compile::{CompileErrorKind, TrainedModel, compile, import, inspect};
+use selvedge_compile::{CompileErrorKind, Siblings, TrainedModel, compile, import, import_beside, inspect};
 use selvedge_engine::feature::stride;
 use selvedge_engine::model::ModelScratch;
 use selvedge_engine::{Limits, Snapshot};
@@ -51,10 +52,20 @@ fn scores(bundle: &[u8], rows: &[Vec<f32>]) -> Vec<f32> {
     scores
 }
 
+/// Files beside the fixtures.
+struct Committed;
+
+impl Siblings for Committed {
+    fn read(&self, location: &str, offset: u64, length: usize) -> io::Result<Vec<u8>> {
+        let all = fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/onnx").join(location))?;
+        Ok(all[offset as usize..][..length].to_vec())
+    }
+}
+
 /// Compiles a fixture and compares its scores; the text of `inspect` is returned.
 fn agrees(name: &str) -> String {
     let (bytes, expected) = fixture(name);
-    let trained = import(&bytes).expect("an ONNX model");
+    let trained = import_beside(&bytes, None, &Committed).expect("an ONNX model");
     let bundle =
         compile(&declared(&expected.features), &model(), &trained).unwrap_or_else(|error| panic!("{name}: {error}"));
     assert!(bundle.report.parity.difference.is_some_and(|difference| difference <= 1e-5));
@@ -78,12 +89,29 @@ macro_rules! scores_as_onnxruntime {
 }
 
 scores_as_onnxruntime!(
-    mlp, normalised, dlrm, deepfm, dcn, two_tower, mmoe, din, encoder, caser, cnn, dien, loops, padded,
+    mlp,
+    normalised,
+    dlrm,
+    deepfm,
+    dcn,
+    two_tower,
+    mmoe,
+    din,
+    encoder,
+    caser,
+    cnn,
+    dien,
+    loops,
+    padded,
+    upsampled,
+    looped,
+    multi_query,
+    beside,
 );
 
 #[test]
 fn a_score_does_not_depend_on_who_else_is_ranked() {
-    for name in ["mlp", "dlrm", "din", "cnn", "dien", "loops"] {
+    for name in ["mlp", "dlrm", "din", "cnn", "dien", "loops", "upsampled", "looped"] {
         let (bytes, expected) = fixture(name);
         let trained = import(&bytes).expect("an ONNX model");
         let bundle = compile(&declared(&expected.features), &model(), &trained).expect("compiles").bytes;
@@ -204,6 +232,11 @@ fn what_cannot_be_compiled_is_refused_by_name() {
         "across_candidates",
         "two_numbers",
         "long_loop",
+        "open_loop",
+        "ending_loop",
+        "endless_loop",
+        "grouped_heads",
+        "cut_away",
         "wide_window",
     ] {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/onnx/refused_{name}.onnx"));

@@ -542,11 +542,11 @@ fn a_branch_that_a_candidate_decides_is_refused() {
 #[test]
 fn what_versions_of_onnx_disagree_about_is_refused() {
     let model = model(6, |net, x| {
-        let x = net.reshaped(x, &[3, 2]);
-        net.op("Attention", &[&x, &x, &x], &[integer("q_num_heads", 2), integer("kv_num_heads", 1)])
+        let x = net.reshaped(x, &[1, 6]);
+        net.op("Attention", &[&x, &x, &x], &[integer("q_num_heads", 6), integer("kv_num_heads", 2)])
     });
     let error = bundle(&model).expect_err("heads are shared");
-    assert_eq!(error.message(), "an Attention with fewer heads of keys than of queries");
+    assert_eq!(error.message(), "an Attention with fewer heads of keys than of queries, and more than one");
 }
 
 #[test]

@@ -3,18 +3,29 @@
 
 mod declared;
 
+use prost::Message;
 use selvedge_compile::{CompileErrorKind, compile, import, import_output};
 use selvedge_engine::feature::stride;
 use selvedge_engine::model::ModelScratch;
 use selvedge_engine::{Limits, Snapshot};
 use selvedge_format::AlignedBytes;
 use selvedge_spec::ModelOutput;
+use tract_onnx::pb::{AttributeProto, ModelProto, NodeProto};
 
 const FEATURES: usize = 4;
 /// Difference that is allowed, relative to the larger of the score and 1.
 const TOLERANCE: f32 = 1e-5;
+/// The same for sums of ensembles, each of which onnxruntime rounds to `f32`.
+const ROUNDED: f32 = 5e-7;
 
-fn agrees(model: &[u8], names: [&str; FEATURES], output: Option<ModelOutput>, cases: &[u8]) {
+/// Compares the scores of a bundle with onnxruntime's; what the report says about the difference is returned.
+fn agrees(
+    model: &[u8],
+    names: [&str; FEATURES],
+    output: Option<ModelOutput>,
+    cases: &[u8],
+    tolerance: f32,
+) -> Option<f32> {
     let word = |at: usize| <[u8; 4]>::try_from(&cases[4 * at..4 * at + 4]).expect("four bytes");
     let number = |at: usize| f32::from_le_bytes(word(at));
     let rows = u32::from_le_bytes(word(0)) as usize;
@@ -23,7 +34,6 @@ fn agrees(model: &[u8], names: [&str; FEATURES], output: Option<ModelOutput>, ca
     let trained = import_output(model, output).expect("a model that skl2onnx wrote");
     let bundle =
         compile(&declared::features(&names.map(str::to_owned)), &declared::model(""), &trained).expect("a bundle");
-    assert!(bundle.report.parity.difference.is_some_and(|difference| difference <= TOLERANCE));
     let snapshot = Snapshot::load(&AlignedBytes::copy_of(&bundle.bytes), &Limits::default()).expect("loads");
     let stride = stride(rows);
     let mut matrix = vec![0.0; stride * FEATURES];
@@ -35,20 +45,23 @@ fn agrees(model: &[u8], names: [&str; FEATURES], output: Option<ModelOutput>, ca
     for (row, score) in scores.iter().take(rows).enumerate() {
         let expected = number(2 + rows * FEATURES + row);
         let difference = (score - expected).abs() / expected.abs().max(1.0);
-        assert!(difference <= TOLERANCE, "row {row}: {score} where onnxruntime scores {expected}");
+        assert!(difference <= tolerance, "row {row}: {score} where onnxruntime scores {expected}");
     }
+    bundle.report.parity.difference
 }
 
 macro_rules! fixtures {
     ($($test:ident: $name:literal, $features:expr $(, class $class:literal)?;)+) => {$(
         #[test]
         fn $test() {
-            agrees(
+            let difference = agrees(
                 include_bytes!(concat!("../fixtures/", $name, ".onnx")),
                 $features,
                 None$(.or(Some(ModelOutput::Class($class))))?,
                 include_bytes!(concat!("../fixtures/", $name, ".cases")),
+                TOLERANCE,
             );
+            assert!(difference.is_some_and(|difference| difference <= TOLERANCE));
         }
     )+};
 }
@@ -65,7 +78,78 @@ fixtures! {
     ridge_of_zeros_and_ones: "line_binary", IN_ORDER;
     logistic_over_columns: "line_columns", IN_ORDER;
     logistic_over_named_columns: "line_named", ["price", "rank", "spend", "share"];
+    logistic_of_categories_each_a_column: "line_onehot", IN_ORDER;
+    ridge_of_categories_without_the_first: "line_onehot_dropped", IN_ORDER;
+    ridge_of_numbered_categories: "line_ordinal", IN_ORDER;
     one_class_of_a_multinomial: "line_classes", IN_ORDER, class 2;
+}
+
+#[test]
+fn ensembles_that_vote_score_as_one_up_to_rounding() {
+    macro_rules! votes {
+        ($($name:literal $(class $class:literal)?;)+) => {$(
+            let (model, cases) = (
+                include_bytes!(concat!("../fixtures/", $name, ".onnx")),
+                include_bytes!(concat!("../fixtures/", $name, ".cases")),
+            );
+            let output = None$(.or(Some(ModelOutput::Class($class))))?;
+            assert_eq!(agrees(model, IN_ORDER, output, cases, ROUNDED), None, "trees are proven bit for bit");
+        )+};
+    }
+    votes! { "vote_mean"; "vote_weighted"; "vote_binary"; "vote_classes" class 2; "bagged"; }
+}
+
+#[test]
+fn what_is_more_than_a_sum_of_trees_is_refused_by_name() {
+    for (model, message) in [
+        (
+            &include_bytes!("../fixtures/refused_adaboost.onnx")[..],
+            "graph.node[4]: the operator `Mul` behind trees is not supported",
+        ),
+        (
+            include_bytes!("../fixtures/refused_stacked.onnx"),
+            "graph.node[5]: the operator `LinearRegressor` behind trees is not supported",
+        ),
+        (
+            include_bytes!("../fixtures/refused_probabilities.onnx"),
+            "graph.node[0]: probabilities of boosted trees are added",
+        ),
+    ] {
+        assert_eq!(import(model).expect_err(message).to_string(), message);
+    }
+}
+
+#[test]
+fn encoders_of_other_than_numbers_are_refused_by_name() {
+    let edited = |fixture: &[u8], edit: &dyn Fn(&mut NodeProto)| {
+        let mut model = ModelProto::decode(fixture).expect("a committed model");
+        model.graph.as_mut().expect("a graph").node.iter_mut().for_each(edit);
+        import(&model.encode_to_vec()).expect_err("an encoder that is not supported").to_string()
+    };
+    let attribute = |node: &mut NodeProto, name: &str, edit: &dyn Fn(&mut AttributeProto)| {
+        node.attribute.iter_mut().filter(|attribute| attribute.name == name).for_each(edit);
+    };
+    let texts = |node: &mut NodeProto| attribute(node, "cats_int64s", &|held| held.name = "cats_strings".to_owned());
+    let large = |node: &mut NodeProto| attribute(node, "cats_int64s", &|held| held.ints[0] = 1 << 40);
+    let fewer = |node: &mut NodeProto| attribute(node, "values_int64s", &|held| held.ints.truncate(1));
+    let [of_trees, of_sums] =
+        [&include_bytes!("../fixtures/pipe_onehot.onnx")[..], include_bytes!("../fixtures/line_onehot.onnx")];
+    for (message, found) in [
+        ("graph.node[6]: the categories of OneHotEncoder are no numbers", edited(of_trees, &texts)),
+        ("graph.node[6]: the category 1099511627776 is not exact in float32", edited(of_trees, &large)),
+        ("graph.node[6]: OneHotEncoder of something else than numbers", edited(of_sums, &texts)),
+        ("graph.node[6]: OneHotEncoder of 1099511627776, which is not exact in float32", edited(of_sums, &large)),
+        (
+            "graph.node[4]: there are 1 values for 5 finite keys",
+            edited(include_bytes!("../fixtures/pipe_ordinal.onnx"), &fewer),
+        ),
+        (
+            "graph.node[4]: LabelEncoder: 1 values for 5 keys",
+            edited(include_bytes!("../fixtures/line_ordinal.onnx"), &fewer),
+        ),
+    ] {
+        assert_eq!(found, message);
+    }
 }
 
 #[test]

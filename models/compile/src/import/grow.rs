@@ -178,6 +178,16 @@ impl Source {
         Self { nodes: vec![Node::Leaf(value)], ..Self::default() }
     }
 
+    /// The tree with its leaves times a weight.
+    pub(super) fn times(mut self, weight: f64) -> Self {
+        for node in &mut self.nodes {
+            if let Node::Leaf(value) = node {
+                *value *= weight;
+            }
+        }
+        self
+    }
+
     /// The tree in breadth-first order; adds what each split saved to the gain of its feature, of which there are as many
     /// as inputs.
     pub(super) fn grow(&self, gains: &mut [f64], place: &str) -> Result<Tree, CompileError> {

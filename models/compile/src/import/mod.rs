@@ -10,6 +10,7 @@ mod lightgbm;
 mod linear;
 mod onnx_ml;
 mod output;
+mod siblings;
 mod ubjson;
 mod xgboost;
 
@@ -18,6 +19,8 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 
 pub(crate) use output::Output;
 use selvedge_spec::ModelOutput;
+pub(crate) use siblings::Alone;
+pub use siblings::Siblings;
 
 use crate::error::{CompileError, CompileErrorKind};
 use crate::model::TrainedModel;
@@ -28,7 +31,14 @@ pub const MAX_MODEL_BYTES: usize = 1 << 30;
 /// A model of ours or of another library.
 struct Importer {
     recognises: Sign,
-    import: fn(&[u8], Output) -> Result<TrainedModel, CompileError>,
+    import: fn(&[u8], &Wanted<'_>) -> Result<TrainedModel, CompileError>,
+}
+
+/// What is read of a model, and what else there is of it.
+struct Wanted<'a> {
+    output: Output,
+    #[cfg_attr(not(feature = "onnx"), expect(dead_code, reason = "networks alone have weights elsewhere"))]
+    siblings: &'a dyn Siblings,
 }
 
 /// What tells a model from others.
@@ -40,12 +50,27 @@ enum Sign {
 }
 
 const IMPORTERS: [Importer; 6] = [
-    Importer { recognises: Sign::Bytes(ubjson::is_object), import: xgboost::import },
-    Importer { recognises: Sign::Bytes(lightgbm::is_model), import: lightgbm::import },
+    Importer {
+        recognises: Sign::Bytes(ubjson::is_object),
+        import: |bytes, wanted| xgboost::import(bytes, wanted.output),
+    },
+    Importer {
+        recognises: Sign::Bytes(lightgbm::is_model),
+        import: |bytes, wanted| lightgbm::import(bytes, wanted.output),
+    },
     Importer { recognises: Sign::Bytes(onnx_ml::is_model), import: onnx },
-    Importer { recognises: Sign::Key(|top| top.learner.is_some()), import: xgboost::import },
-    Importer { recognises: Sign::Key(|top| top.features_info.is_some()), import: catboost::import },
-    Importer { recognises: Sign::Key(|top| top.kind.is_some()), import: linear::import },
+    Importer {
+        recognises: Sign::Key(|top| top.learner.is_some()),
+        import: |bytes, wanted| xgboost::import(bytes, wanted.output),
+    },
+    Importer {
+        recognises: Sign::Key(|top| top.features_info.is_some()),
+        import: |bytes, wanted| catboost::import(bytes, wanted.output),
+    },
+    Importer {
+        recognises: Sign::Key(|top| top.kind.is_some()),
+        import: |bytes, wanted| linear::import(bytes, wanted.output),
+    },
 ];
 
 /// Keys that tell JSON models apart.
@@ -76,14 +101,27 @@ pub fn import(bytes: &[u8]) -> Result<TrainedModel, CompileError> {
 /// # Errors
 /// Besides: a model with several outputs of which none is chosen, or one that is chosen and not there.
 pub fn import_output(bytes: &[u8], output: Option<ModelOutput>) -> Result<TrainedModel, CompileError> {
-    let output = Output(output);
+    import_beside(bytes, output, &Alone)
+}
+
+/// Reads a model file as [`import_output`] does; an ONNX model may have its weights in `siblings`, the files beside it.
+///
+/// # Errors
+/// Besides: weights that are missing, cut short, of another size than their shape, outside the model's folder, or with the
+/// model larger than the largest ONNX file.
+pub fn import_beside(
+    bytes: &[u8],
+    output: Option<ModelOutput>,
+    siblings: &dyn Siblings,
+) -> Result<TrainedModel, CompileError> {
+    let wanted = Wanted { output: Output(output), siblings };
     if bytes.len() > MAX_MODEL_BYTES {
         let message = format!("the model file has {} bytes, of which at most {MAX_MODEL_BYTES} are read", bytes.len());
         return Err(CompileError::new(CompileErrorKind::TooLarge, "", message, "train fewer or smaller trees"));
     }
     let by_bytes = |importer: &&Importer| matches!(importer.recognises, Sign::Bytes(recognises) if recognises(bytes));
     if let Some(importer) = IMPORTERS.iter().find(by_bytes) {
-        return (importer.import)(bytes, output);
+        return (importer.import)(bytes, &wanted);
     }
     if let Some(found) = foreign::by_bytes(bytes) {
         return Err(found.refuse());
@@ -91,24 +129,24 @@ pub fn import_output(bytes: &[u8], output: Option<ModelOutput>) -> Result<Traine
     let top: TopLevel = parse(bytes, "the file is no valid JSON: save the model again, as JSON")?;
     let by_key = |importer: &&Importer| matches!(importer.recognises, Sign::Key(recognises) if recognises(&top));
     match IMPORTERS.iter().find(by_key) {
-        Some(importer) => (importer.import)(bytes, output),
+        Some(importer) => (importer.import)(bytes, &wanted),
         None => Err(foreign::by_keys(&top).refuse()),
     }
 }
 
 /// Trees are read by our own reader and score bit for bit; all other graphs become tensor programs.
 #[cfg(feature = "onnx")]
-fn onnx(bytes: &[u8], output: Output) -> Result<TrainedModel, CompileError> {
+fn onnx(bytes: &[u8], wanted: &Wanted<'_>) -> Result<TrainedModel, CompileError> {
     if onnx_ml::is_ours(bytes) {
-        return onnx_ml::import(bytes, output);
+        return onnx_ml::import(bytes, wanted.output);
     }
-    crate::onnx::OnnxModel::import(bytes, output).map(TrainedModel::Onnx)
+    crate::onnx::OnnxModel::import(bytes, wanted.output, wanted.siblings).map(TrainedModel::Onnx)
 }
 
 #[cfg(not(feature = "onnx"))]
-fn onnx(bytes: &[u8], output: Output) -> Result<TrainedModel, CompileError> {
+fn onnx(bytes: &[u8], wanted: &Wanted<'_>) -> Result<TrainedModel, CompileError> {
     if onnx_ml::is_ours(bytes) {
-        return onnx_ml::import(bytes, output);
+        return onnx_ml::import(bytes, wanted.output);
     }
     let message = "this build reads trees in ONNX, and neither networks nor linear models";
     Err(CompileError::new(CompileErrorKind::Unsupported, "graph", message, "build Selvedge with the feature `onnx`"))

@@ -25,6 +25,8 @@ const ATTRIBUTE_INT: i32 = 2;
 const ATTRIBUTE_INTS: i32 = 7;
 /// Since this version the axes of `ReduceSum` are an input.
 const AXES_ARE_INPUT: i64 = 13;
+/// All integers up to here are `f32`s.
+const MAX_EXACT: u64 = 1 << 24;
 const ONE_TARGET: &str = "train one model with one target";
 
 /// Replaces what is not standard; of a classifier's classes `output` chooses.
@@ -104,7 +106,7 @@ impl Rewriting {
                 let threshold = attribute(&node, "threshold").map_or(0.0, |attribute| attribute.f);
                 let threshold = self.constant(&[threshold]);
                 let is_above = self.apply("Greater", &[x, &threshold]);
-                self.cast(&is_above, y);
+                self.cast_to(&is_above, FLOAT, y);
             }
             "Normalizer" => self.normalizer(&node, x, y)?,
             "FeatureVectorizer" => {
@@ -117,6 +119,8 @@ impl Rewriting {
                 self.write("Gather", &[x, indices], y);
                 self.with_int("axis", 1);
             }
+            "OneHotEncoder" => self.one_hot(&node, x, y)?,
+            "LabelEncoder" => self.encoder(&node, x, y)?,
             "LinearRegressor" => self.regressor(&node, x, y)?,
             "LinearClassifier" => self.classifier(&node, x)?,
             other => return Err(refused_operator(other)),
@@ -143,6 +147,47 @@ impl Rewriting {
         let sum = self.apply("Where", &[&is_zero, &one, &sum]);
         let norm = if norm == "L2" { self.apply("Sqrt", &[&sum]) } else { sum };
         self.write("Div", &[x, &norm], y);
+        Ok(())
+    }
+
+    /// A column for each category of the only one; onnxruntime casts to an integer, too. What is no category has zeros, also
+    /// where onnxruntime gives up.
+    fn one_hot(&mut self, node: &NodeProto, x: &str, y: &str) -> Result<(), CompileError> {
+        let categories = numbers(node, "", "cats_int64s")?;
+        let shape = self.integers(&[0, 1]);
+        let column = self.apply("Reshape", &[x, &shape]);
+        let whole = self.cast(&column, INT64);
+        let whole = self.cast(&whole, FLOAT);
+        let categories = self.constant(&categories);
+        let is_category = self.apply("Equal", &[&whole, &categories]);
+        self.cast_to(&is_category, FLOAT, y);
+        Ok(())
+    }
+
+    /// Numbers by numbers: what is among the keys adds how far its value is from the default.
+    fn encoder(&mut self, node: &NodeProto, x: &str, y: &str) -> Result<(), CompileError> {
+        let (keys, values) =
+            (numbers(node, "keys_floats", "keys_int64s")?, numbers(node, "values_floats", "values_int64s")?);
+        if keys.len() != values.len() {
+            return Err(malformed(&node.op_type, &format!("{} values for {} keys", values.len(), keys.len())));
+        }
+        let other = match attribute(node, "values_floats").filter(|values| !values.floats.is_empty()) {
+            Some(_) => attribute(node, "default_float").map_or(-0.0, |other| other.f),
+            None => attribute(node, "default_int64").map_or(-1.0, |other| other.i as f32),
+        };
+        let apart: Vec<f32> = values.iter().map(|value| value - other).collect();
+        let deeper = self.integers(&[0, -1, 1]);
+        let x = self.cast(x, FLOAT);
+        let x = self.apply("Reshape", &[&x, &deeper]);
+        let keys = self.constant(&keys);
+        let is_key = self.apply("Equal", &[&x, &keys]);
+        let is_key = self.cast(&is_key, FLOAT);
+        let apart = self.tensor(&apart, vec![apart.len() as i64, 1]);
+        let found = self.apply("MatMul", &[&is_key, &apart]);
+        let flat = self.integers(&[0, -1]);
+        let found = self.apply("Reshape", &[&found, &flat]);
+        let other = self.constant(&[other]);
+        self.write("Add", &[&found, &other], y);
         Ok(())
     }
 
@@ -209,21 +254,31 @@ impl Rewriting {
             self.with(axes);
             return sum;
         }
-        let name = self.fresh();
-        let raw_data = 1_i64.to_le_bytes().to_vec();
-        self.constants.push(TensorProto {
-            dims: vec![1],
-            data_type: INT64,
-            name: name.clone(),
-            raw_data,
-            ..TensorProto::default()
-        });
-        self.apply("ReduceSum", &[x, &name])
+        let axes = self.integers(&[1]);
+        self.apply("ReduceSum", &[x, &axes])
     }
 
-    fn cast(&mut self, x: &str, y: &str) {
+    fn cast(&mut self, x: &str, to: i32) -> String {
+        let name = self.fresh();
+        self.cast_to(x, to, &name);
+        name
+    }
+
+    fn cast_to(&mut self, x: &str, to: i32, y: &str) {
         self.write("Cast", &[x], y);
-        self.with_int("to", i64::from(FLOAT));
+        self.with_int("to", i64::from(to));
+    }
+
+    fn integers(&mut self, values: &[i64]) -> String {
+        let name = self.fresh();
+        self.constants.push(TensorProto {
+            dims: vec![values.len() as i64],
+            data_type: INT64,
+            name: name.clone(),
+            raw_data: values.iter().flat_map(|value| value.to_le_bytes()).collect(),
+            ..TensorProto::default()
+        });
+        name
     }
 
     /// One number for all columns, or one for each.
@@ -297,6 +352,30 @@ fn floats<'n>(node: &'n NodeProto, name: &str) -> Result<&'n [f32], CompileError
     match values.iter().find(|value| !value.is_finite()) {
         None => Ok(values),
         Some(value) => Err(malformed(&node.op_type, &format!("{value} is among the {name}"))),
+    }
+}
+
+/// A list of finite numbers, or of integers that are exact as such.
+fn numbers(node: &NodeProto, of_floats: &str, of_integers: &str) -> Result<Vec<f32>, CompileError> {
+    let integers = attribute(node, of_integers).map_or(&[][..], |attribute| &attribute.ints);
+    if let Some(large) = integers.iter().find(|number| number.unsigned_abs() > MAX_EXACT) {
+        let message = format!("{} of {large}, which is not exact in float32", shown(&node.op_type));
+        return Err(unsupported(message, "number the categories from 0"));
+    }
+    if !integers.is_empty() {
+        return Ok(integers.iter().map(|number| *number as f32).collect());
+    }
+    let floats = attribute(node, of_floats).map_or(&[][..], |attribute| &attribute.floats);
+    if floats.is_empty() {
+        let message = format!("{} of something else than numbers", shown(&node.op_type));
+        return Err(unsupported(message, "encode numbers: a `string` feature with `values` gives positions"));
+    }
+    match floats.iter().find(|value| !value.is_finite()) {
+        None => Ok(floats.to_vec()),
+        Some(value) => Err(unsupported(
+            format!("{} of {value}", shown(&node.op_type)),
+            "fill missing values before they are encoded, or give features a `default`",
+        )),
     }
 }
 

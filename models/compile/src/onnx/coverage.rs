@@ -22,7 +22,7 @@ use tract_onnx::tract_hir::internal::{DimLike, Factoid};
 use super::lower::{Lowering, Value, features, unsupported};
 use super::{Known, OnnxModel, types};
 use crate::error::CompileError;
-use crate::import::Output;
+use crate::import::{Alone, Output};
 
 /// Inputs that tell shapes, by operator, and those that exports have as constants: what is learnt, what fills.
 const OF_SHAPES: [(&str, &[usize]); 21] = [
@@ -169,7 +169,7 @@ fn outputs(
     if values_of(&numbers).count() > MAX_NUMBERS {
         return Err(unsupported(format!("more than {MAX_NUMBERS} numbers of inputs"), "make the inputs smaller"));
     }
-    let model = OnnxModel::import(&proto.encode_to_vec(), Output::default())?;
+    let model = OnnxModel::import(&proto.encode_to_vec(), Output::default(), &Alone)?;
     let values: Vec<f32> = values_of(&numbers).collect();
     let (parts, shapes, is_folded) = lower(&model, &numbers, inputs)?;
     let mut scores = Vec::new();

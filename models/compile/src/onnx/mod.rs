@@ -16,11 +16,14 @@ mod classic;
 #[cfg(feature = "coverage")]
 pub mod coverage;
 mod emit;
+mod external;
 mod lower;
 mod plan;
 mod recurrent;
 mod rewrite;
+mod transposed;
 mod types;
+mod unroll;
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -35,7 +38,7 @@ use tract_onnx::tract_hir::internal::{DimFact, Factoid};
 use tract_onnx::tract_hir::internal::{DimLike, ToDim};
 
 use crate::error::{CompileError, CompileErrorKind};
-use crate::import::Output;
+use crate::import::{Output, Siblings};
 use crate::lower::lower_program;
 use lower::{Lowering, Value, features as feature_view, unsupported};
 
@@ -122,17 +125,17 @@ impl Known {
 }
 
 impl OnnxModel {
-    /// Parses a file; of the classes of a linear classifier `output` chooses.
+    /// Parses a file, with the weights that it has in `siblings`; of the classes of a linear classifier `output` chooses.
     ///
     /// # Errors
-    /// Too large, no ONNX, without a graph, or with weights in other files.
-    pub(crate) fn import(bytes: &[u8], output: Output) -> Result<Self, CompileError> {
+    /// Too large, no ONNX, without a graph, or with weights in other files that cannot be read.
+    pub(crate) fn import(bytes: &[u8], output: Output, siblings: &dyn Siblings) -> Result<Self, CompileError> {
         if bytes.len() > MAX_ONNX_BYTES {
             let message =
                 format!("the ONNX file has {} bytes, of which at most {MAX_ONNX_BYTES} are read", bytes.len());
             return Err(CompileError::new(CompileErrorKind::TooLarge, "", message, "train smaller embeddings"));
         }
-        let mut proto = tract_onnx::onnx().proto_model_for_read(&mut &*bytes).map_err(|error| {
+        let mut proto = reader().proto_model_for_read(&mut &*bytes).map_err(|error| {
             let help = "save the model again with `torch.onnx.export` or `onnx.save`";
             CompileError::new(CompileErrorKind::Malformed, "", format!("not an ONNX model: {error}"), help)
         })?;
@@ -146,12 +149,6 @@ impl OnnxModel {
             let message = format!("{} operators, of which at most {MAX_NODES} are read", graph.node.len());
             return Err(CompileError::new(CompileErrorKind::TooLarge, "graph", message, "export a smaller model"));
         }
-        if let Some(tensor) = graph.initializer.iter().find(|tensor| !tensor.external_data.is_empty()) {
-            let help = "save with `save_as_external_data=False`: a model file is read alone";
-            let message = "the weights are in another file";
-            let place = format!("graph.initializer.{}", tensor.name);
-            return Err(CompileError::new(CompileErrorKind::Unsupported, place, message, help));
-        }
         for tensor in &graph.initializer {
             let place = || format!("graph.initializer.{}", tensor.name);
             let size = tensor.dims.iter().try_fold(1_i64, |size, dim| size.checked_mul(*dim).filter(|size| *size >= 0));
@@ -160,10 +157,11 @@ impl OnnxModel {
                 return Err(CompileError::new(CompileErrorKind::TooLarge, place(), message, "save the model again"));
             }
         }
+        external::inline(graph, bytes.len(), siblings)?;
         check_order(graph)?;
         classic::rewrite(graph, opset, output)?;
         types::check(graph)?;
-        let known = tract_onnx::onnx().op_register;
+        let known = reader().op_register;
         let is_known =
             |op_type: &String| known.0.contains_key(op_type) || rewrite::REPLACED.contains(&op_type.as_str());
         if let Some((at, node)) = graph.node.iter().enumerate().find(|(_, node)| !is_known(&node.op_type)) {
@@ -225,7 +223,7 @@ impl OnnxModel {
 
     /// The graph as tract reads it, before anything is known about its inputs.
     fn parse(&self, proto: &ModelProto) -> Result<ParseResult, CompileError> {
-        let onnx = tract_onnx::onnx().with_ignore_output_shapes(true);
+        let onnx = reader().with_ignore_output_shapes(true);
         let parsed = onnx.parse(proto, None).map_err(|error| self.refused(&error))?;
         if let Some(name) = parsed.unresolved_inputs.first() {
             let message = format!("the value `{name}` is read and nothing computes it");
@@ -234,10 +232,10 @@ impl OnnxModel {
         Ok(parsed)
     }
 
-    /// The file without its branches, if it has some.
+    /// The file without its branches and loops, if it has some.
     fn decided(&self, known: &[Known]) -> Result<Option<ModelProto>, CompileError> {
         let mut nodes = self.proto.graph.iter().flat_map(|graph| &graph.node);
-        nodes.any(|node| node.op_type == "If").then(|| branch::decide(&self.proto, known)).transpose()
+        nodes.any(branch::is_decided).then(|| branch::decide(&self.proto, known)).transpose()
     }
 
     /// What tract refuses, with the operator of the file that it stands at.
@@ -317,6 +315,13 @@ impl OnnxModel {
         let shape = std::iter::once(1).chain(rest).collect();
         Ok(Input { features, shape, is_batch: first.is_none(), ty })
     }
+}
+
+/// tract's reader, with the operators that are read here.
+fn reader() -> tract_onnx::Onnx {
+    let mut onnx = tract_onnx::onnx();
+    onnx.op_register.insert("ConvTranspose", transposed::read);
+    onnx
 }
 
 /// The features of an input: by its name, or all of them for the only input.

@@ -9,7 +9,7 @@
 use tract_onnx::pb::tensor_shape_proto::dimension::Value::DimParam;
 use tract_onnx::pb::{NodeProto, TensorProto, tensor_proto, type_proto};
 
-use super::rewrite::{Body, attribute, input, integer, tensor};
+use super::rewrite::{Body, attribute, input, integer, is_text, tensor};
 
 /// Input of the first hidden state; that of the cell's state of an LSTM follows it.
 const HIDDEN: usize = 5;
@@ -25,7 +25,7 @@ pub(super) fn complete(body: &mut Body, mut node: NodeProto) {
             node.input[at] = zeros;
         }
     }
-    if has_direction(&node, b"reverse") {
+    if is_text(&node, "direction", b"reverse") {
         both_ways(body, node);
     } else {
         body.nodes.push(node);
@@ -35,7 +35,7 @@ pub(super) fn complete(body: &mut Body, mut node: NodeProto) {
 /// A state of zeros; none if the operator says too little, which tract then refuses.
 fn zeros(body: &mut Body, node: &NodeProto) -> Option<String> {
     let (x, hidden) = (input(node, 0)?, attribute(node, "hidden_size")?.i);
-    let directions = if has_direction(node, b"bidirectional") { 2 } else { 1 };
+    let directions = if is_text(node, "direction", b"bidirectional") { 2 } else { 1 };
     let (directions, hidden) = (body.integers(&[directions]), body.integers(&[hidden]));
     let batch = body.length(x, i64::from(!is_batch_first(node)));
     let mut sizes = [directions.as_str(), &batch, &hidden];
@@ -83,10 +83,6 @@ fn both_ways(body: &mut Body, mut node: NodeProto) {
 
 fn is_batch_first(node: &NodeProto) -> bool {
     attribute(node, "layout").is_some_and(|layout| layout.i == 1)
-}
-
-fn has_direction(node: &NodeProto, direction: &[u8]) -> bool {
-    attribute(node, "direction").is_some_and(|attribute| attribute.s == direction)
 }
 
 /// Leaves out the names that the bodies of a node have for lengths.

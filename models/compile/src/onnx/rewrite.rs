@@ -22,11 +22,11 @@ const TRUTHS: [&str; 11] =
     ["And", "Equal", "Greater", "GreaterOrEqual", "IsInf", "IsNaN", "Less", "LessOrEqual", "Not", "Or", "Xor"];
 
 /// Operators that are replaced, of which tract may know none.
-pub(super) const REPLACED: [&str; 2] = ["Attention", "LpNormalization"];
+pub(super) const REPLACED: [&str; 3] = ["Attention", "Loop", "LpNormalization"];
 
 /// Replaces what tract does not read.
 pub(super) fn rewrite(model: &mut ModelProto) -> Result<(), CompileError> {
-    let version = model.opset_import.iter().find(|opset| opset.domain.is_empty()).map_or(1, |opset| opset.version);
+    let version = version(model);
     let Some(graph) = model.graph.as_mut() else { return Ok(()) };
     let nodes = std::mem::take(&mut graph.node);
     let mut names = BTreeSet::new();
@@ -44,6 +44,7 @@ pub(super) fn rewrite(model: &mut ModelProto) -> Result<(), CompileError> {
                 attention(&mut body, &node, is_truth, heads)
                     .map_err(|error| error.within(&format!("graph.node[{at}]")))?;
             }
+            "Dropout" if is_standard && is_kept(graph, &node) => kept(&mut body, &node),
             "LpNormalization" if is_standard => normalization(&mut body, &node, version),
             "Mod" if is_standard && attribute(&node, "fmod").is_none_or(|fmod| fmod.i == 0) => modulo(&mut body, &node),
             "Pad" if is_standard => with_scalar(&mut body, node, 2),
@@ -60,6 +61,11 @@ pub(super) fn rewrite(model: &mut ModelProto) -> Result<(), CompileError> {
     Ok(())
 }
 
+/// The version of the standard operators.
+pub(super) fn version(model: &ModelProto) -> i64 {
+    model.opset_import.iter().find(|opset| opset.domain.is_empty()).map_or(1, |opset| opset.version)
+}
+
 /// Nodes that take the place of one.
 pub(super) struct Body {
     prefix: String,
@@ -67,9 +73,14 @@ pub(super) struct Body {
 }
 
 impl Body {
-    fn new(node: &NodeProto) -> Self {
+    pub(super) fn new(node: &NodeProto) -> Self {
         let named = node.output.iter().find(|name| !name.is_empty());
         Self { prefix: named.cloned().unwrap_or_default(), nodes: Vec::new() }
+    }
+
+    /// What names of new values begin with.
+    pub(super) fn prefix(&self) -> &str {
+        &self.prefix
     }
 
     /// A node with one output, whose name is returned.
@@ -130,13 +141,18 @@ pub(super) fn integer(name: &str, value: i64) -> AttributeProto {
     AttributeProto { name: name.to_owned(), r#type: AttributeType::Int as i32, i: value, ..AttributeProto::default() }
 }
 
-fn integers(name: &str, values: &[i64]) -> AttributeProto {
+pub(super) fn integers(name: &str, values: &[i64]) -> AttributeProto {
     let (r#type, ints) = (AttributeType::Ints as i32, values.to_vec());
     AttributeProto { name: name.to_owned(), r#type, ints, ..AttributeProto::default() }
 }
 
 pub(super) fn attribute<'n>(node: &'n NodeProto, name: &str) -> Option<&'n AttributeProto> {
     node.attribute.iter().find(|attribute| attribute.name == name)
+}
+
+/// Whether an attribute is there and says this.
+pub(super) fn is_text(node: &NodeProto, name: &str, text: &[u8]) -> bool {
+    attribute(node, name).is_some_and(|attribute| attribute.s == text)
 }
 
 pub(super) fn input(node: &NodeProto, at: usize) -> Option<&str> {
@@ -211,13 +227,23 @@ fn attention(
     let [Some(q), Some(k), Some(v)] = [0, 1, 2].map(|at| input(node, at)) else {
         return Err(unsupported("an Attention without queries, keys or values", "export the model again"));
     };
+    if let Some(window) = ["left_window_size", "right_window_size"]
+        .into_iter()
+        .find(|name| attribute(node, name).is_some_and(|size| size.i >= 0))
+    {
+        return Err(unsupported(format!("an Attention with `{window}`"), "mask what is outside the window"));
+    }
     let heads = |name: &str| attribute(node, name).map(|attribute| attribute.i);
     let (of_queries, of_keys) = (heads("q_num_heads"), heads("kv_num_heads"));
     if let (Some(queries), Some(keys)) = (of_queries.or(declared[0]), of_keys.or(declared[1]))
         && queries != keys
+        && keys != 1
     {
-        let help = "versions of ONNX differ in which heads share: repeat the keys and values before";
-        return Err(unsupported("an Attention with fewer heads of keys than of queries", help));
+        let message = "an Attention with fewer heads of keys than of queries, and more than one";
+        return Err(unsupported(
+            message,
+            "versions of ONNX differ in which heads share: repeat the keys and values before",
+        ));
     }
     let q = split(body, q, of_queries);
     let (k, v) = (split(body, k, of_keys), split(body, v, of_keys));
@@ -260,6 +286,38 @@ fn attention(
         body.named("Identity", &[&out], Vec::new(), name);
     }
     Ok(())
+}
+
+/// Whether a Dropout drops nothing: it is not trained, or its ratio is 0.
+fn is_kept(graph: &GraphProto, node: &NodeProto) -> bool {
+    let is_zero = |at: usize| {
+        let held = input(node, at).and_then(|name| graph.initializer.iter().find(|held| held.name == *name));
+        held.is_some_and(|held| {
+            let numbers =
+                held.int32_data.iter().all(|value| *value == 0) && held.float_data.iter().all(|value| *value == 0.0);
+            numbers && held.raw_data.iter().all(|byte| *byte == 0)
+        })
+    };
+    input(node, 2).is_none() || is_zero(2) || (input(node, 1).is_some() && is_zero(1))
+}
+
+/// What it is given, and a mask that is true everywhere.
+fn kept(body: &mut Body, node: &NodeProto) {
+    let (Some(x), Some(y)) = (input(node, 0), node.output.first()) else {
+        body.nodes.push(node.clone());
+        return;
+    };
+    body.named("Identity", &[x], Vec::new(), y);
+    if let Some(mask) = node.output.get(1).filter(|name| !name.is_empty()) {
+        let shape = body.op("Shape", &[x], Vec::new());
+        let one = TensorProto {
+            dims: vec![1],
+            data_type: DataType::Bool as i32,
+            int32_data: vec![1],
+            ..TensorProto::default()
+        };
+        body.named("ConstantOfShape", &[&shape], vec![tensor("value", one)], mask);
+    }
 }
 
 /// `[batch, length, heads * size]` as `[batch, heads, length, size]`; without a number of heads it is that already.

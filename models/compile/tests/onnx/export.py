@@ -24,6 +24,7 @@ class Graph:
     def __init__(self, seed):
         self.random = np.random.default_rng(seed)
         self.nodes, self.weights, self.inputs, self.features = [], [], [], []
+        self.version = 17
 
     def op(self, kind, *inputs, outputs=1, **attributes):
         names = [f"v{len(self.nodes)}_{at}" for at in range(outputs)]
@@ -71,7 +72,7 @@ class Graph:
         self.nodes.append(helper.make_node("Identity", [score], ["score"]))
         out = helper.make_tensor_value_info("score", TensorProto.FLOAT, ["batch", 1])
         graph = helper.make_graph(self.nodes, name, self.inputs, [out], self.weights)
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.version)], ir_version=10 if self.version > 20 else 9)
         model.producer_name = "selvedge-fixtures"
         onnx.checker.check_model(model, full_check=True)
         (HERE / f"{name}.onnx").write_bytes(model.SerializeToString())
@@ -339,6 +340,64 @@ def loops():
     g.save("loops", g.dense(g.op("Concat", last, shown, axis=1), 2 * hidden, 1))
 
 
+def upsampled():
+    """Transposed convolutions: one axis and two, whole and grouped, over each other, side by side and apart."""
+    g = Graph(15)
+    x = g.op("Reshape", g.only_input([at < 4 for at in range(16)]), g.const(np.array([0, 4, 4], np.int64)))
+    x = g.op("ConvTranspose", x, g.weight(4, 3, 3), g.weight(3), strides=[2], pads=[1, 1], output_padding=[1])
+    x = g.op("Reshape", g.op("Relu", x), g.const(np.array([0, 6, 2, 2], np.int64)))
+    x = g.op("Tanh", g.op("ConvTranspose", x, g.weight(6, 2, 2, 2), g.weight(4), strides=[2, 2], group=2))
+    x = g.op("ConvTranspose", x, g.weight(4, 1, 2, 3), strides=[3, 1], dilations=[1, 2], group=4)
+    x = g.op("ConvTranspose", x, g.weight(4, 2, 3, 3), auto_pad="SAME_LOWER", strides=[2, 2])
+    x = g.op("Reshape", x, g.const(np.array([0, -1], np.int64)))
+    g.save("upsampled", g.dense(x, 2 * 22 * 16, 1))
+
+
+def looped():
+    """A Loop as scripted models have it: its count is a shape, its turns change a state and are put together."""
+    g = Graph(17)
+    x = g.op("Reshape", g.only_input([at < 8 for at in range(16)]), g.const(np.array([0, 4, 4], np.int64)))
+    turns = g.op("Gather", g.op("Shape", x), g.const(np.array(1, np.int64)))
+    weights, first = g.weight(4, 4), g.op("ReduceMean", x, axes=[1], keepdims=0)
+    x = g.op("Transpose", x, perm=[1, 0, 2])
+    nodes = [
+        helper.make_node("Gather", [x, "turn"], ["now"]),
+        helper.make_node("MatMul", ["before", weights], ["turned"]),
+        helper.make_node("Add", ["turned", "now"], ["sum"]),
+        helper.make_node("Tanh", ["sum"], ["after"]),
+        helper.make_node("Identity", ["going"], ["goes"]),
+        helper.make_node("Sigmoid", ["after"], ["seen"]),
+    ]
+    value = helper.make_tensor_value_info
+    given = [value("turn", TensorProto.INT64, []), value("going", TensorProto.BOOL, []), value("before", TensorProto.FLOAT, None)]
+    made = [value("goes", TensorProto.BOOL, []), value("after", TensorProto.FLOAT, None), value("seen", TensorProto.FLOAT, None)]
+    body = helper.make_graph(nodes, "turn", given, made)
+    state, seen = g.op("Loop", turns, "", first, outputs=2, body=body)
+    g.save("looped", g.dense(g.op("Concat", state, g.op("ReduceMax", seen, axes=[0], keepdims=0), axis=1), 8, 1))
+
+
+def multi_query():
+    """Attention of four heads of queries over one of keys, and a Dropout with a mask, as a trained model keeps it."""
+    g = Graph(18)
+    g.version = 23
+    x = g.op("Reshape", g.only_input([at < 12 for at in range(32)]), g.const(np.array([0, 4, 8], np.int64)))
+    q, k, v = (g.op("MatMul", x, g.weight(8, width)) for width in (16, 4, 4))
+    y = g.op("Attention", q, k, v, q_num_heads=4, kv_num_heads=1)
+    y, mask = g.op("Dropout", y, outputs=2)
+    y = g.op("Where", mask, y, g.op("Neg", y))
+    g.save("multi_query", g.dense(g.op("Reshape", y, g.const(np.array([0, 64], np.int64))), 64, 1))
+
+
+def beside():
+    """Weights in a file beside the model, as exporters have them above two gigabytes."""
+    g = Graph(16)
+    g.save("beside", g.mlp(g.only_input([False] * 6), 6, 8, 1))
+    (HERE / "beside.onnx.data").unlink(missing_ok=True)
+    model = onnx.load(HERE / "beside.onnx")
+    where = {"save_as_external_data": True, "location": "beside.onnx.data", "size_threshold": 0}
+    onnx.save_model(model, HERE / "beside.onnx", **where)
+
+
 def refused(name, build):
     """A model of three features that must be refused; it is not checked, because most of these are not valid."""
     g = Graph(10)
@@ -384,7 +443,51 @@ def wide_window(g, x):
     return g.dense(g.op("ReduceMax", x, axes=[1], keepdims=0), 3, 1)
 
 
+def loop(goes, turns):
+    """A Loop whose body says in `goes` whether it goes on, and whose count `turns` makes."""
+
+    def build(g, x):
+        nodes = [helper.make_node("Add", ["before", "before"], ["after"]), goes]
+        value = helper.make_tensor_value_info
+        given = [value("turn", TensorProto.INT64, []), value("going", TensorProto.BOOL, []), value("before", TensorProto.FLOAT, None)]
+        made = [value("goes", TensorProto.BOOL, []), value("after", TensorProto.FLOAT, None)]
+        body = helper.make_graph(nodes, "turn", given, made)
+        return g.dense(g.op("Loop", turns(g, x), "", x, body=body), 3, 1)
+
+    return build
+
+
+def known(turns):
+    return lambda g, x: g.const(np.array(turns, np.int64))
+
+
+def computed(g, x):
+    return g.op("Cast", g.op("ReduceMax", x, keepdims=0), to=TensorProto.INT64)
+
+
+SAME = helper.make_node("Identity", ["going"], ["goes"])
+FEWER = helper.make_node("Less", ["turn", "turn"], ["goes"])
+
+
+def grouped_heads(g, x):
+    x = g.op("Unsqueeze", x, g.const(np.array([1])))
+    q, k = g.op("MatMul", x, g.weight(3, 8)), g.op("MatMul", x, g.weight(3, 4))
+    y = g.op("Attention", q, k, k, q_num_heads=4, kv_num_heads=2)
+    return g.dense(g.op("ReduceMean", y, axes=[1], keepdims=0), 8, 1)
+
+
+def cut_away(g, x):
+    x = g.op("Unsqueeze", x, g.const(np.array([1])))
+    x = g.op("ConvTranspose", x, g.weight(1, 1, 2), pads=[1 << 19, 1 << 19])
+    return g.dense(g.op("ReduceMax", x, axes=[1], keepdims=0), 3, 1)
+
+
 REFUSED = {
+    "open_loop": loop(SAME, computed),
+    "ending_loop": loop(FEWER, known(3)),
+    "endless_loop": loop(SAME, known(1 << 40)),
+    "grouped_heads": grouped_heads,
+    "cut_away": cut_away,
     "wide_window": wide_window,
     "long_loop": long_loop,
     "cyclic": cyclic,
@@ -398,7 +501,7 @@ REFUSED = {
     "two_numbers": lambda g, x: g.dense(x, 3, 2),
 }
 
-for write in [mlp, normalised, dlrm, deepfm, dcn, two_tower, mmoe, din, encoder, caser, cnn, dien, loops, padded]:
+for write in [mlp, normalised, dlrm, deepfm, dcn, two_tower, mmoe, din, encoder, caser, cnn, dien, loops, padded, upsampled, looped, multi_query, beside]:
     write()
 for name, build in REFUSED.items():
     refused(name, build)

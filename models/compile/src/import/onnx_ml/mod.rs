@@ -1,7 +1,7 @@
 //! Trees in ONNX: the operators of `ai.onnx.ml` that skl2onnx, onnxmltools and others write.
 //!
-//! What is read is the inputs, what a pipeline of scikit-learn does to their columns, one ensemble, and what only renames its
-//! output. What makes the scores equal those of onnxruntime on one thread, bit for bit: inputs are compared with thresholds
+//! What is read is the inputs, what a pipeline of scikit-learn does to their columns, ensembles, and what adds up or renames their
+//! outputs. What makes the scores equal those of onnxruntime on one thread, bit for bit: inputs are compared with thresholds
 //! as they are, leaves are added in the order of the trees, in the type of the weights, and the base value last. What scalers
 //! and the like do to a [`Column`] is undone in the thresholds, and nothing is scaled when scoring. Of several classes one is
 //! chosen, and trees that do not add to it are left out. One input takes the features in their order, several take those of
@@ -12,6 +12,7 @@
 //! tensors are no business of this module: an operator that it does not know is refused by name.
 
 mod columns;
+mod votes;
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -20,7 +21,8 @@ use prost::Message;
 use selvedge_format::model::{Finish, Link};
 use selvedge_format::program::MAX_FEATURES;
 
-use self::columns::{Column, Step};
+use self::columns::{Column, Levels, Step};
+use self::votes::{Ballot, Votes};
 use super::grow::{Node, Side, Source, Test, above, at_least, grow_all, limit};
 use super::output::Output;
 use crate::error::{CompileError, CompileErrorKind};
@@ -51,6 +53,8 @@ struct Graph {
     constants: Vec<Tensor>,
     #[prost(message, repeated, tag = "11")]
     inputs: Vec<ValueInfo>,
+    #[prost(message, repeated, tag = "12")]
+    outputs: Vec<ValueInfo>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -139,9 +143,14 @@ struct Dimension {
     size: i64,
 }
 
+const NUMBERED: &str = "encode numbers: a `string` feature with `values` gives positions";
+/// All integers up to here are `f32`s.
+const MAX_EXACT: u64 = 1 << 24;
+
 /// `TensorProto.DataType`.
 const FLOAT: i32 = 1;
 const UINT8: i32 = 2;
+const INT32: i32 = 6;
 const INT64: i32 = 7;
 const DOUBLE: i32 = 11;
 
@@ -163,13 +172,7 @@ pub(super) fn import(bytes: &[u8], output: Output) -> Result<TrainedModel, Compi
     })?;
     let graph = model.graph.unwrap_or_default();
     let pipeline = Pipeline::of(&graph)?;
-    let (trees, form) = match &*pipeline.ensemble.kind {
-        "TreeEnsemble" => pipeline.ensemble.new_form(output)?,
-        _ => pipeline.ensemble.old_form(output)?,
-    };
-    let place = |index: usize| format!("{}.trees[{index}]", pipeline.place);
-    let trees = trees.into_iter().enumerate().map(|(index, tree)| pipeline.before(tree, &place(index)));
-    let mut trees = trees.collect::<Result<Vec<_>, _>>()?;
+    let (mut trees, places, form) = pipeline.trees(output)?;
     let features = pipeline.features(&trees)?;
     // The base is added last: in `f32` as one more tree, which is but a leaf.
     let sum = if form.is_double {
@@ -178,6 +181,7 @@ pub(super) fn import(bytes: &[u8], output: Output) -> Result<TrainedModel, Compi
         trees.extend((form.base != 0.0).then(|| Source::of_leaf(form.base)));
         Sum::Single { base: 0.0 }
     };
+    let place = |index: usize| places.get(index).cloned().unwrap_or_default();
     let (trees, gains) = grow_all(trees.into_iter().map(Ok), features, place)?;
     let names = pipeline.inputs.names;
     let trainer = format!("{} {}", model.producer, model.producer_version);
@@ -187,6 +191,7 @@ pub(super) fn import(bytes: &[u8], output: Output) -> Result<TrainedModel, Compi
 }
 
 /// What an ensemble says besides its trees.
+#[derive(Debug)]
 struct Form {
     base: f64,
     is_double: bool,
@@ -207,10 +212,16 @@ struct Inputs {
 /// The operators between the inputs and the score.
 struct Pipeline<'a> {
     inputs: Inputs,
+    ensembles: Vec<Ensemble<'a>>,
+    votes: Votes,
+}
+
+/// An ensemble of trees, and where it is.
+struct Ensemble<'a> {
+    place: String,
+    node: &'a Operator,
     /// What the trees see.
     columns: Columns,
-    place: String,
-    ensemble: &'a Operator,
 }
 
 /// Values by name, while the operators are read.
@@ -225,24 +236,56 @@ struct Values<'a> {
 impl<'a> Pipeline<'a> {
     fn of(graph: &'a Graph) -> Result<Self, CompileError> {
         let (mut values, inputs) = Values::of_inputs(graph)?;
-        let mut ensemble = None;
+        let (mut ensembles, mut ballot) = (Vec::new(), Ballot::default());
         for (index, node) in graph.nodes.iter().enumerate() {
             let place = format!("graph.node[{index}]");
-            match (&*node.kind, &ensemble) {
-                ("TreeEnsemble" | "TreeEnsembleRegressor" | "TreeEnsembleClassifier", None) => {
-                    let columns = values.read(node, &place)?;
-                    ensemble = Some((place, node, columns));
-                }
-                // What follows renames the output, or says the class.
-                ("Identity" | "Cast" | "ZipMap", Some(_)) => {}
-                (_, None) => values.step(node, &place)?,
-                _ => return Err(node.unsupported(&place)),
+            if ballot.is_read_by(node) {
+                ballot.step(node, &place, &values)?;
+            } else if matches!(&*node.kind, "TreeEnsemble" | "TreeEnsembleRegressor" | "TreeEnsembleClassifier") {
+                let columns = values.read(node, &place)?;
+                ballot.add(node, ensembles.len());
+                ensembles.push(Ensemble { place, node, columns });
+            } else {
+                values.step(node, &place)?;
             }
         }
-        match ensemble {
-            Some((place, ensemble, columns)) => Ok(Self { inputs, columns, place, ensemble }),
-            None => Err(unsupported("graph", "there is no ensemble of trees", "export a model of trees")),
+        if ensembles.is_empty() {
+            return Err(unsupported("graph", "there is no ensemble of trees", "export a model of trees"));
         }
+        let votes = ballot.score(graph)?;
+        Ok(Self { inputs, ensembles, votes })
+    }
+
+    /// The trees of the score with their places, and how it is made of them.
+    fn trees(&self, output: Output) -> Result<(Vec<Source>, Vec<String>, Form), CompileError> {
+        let (mut trees, mut places, mut whole) = (Vec::new(), Vec::new(), None);
+        for (number, weight) in &self.votes {
+            let ensemble = &self.ensembles[*number];
+            let (grown, mut form) = match &*ensemble.node.kind {
+                "TreeEnsemble" => ensemble.node.new_form(output)?,
+                _ => ensemble.node.old_form(output)?,
+            };
+            let is_alone = self.votes.len() == 1 && *weight == 1.0;
+            if !is_alone && form.link != Link::Identity {
+                let help =
+                    "vote with regressors or forests, or export raw scores: a sum of probabilities is no sum of trees";
+                return Err(unsupported(&ensemble.place, "probabilities of boosted trees are added", help));
+            }
+            form.is_double |= !is_alone;
+            form.base *= weight;
+            for (index, tree) in grown.into_iter().enumerate() {
+                let place = format!("{}.trees[{index}]", ensemble.place);
+                trees.push(ensemble.before(tree.times(*weight), &place)?);
+                places.push(place);
+            }
+            whole = Some(match whole {
+                None => form,
+                Some(Form { base, .. }) => Form { base: base + form.base, ..form },
+            });
+        }
+        let form =
+            whole.ok_or_else(|| unsupported("graph", "there is no ensemble of trees", "export a model of trees"))?;
+        Ok((trees, places, form))
     }
 
     /// How many features there are: as many as the input tells, or as the trees ask for.
@@ -257,10 +300,12 @@ impl<'a> Pipeline<'a> {
             .map_or_else(|| asked.max().map_or(0, |last| last.saturating_add(1)), |width| width as u64);
         match usize::try_from(count) {
             Ok(count) if count <= MAX_FEATURES => Ok(count),
-            _ => Err(limit(&*self.place, "features", MAX_FEATURES)),
+            _ => Err(limit(&*self.ensembles[0].place, "features", MAX_FEATURES)),
         }
     }
+}
 
+impl Ensemble<'_> {
     /// The tree that asks the features what this one asks the columns.
     fn before(&self, mut tree: Source, place: &str) -> Result<Source, CompileError> {
         for node in &mut tree.nodes {
@@ -289,8 +334,11 @@ impl<'a> Values<'a> {
             let tensor = input.kind.as_ref().and_then(|kind| kind.tensor.as_ref());
             let place =
                 if inputs.len() == 1 { "graph.input".to_owned() } else { format!("graph.input.{}", cut(&input.name)) };
-            if tensor.is_some_and(|tensor| !matches!(tensor.element, 0 | FLOAT | DOUBLE)) {
-                return Err(unsupported(&place, "the input is not float", "export the model with float inputs"));
+            let element = tensor.map_or(0, |tensor| tensor.element);
+            if !matches!(element, 0 | FLOAT | DOUBLE | INT32 | INT64) {
+                let help =
+                    "export the model with inputs of float or int64: a `string` feature with `values` gives positions";
+                return Err(unsupported(&place, "the input is neither float nor integer", help));
             }
             values.is_double |= tensor.is_some_and(|tensor| tensor.element == DOUBLE);
             let last = tensor.and_then(|tensor| tensor.shape.as_ref()).and_then(|shape| shape.dimensions.get(1));
@@ -308,7 +356,13 @@ impl<'a> Values<'a> {
                 Some(1) => names.push(input.name.clone()),
                 _ => names.extend((0..columns).map(|at| format!("{}_{at}", input.name))),
             }
-            let columns = (total..total + columns).map(|at| Column::of_input(at as u64)).collect();
+            let of_input = |at| Column::of_input(at as u64);
+            let columns = (total..total + columns).map(|at| match element {
+                // Features are floats: what has a fraction is cast.
+                INT32 | INT64 => of_input(at).then(Step::Truncate).unwrap_or_else(|| of_input(at)),
+                _ => of_input(at),
+            });
+            let columns = columns.collect();
             total += width.unwrap_or(0);
             values.columns.insert(&input.name, columns);
         }
@@ -336,6 +390,13 @@ impl<'a> Values<'a> {
                 return Err(unsupported(place, &message, "export the model with a float input"));
             }
             "Cast" if node.int("to", 0) == i64::from(FLOAT) => self.read(node, place)?,
+            "Cast" if [INT32, INT64].map(i64::from).contains(&node.int("to", 0)) => {
+                each(&self.read(node, place)?, &[0.0], |_| Step::Truncate, place)?
+            }
+            "OneHotEncoder" => self.one_hot(node, place)?,
+            "LabelEncoder" => self.encoded(node, place)?,
+            "Flatten" if node.int("axis", 1) == 1 => self.read(node, place)?,
+            "Reshape" => self.reshaped(node, place)?,
             "Scaler" => {
                 let (offset, scale) = (floats("offset"), floats("scale"));
                 let shifted = each(&self.read(node, place)?, offset, Step::Subtract, place)?;
@@ -353,7 +414,7 @@ impl<'a> Values<'a> {
             "Concat" if matches!(node.int("axis", 0), 1 | -1) => self.concat(node, place)?,
             "FeatureVectorizer" => self.concat(node, place)?,
             "ArrayFeatureExtractor" => self.pick(node, place)?,
-            "Gather" if node.int("axis", 0) == 1 => self.pick(node, place)?,
+            "Gather" if matches!(node.int("axis", 0), 1 | -1) => self.pick(node, place)?,
             _ => return Err(node.unsupported(place)),
         };
         let Some(left) = self.left.checked_sub(columns.len()) else {
@@ -362,6 +423,60 @@ impl<'a> Values<'a> {
         self.left = left;
         self.columns.insert(node.outputs.first().map_or("", String::as_str), columns);
         Ok(())
+    }
+
+    /// A column for each category of the only one: 1 where it is that. A number that is no category has zeros, also where
+    /// onnxruntime gives up; what is missing is none.
+    fn one_hot(&self, node: &Operator, place: &str) -> Result<Columns, CompileError> {
+        let columns = self.read(node, place)?;
+        let [column] = &columns[..] else {
+            let message = format!("OneHotEncoder of {} columns", columns.len());
+            return Err(unsupported(place, &message, "encode each column by itself, as skl2onnx does"));
+        };
+        let categories = node.ints("cats_int64s");
+        if categories.is_empty() {
+            return Err(unsupported(place, "the categories of OneHotEncoder are no numbers", NUMBERED));
+        }
+        let category = |category: &i64| {
+            let levels = Levels::new(vec![(exact(*category, place)?, 1.0)], 0.0, 0.0);
+            let column = column.then(Step::Truncate).and_then(|column| column.then(Step::Look(Rc::new(levels))));
+            column.ok_or_else(|| node.unsupported(place))
+        };
+        categories.iter().take(MAX_COLUMNS).map(category).collect()
+    }
+
+    /// Columns of numbers by numbers; what is not among the keys has the default, and so has a missing one, unless a key is.
+    fn encoded(&self, node: &Operator, place: &str) -> Result<Columns, CompileError> {
+        let numbers = |floats: &str, ints: &str| -> Result<Vec<f32>, CompileError> {
+            let floats = node.attribute(floats).map_or(&[][..], |attribute| &attribute.floats);
+            let ints = node.ints(ints).iter().map(|int| exact(*int, place));
+            floats.iter().copied().map(Ok).chain(ints).collect()
+        };
+        let (keys, values) = (numbers("keys_floats", "keys_int64s")?, numbers("values_floats", "values_int64s")?);
+        if keys.is_empty() || values.is_empty() {
+            return Err(unsupported(place, "the keys or the values of LabelEncoder are no numbers", NUMBERED));
+        }
+        if keys.len() != values.len() || keys.iter().any(|key| key.is_infinite()) {
+            return Err(malformed(place, &format!("there are {} values for {} finite keys", values.len(), keys.len())));
+        }
+        let other = match node.attribute("values_floats") {
+            Some(_) => node.attribute("default_float").map_or(-0.0, |attribute| attribute.float),
+            None => exact(node.int("default_int64", -1), place)?,
+        };
+        let (missing, entries): (Vec<_>, Vec<_>) = keys.into_iter().zip(values).partition(|(key, _)| key.is_nan());
+        let levels = Rc::new(Levels::new(entries, other, missing.first().map_or(other, |(_, value)| *value)));
+        each(&self.read(node, place)?, &[0.0], |_| Step::Look(Rc::clone(&levels)), place)
+    }
+
+    /// The same columns, as a list that has lost its other axes.
+    fn reshaped(&self, node: &Operator, place: &str) -> Result<Columns, CompileError> {
+        let columns = self.read(node, place)?;
+        let shape =
+            node.inputs.get(1).and_then(|name| self.constant(name)).map(|shape| shape.indices(place)).transpose()?;
+        match shape.as_deref() {
+            Some([-1 | 0, width]) if usize::try_from(*width) == Ok(columns.len()) => Ok(columns),
+            _ => Err(node.unsupported(place)),
+        }
     }
 
     /// A column and a constant, either way round where that is the same.
@@ -431,13 +546,22 @@ fn each(columns: &[Column], values: &[f32], step: impl Fn(f32) -> Step, place: &
     }
     let moved = columns.iter().enumerate().map(|(at, column)| {
         let step = step(of(at)?);
-        column.then(step).ok_or(step).map_or_else(|step| Some(Err((at, step))), |column| Some(Ok(column)))
+        Some(column.then(step.clone()).ok_or((at, step)))
     });
     let moved: Option<Result<Columns, _>> = moved.collect();
     moved.ok_or_else(|| malformed(place, "a column has no value"))?.map_err(|(at, step)| {
         let message = format!("what is done to column {at} does not keep the order of numbers: {step:?}");
         unsupported(place, &message, "scale by finite numbers above 0, or not at all: trees need no scaler")
     })
+}
+
+/// A number that `f32` holds exactly, as positions and categories are.
+fn exact(number: i64, place: &str) -> Result<f32, CompileError> {
+    if number.unsigned_abs() <= MAX_EXACT {
+        return Ok(number as f32);
+    }
+    let message = format!("the category {number} is not exact in float32");
+    Err(unsupported(place, &message, "number the categories from 0"))
 }
 
 /// As much of a name as a message shows.
@@ -489,7 +613,8 @@ impl Operator {
         let help = match &*kind {
             "Normalizer" => "train the trees on features that are not normalised, row by row: they need no scaler",
             _ => {
-                "before one ensemble of trees there may be what keeps the order of numbers: scalers, imputers, choices of columns"
+                "before trees there may be what keeps the order of numbers, or encodes categories by themselves: \
+                 scalers, imputers, encoders of numbers, choices of columns"
             }
         };
         unsupported(place, &message, help)

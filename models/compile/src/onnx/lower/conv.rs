@@ -191,7 +191,13 @@ impl Lowering<'_> {
     }
 
     /// A fresh `[batch, channels, space..]` whose channels lie innermost.
-    fn channels_last(&mut self, of_candidates: bool, batch: usize, channels: usize, space: &[usize]) -> View {
+    pub(super) fn channels_last(
+        &mut self,
+        of_candidates: bool,
+        batch: usize,
+        channels: usize,
+        space: &[usize],
+    ) -> View {
         let shape: Vec<usize> = [batch].into_iter().chain(space.iter().copied()).chain([channels]).collect();
         let out = self.emitter.allocate(of_candidates, &shape, None);
         let order: Vec<usize> = [0, shape.len() - 1].into_iter().chain(1..shape.len() - 1).collect();
@@ -305,7 +311,7 @@ fn over_kernel(out: &View, windows: &Windows) -> View {
 }
 
 /// `[batch, channels, space..]` of a view in a format.
-fn normal(view: &View, format: DataFormat) -> View {
+pub(super) fn normal(view: &View, format: DataFormat) -> View {
     let with_batch = if format.has_n() { view.clone() } else { with_axis(view, 0, 1, 0) };
     if !format.c_is_last() {
         return with_batch;
@@ -316,7 +322,7 @@ fn normal(view: &View, format: DataFormat) -> View {
 }
 
 /// The inverse.
-fn formatted(view: &View, format: DataFormat, rows: Option<usize>) -> View {
+pub(super) fn formatted(view: &View, format: DataFormat, rows: Option<usize>) -> View {
     let channels_at = if format.c_is_last() { view.shape.len() } else { 1 };
     let mut order: Vec<usize> = [0].into_iter().chain(2..view.shape.len()).collect();
     order.insert(channels_at.min(order.len()), 1);

@@ -16,6 +16,7 @@ mod product;
 mod reduce;
 mod scan;
 mod select;
+mod transposed;
 
 use std::collections::HashMap;
 
@@ -27,7 +28,7 @@ use tract_onnx::tract_core::ops::Downsample;
 use tract_onnx::tract_core::ops::array::{Gather, MultiBroadcastTo, Pad, Slice, Tile, TypedConcat};
 use tract_onnx::tract_core::ops::binary::TypedBinOp;
 use tract_onnx::tract_core::ops::cast::Cast;
-use tract_onnx::tract_core::ops::cnn::{Conv, MaxPool, SumPool};
+use tract_onnx::tract_core::ops::cnn::{Conv, Deconv, MaxPool, SumPool};
 use tract_onnx::tract_core::ops::einsum::EinSum;
 use tract_onnx::tract_core::ops::element_wise::ElementWiseOp;
 use tract_onnx::tract_core::ops::gru_cell::GruEpilogue;
@@ -302,6 +303,8 @@ impl<'m> Lowering<'m> {
             self.pad(node, op)?
         } else if let Some(op) = op.downcast_ref::<Conv>() {
             self.convolution(node, op)?
+        } else if let Some(op) = op.downcast_ref::<Deconv>() {
+            self.transposed(node, op)?
         } else if let Some(op) = op.downcast_ref::<MaxPool>() {
             self.max_pool(node, op)?
         } else if let Some(op) = op.downcast_ref::<SumPool>() {
@@ -362,7 +365,6 @@ fn refuse(node: &TypedNode) -> CompileError {
     let name = node.op.name();
     // tract has names of its own.
     refused_operator(match &*name {
-        "Deconv" => "ConvTranspose",
         "SumPool" => "AveragePool",
         other => other,
     })
