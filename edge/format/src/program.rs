@@ -310,6 +310,31 @@ pub enum OpV1 {
         /// Position of the right feature.
         right: u16,
     },
+    /// The candidate's id as a number from 1: its key, modulo the number of buckets, plus 1.
+    ItemId {
+        /// Number of buckets.
+        buckets: u32,
+    },
+    /// The item of one of the user's last events, as such a number: so a sequence passes over the history once.
+    RecentItem {
+        /// Which event.
+        place: Place,
+        /// Key of the event's name; 0 is any event.
+        event: u64,
+        /// Oldest event that counts, in seconds before now.
+        within_s: u32,
+        /// Number of buckets.
+        buckets: u32,
+    },
+}
+
+/// Which of the events that count a recent item is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Place {
+    /// The newest.
+    Newest,
+    /// The newest of those behind the event of the last recent item before this feature.
+    Older,
 }
 
 /// Parts of local time.
@@ -503,8 +528,7 @@ impl ProgramV1 {
             OpV1::Bucket { fields, buckets } => {
                 (1..=8).contains(&fields.len())
                     && fields.iter().all(|field| self.field_is(*field, FieldType::String))
-                    // f32 holds every integer up to 2^24.
-                    && (1..=1 << 24).contains(buckets)
+                    && buckets_are_valid(*buckets)
             }
             OpV1::TimeDifference { field, unit_s } => self.field_is(*field, FieldType::Time) && *unit_s > 0,
             OpV1::Recency { table, unit_s } => self.table(*table).is_some() && *unit_s > 0,
@@ -531,8 +555,14 @@ impl ProgramV1 {
                     }
             }
             OpV1::Combine { left, right, .. } => usize::from(*left) < index && usize::from(*right) < index,
+            OpV1::ItemId { buckets } | OpV1::RecentItem { buckets, .. } => buckets_are_valid(*buckets),
         }
     }
+}
+
+fn buckets_are_valid(buckets: u32) -> bool {
+    // f32 holds every integer up to 2^24.
+    (1..=1 << 24).contains(&buckets)
 }
 
 fn transform_is_valid(transform: &TransformV1) -> bool {

@@ -45,6 +45,8 @@ pub struct Columns {
     /// Newest first.
     pub(super) history: Vec<HistoryEntry>,
     merged: Vec<HistoryEntry>,
+    /// Position in the history of the event behind that of the last recent item.
+    pub(super) next_event: usize,
     /// Row in the shared state of each event's item.
     pub(super) history_rows: Vec<u32>,
     /// Reused by extractors that collect keys.
@@ -199,9 +201,8 @@ impl Columns {
     /// most `within_s` old.
     pub(super) fn gather(&mut self, shared: Option<&SharedState>, event: u64, by: By, within_s: u32, last: u16) {
         let oldest = self.now_s().saturating_sub(within_s);
-        let event = key32(event);
         self.gathered.clear();
-        let recent = self.history.iter().zip(&self.history_rows).filter(|(entry, _)| entry.event == event);
+        let recent = self.history.iter().zip(&self.history_rows).filter(|(entry, _)| is_named(entry, event));
         for (entry, row) in recent.take(usize::from(last)).filter(|(entry, _)| entry.last >= oldest) {
             let key = match by {
                 By::All => ANY,
@@ -214,6 +215,18 @@ impl Columns {
                 self.gathered.push(key);
             }
         }
+    }
+
+    /// Item of the next event of this name that is at most `within_s` old; 0 where there is none.
+    pub(super) fn next_item(&mut self, event: u64, within_s: u32) -> u64 {
+        let oldest = self.now_s().saturating_sub(within_s);
+        while let Some(entry) = self.history.get(self.next_event) {
+            self.next_event += 1;
+            if is_named(entry, event) && entry.last >= oldest {
+                return entry.item;
+            }
+        }
+        0
     }
 
     /// Collects into `gathered` the words of the items of those events.
@@ -452,6 +465,7 @@ impl Columns {
     /// Merges the devices' histories, newest first.
     fn resolve_history(&mut self, shared: Option<&SharedState>, state: &StateView<'_>) {
         self.history.clear();
+        self.next_event = 0;
         for part in state.parts() {
             for section in part.sections() {
                 if let SectionView::History(history) = section {
@@ -481,6 +495,11 @@ impl Columns {
         self.merged.extend_from_slice(right);
         core::mem::swap(&mut self.history, &mut self.merged);
     }
+}
+
+/// Whether an event has this name; 0 is any.
+const fn is_named(entry: &HistoryEntry, event: u64) -> bool {
+    event == 0 || entry.event == key32(event)
 }
 
 fn shared_field<'a>(

@@ -1,9 +1,10 @@
 //! The user's last events, one by one.
 
-use selvedge_format::program::By;
+use selvedge_format::program::{By, Place};
 use selvedge_format::shared::SharedState;
 
 use super::Columns;
+use super::category::item_number;
 
 /// `interacted_with`: how many of the user's last events of a kind, within a time, were on items that share the
 /// candidate's key. Metarank's extractor of the same name.
@@ -29,4 +30,19 @@ pub(super) fn interacted_with(
         let count = gathered[first..].partition_point(|other| other == key);
         *out = if *key == 0 { 0.0 } else { count as f32 };
     }
+}
+
+/// `recent_items`, one place: the number of the item of an event; missing where there is no such event.
+pub(super) fn recent_item(
+    columns: &mut Columns,
+    place: Place,
+    event: u64,
+    within_s: u32,
+    buckets: u32,
+    out: &mut [f32],
+) {
+    if place == Place::Newest {
+        columns.next_event = 0;
+    }
+    out.fill(item_number(columns.next_item(event, within_s), buckets));
 }
