@@ -315,10 +315,11 @@ pub enum OpV1 {
         /// Number of buckets.
         buckets: u32,
     },
-    /// The item of one of the user's last events, as such a number: so a sequence passes over the history once.
+    /// The item of one of the user's last events, as such a number. Places after each other pass over the history once.
     RecentItem {
-        /// Which event.
-        place: Place,
+        /// Place in a sequence: at 0 is the item of the newest event; every other takes that of the next event behind the
+        /// one of the last recent item before this feature.
+        at: u16,
         /// Key of the event's name; 0 is any event.
         event: u64,
         /// Oldest event that counts, in seconds before now.
@@ -326,15 +327,6 @@ pub enum OpV1 {
         /// Number of buckets.
         buckets: u32,
     },
-}
-
-/// Which of the events that count a recent item is of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Place {
-    /// The newest.
-    Newest,
-    /// The newest of those behind the event of the last recent item before this feature.
-    Older,
 }
 
 /// Parts of local time.

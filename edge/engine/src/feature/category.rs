@@ -28,7 +28,7 @@ pub(super) fn item(columns: &Columns, buckets: u32, out: &mut [f32]) {
 
 /// One more than the item's key, modulo the number of buckets; missing where there is no item.
 pub(super) fn item_number(key: u64, buckets: u32) -> f32 {
-    if key == 0 { f32::NAN } else { (key % u64::from(buckets.max(1)) + 1) as f32 }
+    if key == 0 { f32::NAN } else { (key % u64::from(buckets) + 1) as f32 }
 }
 
 /// The finaliser of MurmurHash3: makes the order of crossed values count.

@@ -197,46 +197,62 @@ impl Columns {
         seconds(self.time_ms)
     }
 
+    /// Position of the first event of this name that is not before `at`, or how many events there are.
+    #[inline(never)]
+    fn find_event(&self, mut at: usize, event: u64) -> usize {
+        while let Some(entry) = self.history.get(at)
+            && event != 0
+            && entry.event != key32(event)
+        {
+            at += 1;
+        }
+        at
+    }
+
     /// Collects into `gathered` the key, by `by`, of each of the user's last `last` events of this name that are at
     /// most `within_s` old.
     pub(super) fn gather(&mut self, shared: Option<&SharedState>, event: u64, by: By, within_s: u32, last: u16) {
         let oldest = self.now_s().saturating_sub(within_s);
         self.gathered.clear();
-        let recent = self.history.iter().zip(&self.history_rows).filter(|(entry, _)| is_named(entry, event));
-        for (entry, row) in recent.take(usize::from(last)).filter(|(entry, _)| entry.last >= oldest) {
+        let mut at = 0;
+        for _ in 0..last {
+            at = self.find_event(at, event);
+            let Some(entry) = self.history.get(at).filter(|entry| entry.last >= oldest) else { break };
             let key = match by {
                 By::All => ANY,
                 By::Item => entry.item,
                 By::Field(field) => {
-                    shared_field(shared, &self.gathered_fields, field).map_or(0, |field| field.key(*row))
+                    let stored = shared_field(shared, &self.gathered_fields, field);
+                    stored.map_or(0, |stored| stored.key(self.history_rows[at]))
                 }
             };
             if key != 0 {
                 self.gathered.push(key);
             }
+            at += 1;
         }
     }
 
     /// Item of the next event of this name that is at most `within_s` old; 0 where there is none.
     pub(super) fn next_item(&mut self, event: u64, within_s: u32) -> u64 {
         let oldest = self.now_s().saturating_sub(within_s);
-        while let Some(entry) = self.history.get(self.next_event) {
-            self.next_event += 1;
-            if is_named(entry, event) && entry.last >= oldest {
-                return entry.item;
-            }
-        }
-        0
+        // Where there is none, nothing is looked at again.
+        self.next_event = self.find_event(self.next_event, event);
+        let Some(entry) = self.history.get(self.next_event).filter(|entry| entry.last >= oldest) else { return 0 };
+        self.next_event += 1;
+        entry.item
     }
 
     /// Collects into `gathered` the words of the items of those events.
     pub(super) fn gather_tokens(&mut self, shared: Option<&SharedState>, event: u64, field: u16, last: u16) {
-        let event = key32(event);
         self.gathered.clear();
         let Some(words) = shared_field(shared, &self.gathered_fields, field) else { return };
-        let recent = self.history.iter().zip(&self.history_rows).filter(|(entry, _)| entry.event == event);
-        for (_, row) in recent.take(usize::from(last)) {
+        let mut at = 0;
+        for _ in 0..last {
+            at = self.find_event(at, event);
+            let Some(row) = self.history_rows.get(at) else { break };
             self.gathered.extend_from_slice(words.tokens(*row));
+            at += 1;
         }
         crate::order::sort(&mut self.gathered);
         self.gathered.dedup();
@@ -495,11 +511,6 @@ impl Columns {
         self.merged.extend_from_slice(right);
         core::mem::swap(&mut self.history, &mut self.merged);
     }
-}
-
-/// Whether an event has this name; 0 is any.
-const fn is_named(entry: &HistoryEntry, event: u64) -> bool {
-    event == 0 || entry.event == key32(event)
 }
 
 fn shared_field<'a>(

@@ -1,6 +1,6 @@
 //! The user's last events, one by one.
 
-use selvedge_format::program::{By, Place};
+use selvedge_format::program::By;
 use selvedge_format::shared::SharedState;
 
 use super::Columns;
@@ -32,16 +32,15 @@ pub(super) fn interacted_with(
     }
 }
 
-/// `recent_items`, one place: the number of the item of an event; missing where there is no such event.
+/// `recent_items`, one place: the number of the item of the event; missing where there is none.
 pub(super) fn recent_item(
     columns: &mut Columns,
-    place: Place,
-    event: u64,
-    within_s: u32,
+    at: u16,
+    (event, within_s): (u64, u32),
     buckets: u32,
     out: &mut [f32],
 ) {
-    if place == Place::Newest {
+    if at == 0 {
         columns.next_event = 0;
     }
     out.fill(item_number(columns.next_item(event, within_s), buckets));

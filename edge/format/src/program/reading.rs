@@ -3,7 +3,7 @@
 use crate::packed::Packed;
 
 use super::{
-    By, ColumnV1, CombineOp, CounterRef, Decay, FeatureV1, FieldType, FieldV1, Measure, OpV1, Overlap, Place, ProgramV1,
+    By, ColumnV1, CombineOp, CounterRef, Decay, FeatureV1, FieldType, FieldV1, Measure, OpV1, Overlap, ProgramV1,
     Scope, TableRef, TableV1, TimePart, TokensOf, TransformV1,
 };
 
@@ -167,7 +167,7 @@ impl OpV1 {
             },
             14 => Self::ItemId { buckets: packed.u32() },
             _ => Self::RecentItem {
-                place: packed.one_of(&[Place::Newest, Place::Older]),
+                at: packed.u16(),
                 event: packed.u64(),
                 within_s: packed.u32(),
                 buckets: packed.u32(),

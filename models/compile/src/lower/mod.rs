@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use selvedge_format::key;
 use selvedge_format::meta::FeatureName;
 use selvedge_format::program::{
-    self, By, Decay, FeatureV1, FieldV1, OpV1, Place, ProgramV1, Scope, TokensOf, TransformV1, field_id,
+    self, By, Decay, FeatureV1, FieldV1, OpV1, ProgramV1, Scope, TokensOf, TransformV1, field_id,
 };
 use selvedge_spec::{
     self as spec, Feature, FeatureKind, FeatureSpec, FieldRef, FieldScope, OverlapWith, Recent, StringEncoding, Transform,
@@ -144,7 +144,7 @@ impl Lowering<'_> {
             }
             FeatureKind::ItemId { buckets } => OpV1::ItemId { buckets: *buckets },
             FeatureKind::RecentItem { recent, at, buckets } => OpV1::RecentItem {
-                place: if *at == 0 { Place::Newest } else { Place::Older },
+                at: *at,
                 event: event_of(recent),
                 within_s: within_s(recent.within),
                 buckets: *buckets,
