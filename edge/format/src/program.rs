@@ -547,7 +547,8 @@ impl ProgramV1 {
                     }
             }
             OpV1::Combine { left, right, .. } => usize::from(*left) < index && usize::from(*right) < index,
-            OpV1::ItemId { buckets } | OpV1::RecentItem { buckets, .. } => buckets_are_valid(*buckets),
+            OpV1::ItemId { buckets } => buckets_are_valid(*buckets),
+            OpV1::RecentItem { at, buckets, .. } => *at < self.history_events && buckets_are_valid(*buckets),
         }
     }
 }
