@@ -1,8 +1,8 @@
 //! What valid declarations become.
 
 use selvedge_spec::{
-    By, CombineOp, Counter, CounterKind, CounterScope, Explore, ExploreKind, FeatureKind, FeatureSpec, Learner, Measure,
-    ModelOutput, ModelSpec, OverlapWith, ProblemKind, Recent, Transform,
+    By, CombineOp, Counter, CounterKind, CounterScope, Explore, ExploreKind, FeatureKind, FeatureSpec, Learner,
+    Measure, ModelOutput, ModelSpec, OverlapWith, ProblemKind, Recent, Transform,
 };
 
 fn parse(body: &str) -> FeatureSpec {

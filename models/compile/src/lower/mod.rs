@@ -15,7 +15,8 @@ use selvedge_format::program::{
     self, By, Decay, FeatureV1, FieldV1, OpV1, ProgramV1, Scope, TokensOf, TransformV1, field_id,
 };
 use selvedge_spec::{
-    self as spec, Feature, FeatureKind, FeatureSpec, FieldRef, FieldScope, OverlapWith, Recent, StringEncoding, Transform,
+    self as spec, Feature, FeatureKind, FeatureSpec, FieldRef, FieldScope, OverlapWith, Recent, StringEncoding,
+    Transform,
 };
 
 use crate::error::{CompileError, CompileErrorKind};

@@ -12,9 +12,9 @@ const NAME: &str = "recent_items";
 
 pub(super) const KIND: Kind = Kind {
     name: NAME,
-    doc: "The items of the user's most recent events, as numbers from 1: the hash of the item's id modulo `buckets`, plus 1. \
-          This declares a feature for each of `last` places, `NAME_0` for the newest, then `NAME_1` and so on. An input \
-          `NAME` of an ONNX model takes all of them. An event without an item takes a place.",
+    doc: "The items of the user's most recent events, as numbers from 1 like those of `item_id`. This declares a feature for \
+          each of `last` places, `NAME_0` for the newest, then `NAME_1` and so on. An input `NAME` of an ONNX model takes all \
+          of them. An event without an item takes a place.",
     missing: Some("there is no such event, or it has no item"),
     default: 0.0,
     parameters: &[
