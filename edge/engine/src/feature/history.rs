@@ -27,7 +27,7 @@ pub(super) fn interacted_with(
     let Some(keys) = keys else { return out.fill(gathered.len() as f32) };
     for (out, key) in out.iter_mut().zip(keys) {
         let first = gathered.partition_point(|other| other < key);
-        let count = gathered[first..].partition_point(|other| other == key);
+        let count = gathered.partition_point(|other| other <= key) - first;
         *out = if *key == 0 { 0.0 } else { count as f32 };
     }
 }
