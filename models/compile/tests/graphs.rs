@@ -78,7 +78,7 @@ macro_rules! scores_as_onnxruntime {
 }
 
 scores_as_onnxruntime!(
-    mlp, normalised, dlrm, deepfm, dcn, two_tower, mmoe, din, encoder, caser, cnn, dien, loops, padded, recent,
+    mlp, normalised, dlrm, deepfm, dcn, two_tower, mmoe, din, encoder, caser, cnn, dien, loops, padded,
 );
 
 #[test]
