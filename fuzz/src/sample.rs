@@ -83,6 +83,9 @@ fn program() -> ProgramV1 {
         OpV1::TokenOverlap { field: WORDS, with: TokensOf::Context { field: QUERY }, metric: Overlap::Jaccard },
         OpV1::TokenOverlap { field: WORDS, with: TokensOf::History { event, last: 8 }, metric: Overlap::Containment },
         OpV1::Combine { op: CombineOp::Ratio, left: 0, right: 9 },
+        OpV1::ItemId { buckets: 512 },
+        OpV1::RecentItem { at: 0, event, within_s: 604_800, buckets: 512 },
+        OpV1::RecentItem { at: 1, event: 0, within_s: u32::MAX, buckets: 512 },
     ];
     let transforms = vec![
         TransformV1::Shift(1.0),

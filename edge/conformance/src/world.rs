@@ -162,6 +162,10 @@ fn operations() -> Vec<OpV1> {
     }
     let parts = [TimePart::MinuteOfDay, TimePart::Hour, TimePart::Weekday, TimePart::Day, TimePart::Month];
     ops.extend(parts.map(|part| OpV1::LocalTime { part }));
+    ops.push(OpV1::ItemId { buckets: 100_000 });
+    let view = (0..4).map(|at| (at, key(b"view"), 40 * DAY_S));
+    let any = (0..3).map(|at| (at, 0, u32::MAX));
+    ops.extend(view.chain(any).map(|(at, event, within_s)| OpV1::RecentItem { at, event, within_s, buckets: 1 << 24 }));
     let left = ops.len() as u16;
     let combinations = [CombineOp::Ratio, CombineOp::Product, CombineOp::Difference, CombineOp::Min, CombineOp::Max];
     ops.extend(combinations.map(|op| OpV1::Combine { op, left: 0, right: 12 }));

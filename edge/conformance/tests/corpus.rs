@@ -102,7 +102,9 @@ fn every_operation_model_policy_status_rule_and_error_occurs() {
         | OpV1::Share(_)
         | OpV1::Rate { .. }
         | OpV1::TokenOverlap { .. }
-        | OpV1::Combine { .. } => (),
+        | OpV1::Combine { .. }
+        | OpV1::ItemId { .. }
+        | OpV1::RecentItem { .. } => (),
     };
     let _ = |kind: ModelKindV1, explore: ExploreKindV1| match (kind, explore) {
         (
@@ -125,6 +127,8 @@ fn every_operation_model_policy_status_rule_and_error_occurs() {
         "op Rate",
         "op TokenOverlap",
         "op Combine",
+        "op ItemId",
+        "op RecentItem",
         "transform Log1p",
         "transform Sqrt",
         "transform Abs",

@@ -156,10 +156,9 @@ impl Snapshot {
     }
 
     pub(crate) fn uses_history(&self) -> bool {
-        self.program
-            .features
-            .iter()
-            .any(|feature| matches!(feature.op, OpV1::InteractedWith { .. } | OpV1::TokenOverlap { .. }))
+        self.program.features.iter().any(|feature| {
+            matches!(feature.op, OpV1::InteractedWith { .. } | OpV1::TokenOverlap { .. } | OpV1::RecentItem { .. })
+        })
     }
 }
 

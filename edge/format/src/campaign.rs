@@ -486,9 +486,9 @@ fn op_is_same(program: &ProgramV1, op: &OpV1, earlier: &[bool]) -> bool {
         OpV1::Recency { table: of, .. } => table(of),
         OpV1::Counter(counter) | OpV1::Share(counter) => table(&counter.table),
         OpV1::Rate { numerator, denominator, .. } => table(&numerator.table) && table(&denominator.table),
-        OpV1::LocalTime { .. } => true,
+        OpV1::LocalTime { .. } | OpV1::RecentItem { .. } => true,
         // The number of candidates is, but says nothing of the user: an offer asked for alone would be another one.
-        OpV1::Candidates | OpV1::Position => false,
+        OpV1::Candidates | OpV1::Position | OpV1::ItemId { .. } => false,
         OpV1::InteractedWith { by, .. } => *by == By::All,
         OpV1::TokenOverlap { field: of, with, .. } => field(of) && matches!(with, TokensOf::Context { .. }),
         OpV1::Combine { left, right, .. } => {

@@ -310,6 +310,23 @@ pub enum OpV1 {
         /// Position of the right feature.
         right: u16,
     },
+    /// The candidate's id as a number from 1: its key, modulo the number of buckets, plus 1.
+    ItemId {
+        /// Number of buckets.
+        buckets: u32,
+    },
+    /// The item of one of the user's last events, as such a number. Places after each other pass over the history once.
+    RecentItem {
+        /// Place in a sequence: at 0 is the item of the newest event; every other takes that of the next event behind the
+        /// one of the last recent item before this feature.
+        at: u16,
+        /// Key of the event's name; 0 is any event.
+        event: u64,
+        /// Oldest event that counts, in seconds before now.
+        within_s: u32,
+        /// Number of buckets.
+        buckets: u32,
+    },
 }
 
 /// Parts of local time.
@@ -503,8 +520,7 @@ impl ProgramV1 {
             OpV1::Bucket { fields, buckets } => {
                 (1..=8).contains(&fields.len())
                     && fields.iter().all(|field| self.field_is(*field, FieldType::String))
-                    // f32 holds every integer up to 2^24.
-                    && (1..=1 << 24).contains(buckets)
+                    && buckets_are_valid(*buckets)
             }
             OpV1::TimeDifference { field, unit_s } => self.field_is(*field, FieldType::Time) && *unit_s > 0,
             OpV1::Recency { table, unit_s } => self.table(*table).is_some() && *unit_s > 0,
@@ -531,8 +547,15 @@ impl ProgramV1 {
                     }
             }
             OpV1::Combine { left, right, .. } => usize::from(*left) < index && usize::from(*right) < index,
+            OpV1::ItemId { buckets } => buckets_are_valid(*buckets),
+            OpV1::RecentItem { at, buckets, .. } => *at < self.history_events && buckets_are_valid(*buckets),
         }
     }
+}
+
+fn buckets_are_valid(buckets: u32) -> bool {
+    // f32 holds every integer up to 2^24.
+    (1..=1 << 24).contains(&buckets)
 }
 
 fn transform_is_valid(transform: &TransformV1) -> bool {

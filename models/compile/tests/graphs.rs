@@ -192,11 +192,26 @@ fn the_documented_declaration_of_a_sequence_compiles() {
     let page = fs::read_to_string(page).expect("the page");
     let example = page.split("```toml").nth(1).and_then(|rest| rest.split("```").next()).expect("an example");
     let features = FeatureSpec::parse("features.toml", example).expect("a valid declaration");
-    let (bytes, expected) = fixture("padded");
+    let (bytes, expected) = fixture("recent");
+    let names = features.features.iter().map(|feature| &feature.name);
+    assert!(names.eq(expected.features.iter().map(|feature| &feature.name)), "the columns of its rows");
     let trained = import(&bytes).expect("an ONNX model");
     let bundle = compile(&features, &model(), &trained).expect("the declaration fits the model");
-    assert_eq!(scores(&bundle.bytes, &expected.rows).len(), expected.rows.len());
-    // Padding has no weight: whatever is declared for no item, four of it score as one.
+    for (score, expected) in scores(&bundle.bytes, &expected.rows).iter().zip(&expected.scores) {
+        assert!((score - expected).abs() <= 1e-5, "{score} where onnxruntime scores {expected}");
+    }
+    // Six places of eight numbers to twelve: what the user contributes to the first layer, once.
+    let Inspection::Bundle(inspected) = inspect(&bundle.bytes).expect("a valid bundle") else { panic!("no bundle") };
+    let Some(ModelInspection::Graph(graph)) = inspected.models.into_iter().next() else { panic!("no graph") };
+    assert_eq!(number(&graph, "request", "dense 6 times 8 -> 12"), 1);
+}
+
+#[test]
+fn padding_has_no_weight() {
+    let (bytes, expected) = fixture("padded");
+    let trained = import(&bytes).expect("an ONNX model");
+    let bundle = compile(&declared(&expected.features), &model(), &trained).expect("it compiles");
+    // Whatever is declared for no item, four of it score as one.
     let row = |ids: [f32; 5]| scores(&bundle.bytes, &[ids.to_vec()])[0];
     assert_eq!(row([3.0, 0.0, 0.0, 0.0, 7.0]), row([0.0, 0.0, 3.0, 0.0, 7.0]));
     assert_ne!(row([3.0, 0.0, 0.0, 0.0, 7.0]), row([4.0, 0.0, 0.0, 0.0, 7.0]));

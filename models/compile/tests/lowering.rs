@@ -128,6 +128,27 @@ fn features_over_fields_and_the_request_become_their_operations() {
 }
 
 #[test]
+fn a_sequence_becomes_an_operation_for_each_place_and_a_count_of_its_events() {
+    let item = "kind = \"item_id\"\nbuckets = 500";
+    let named = "kind = \"recent_items\"\nevent = \"view\"\nwithin = \"2d\"\nlast = 3\nbuckets = 500\nlength = true";
+    let any = "kind = \"recent_items\"\nlast = 1\nbuckets = 9";
+    let declared = [feature("product", item), feature("history", named), feature("any", any)].concat();
+    let program = lower(&declared);
+    let (event, within_s) = (key(b"view"), 172_800);
+    let recent = |at| OpV1::RecentItem { at, event, within_s, buckets: 500 };
+    let expected = [
+        OpV1::ItemId { buckets: 500 },
+        recent(0),
+        recent(1),
+        recent(2),
+        OpV1::InteractedWith { event, by: By::All, within_s, last: 3 },
+        OpV1::RecentItem { at: 0, event: 0, within_s: u32::MAX, buckets: 9 },
+    ];
+    assert!(program.features.iter().map(|feature| &feature.op).eq(&expected));
+    assert!(program.features.iter().all(|feature| feature.default == 0.0), "0 is no item");
+}
+
+#[test]
 fn listed_values_keep_their_index_and_are_sorted_by_key() {
     let lowered = op("kind = \"string\"\nfield = \"item.brand\"\nvalues = [\"c\", \"a\", \"b\"]");
     let mut values = vec![(key(b"c"), 0), (key(b"a"), 1), (key(b"b"), 2)];

@@ -21,7 +21,7 @@ mod vocabulary;
 pub use campaign::{Benefit, Budget, Campaign, CampaignSpec, Cap, Hours, LineTest, Margin, Offer, Test};
 pub use error::{Problem, ProblemKind, SpecError};
 pub use feature::{
-    By, Counter, CounterKind, EventKind, Feature, FeatureKind, FeatureSpec, Field, FieldRef, OverlapWith,
+    By, Counter, CounterKind, EventKind, Feature, FeatureKind, FeatureSpec, Field, FieldRef, OverlapWith, Recent,
     StringEncoding, TableSettings, Transform,
 };
 pub use model::{

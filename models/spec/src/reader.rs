@@ -260,8 +260,13 @@ impl<'a> Value<'a> {
         Some(name)
     }
 
+    /// Whether it is true, if it is a boolean; reports nothing.
+    pub(crate) fn as_boolean(self) -> Option<bool> {
+        self.node.as_bool()
+    }
+
     pub(crate) fn boolean(self) -> Option<bool> {
-        self.node.as_bool().or_else(|| self.wrong_type("true or false"))
+        self.as_boolean().or_else(|| self.wrong_type("true or false"))
     }
 
     pub(crate) fn integer<T>(self, range: RangeInclusive<T>) -> Option<T>

@@ -161,7 +161,7 @@ mod tests {
             let text = format!("{SAMPLE}\n[[feature]]\nname = \"example\"\n{}\n", kind.example);
             let spec =
                 FeatureSpec::parse("features.toml", &text).unwrap_or_else(|error| panic!("{}: {error:?}", kind.name));
-            assert_eq!(spec.features[2].name, "example");
+            assert!(spec.features[2].name.starts_with("example"), "{}", kind.name);
         }
     }
 }

@@ -93,6 +93,10 @@ messages! {
     too_many_hash_buckets: feature("kind = \"string\"\nfield = \"item.department\"\nbuckets = 16777217");
     last_beyond_history: feature("kind = \"interacted_with\"\nevent = \"view\"\nby = \"item\"\nlast = 65");
     history_needed_but_off: after_declarations("[history]\nevents = 0\n[[feature]]\nname = \"it\"\nkind = \"interacted_with\"\nevent = \"view\"\nby = \"item\"\n");
+    sequence_of_none_and_without_buckets: feature("kind = \"recent_items\"\nlast = 0\nlength = 3\nevent = \"vew\"");
+    sequence_with_places_declared_twice: after_declarations("[[feature]]\nname = \"it_2\"\nkind = \"position\"\n[[feature]]\nname = \"it\"\nkind = \"recent_items\"\nlast = 4\nbuckets = 9\n");
+    sequences_with_too_many_places: after_declarations(&format!("[history]\nevents = 256\n{}", ["a", "b", "c"].map(|name| format!("[[feature]]\nname = \"{name}\"\nkind = \"recent_items\"\nbuckets = 9\n")).concat()));
+    sequence_with_too_long_a_name: after_declarations(&format!("[[feature]]\nname = \"{}\"\nkind = \"recent_items\"\nbuckets = 9\n", "n".repeat(62)));
     overlap_with_a_field_of_the_item: feature("kind = \"token_overlap\"\nfield = \"item.name\"\nwith = \"item.name\"");
     overlap_with_a_stray_event: feature("kind = \"token_overlap\"\nfield = \"item.name\"\nwith = \"context.query\"\nevent = \"view\"");
     combine_of_a_later_feature: after_declarations("[[feature]]\nname = \"both\"\nkind = \"combine\"\nop = \"ratio\"\ninputs = [\"place\", \"nothing\"]\n[[feature]]\nname = \"place\"\nkind = \"position\"\n");

@@ -1,8 +1,8 @@
 //! What valid declarations become.
 
 use selvedge_spec::{
-    By, Counter, CounterKind, CounterScope, Explore, ExploreKind, FeatureKind, FeatureSpec, Learner, Measure,
-    ModelOutput, ModelSpec, OverlapWith, ProblemKind, Transform,
+    By, CombineOp, Counter, CounterKind, CounterScope, Explore, ExploreKind, FeatureKind, FeatureSpec, Learner,
+    Measure, ModelOutput, ModelSpec, OverlapWith, ProblemKind, Recent, Transform,
 };
 
 fn parse(body: &str) -> FeatureSpec {
@@ -34,6 +34,36 @@ fn a_declared_default_and_transforms_are_kept_in_order() {
     let expected =
         [Transform::Shift(1.0), Transform::Log1p, Transform::Clip { lo: 0.0, hi: 2.5 }, Transform::Scale(-0.5)];
     assert_eq!(spec.features[0].transforms, expected);
+}
+
+#[test]
+fn a_sequence_declares_a_feature_for_each_place_and_one_for_its_length() {
+    let spec = parse(
+        "[[feature]]\nname = \"it\"\nkind = \"item_id\"\nbuckets = 7\n\
+         [[feature]]\nname = \"seen\"\nkind = \"recent_items\"\nevent = \"view\"\nlast = 2\nbuckets = 7\nlength = true\n\
+         default = -1\ntransform = [\"sqrt\"]\n\
+         [[feature]]\nname = \"newer\"\nkind = \"combine\"\nop = \"difference\"\ninputs = [\"seen_0\", \"seen_1\"]\n",
+    );
+    let names: Vec<_> = spec.features.iter().map(|feature| feature.name.as_str()).collect();
+    assert_eq!(names, ["it", "seen_0", "seen_1", "seen_length", "newer"]);
+    let recent = Recent { event: Some("view".to_owned()), within: None };
+    for at in [0, 1] {
+        let place = &spec.features[1 + usize::from(at)];
+        assert_eq!(place.kind, FeatureKind::RecentItem { recent: recent.clone(), at, buckets: 7 });
+        assert_eq!((place.default, place.transforms.as_slice()), (-1.0, [Transform::Sqrt].as_slice()));
+    }
+    assert_eq!(spec.features[3].kind, FeatureKind::RecentCount { recent, last: 2 });
+    assert!(spec.features[3].transforms.is_empty(), "a length is not one of the numbers");
+    assert_eq!(spec.features[4].kind, FeatureKind::Combine { op: CombineOp::Difference, inputs: [1, 2] });
+}
+
+#[test]
+fn a_sequence_is_as_long_as_the_history_unless_it_says_less() {
+    let spec = parse("[history]\nevents = 5\n[[feature]]\nname = \"a\"\nkind = \"recent_items\"\nbuckets = 7\n");
+    let last = spec.features.last().expect("five places");
+    let recent = Recent { event: None, within: None };
+    assert_eq!((spec.features.len(), last.default), (5, 0.0));
+    assert_eq!((last.name.as_str(), &last.kind), ("a_4", &FeatureKind::RecentItem { recent, at: 4, buckets: 7 }));
 }
 
 #[test]

@@ -19,6 +19,18 @@ pub(super) fn bucket(columns: &Columns, fields: &[u16], buckets: u32, out: &mut 
     }
 }
 
+/// `item_id`: the number of the candidate.
+pub(super) fn item(columns: &Columns, buckets: u32, out: &mut [f32]) {
+    for (out, key) in out.iter_mut().zip(columns.items()) {
+        *out = item_number(*key, buckets);
+    }
+}
+
+/// One more than the item's key, modulo the number of buckets; missing where there is no item.
+pub(super) fn item_number(key: u64, buckets: u32) -> f32 {
+    if key == 0 { f32::NAN } else { (key % u64::from(buckets) + 1) as f32 }
+}
+
 /// The finaliser of MurmurHash3: makes the order of crossed values count.
 const fn mix(mut hash: u64) -> u64 {
     hash = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);

@@ -17,8 +17,6 @@ use crate::state::{cell_of, seconds, value_at};
 
 /// No such row, or never.
 const NONE: u32 = u32::MAX;
-/// Stands for the key of an event where every event counts alike; any number but 0, which is missing.
-const ANY: u64 = 1;
 
 /// Field values, counter values and recent events of one request.
 ///
@@ -45,6 +43,8 @@ pub struct Columns {
     /// Newest first.
     pub(super) history: Vec<HistoryEntry>,
     merged: Vec<HistoryEntry>,
+    /// Position in the history of the event behind that of the last recent item.
+    pub(super) next_event: usize,
     /// Row in the shared state of each event's item.
     pub(super) history_rows: Vec<u32>,
     /// Reused by extractors that collect keys.
@@ -195,35 +195,61 @@ impl Columns {
         seconds(self.time_ms)
     }
 
-    /// Collects into `gathered` the key, by `by`, of each of the user's last `last` events of this name that are at
-    /// most `within_s` old.
-    pub(super) fn gather(&mut self, shared: Option<&SharedState>, event: u64, by: By, within_s: u32, last: u16) {
+    /// Position of the first event of this name that is not before `at` and at most `within_s` old, or one behind the last.
+    #[inline(never)]
+    fn find_event(&self, mut at: usize, event: u64, within_s: u32) -> usize {
         let oldest = self.now_s().saturating_sub(within_s);
-        let event = key32(event);
+        while let Some(entry) = self.history.get(at) {
+            // So are all that follow.
+            if entry.last < oldest {
+                return self.history.len();
+            }
+            if event == 0 || entry.event == key32(event) {
+                break;
+            }
+            at += 1;
+        }
+        at
+    }
+
+    /// Collects into `gathered` the key, by `by`, of each of the user's last `last` events of this name that are at
+    /// most `within_s` old. It is 0 where there is none, or all are alike.
+    pub(super) fn gather(&mut self, shared: Option<&SharedState>, event: u64, by: By, within_s: u32, last: u16) {
         self.gathered.clear();
-        let recent = self.history.iter().zip(&self.history_rows).filter(|(entry, _)| entry.event == event);
-        for (entry, row) in recent.take(usize::from(last)).filter(|(entry, _)| entry.last >= oldest) {
-            let key = match by {
-                By::All => ANY,
+        let mut at = 0;
+        for _ in 0..last {
+            at = self.find_event(at, event, within_s);
+            let Some(entry) = self.history.get(at) else { break };
+            self.gathered.push(match by {
+                By::All => 0,
                 By::Item => entry.item,
                 By::Field(field) => {
-                    shared_field(shared, &self.gathered_fields, field).map_or(0, |field| field.key(*row))
+                    let stored = shared_field(shared, &self.gathered_fields, field);
+                    stored.map_or(0, |stored| stored.key(self.history_rows[at]))
                 }
-            };
-            if key != 0 {
-                self.gathered.push(key);
-            }
+            });
+            at += 1;
         }
+    }
+
+    /// Item of the next event of this name that is at most `within_s` old; 0 where there is none.
+    pub(super) fn next_item(&mut self, event: u64, within_s: u32) -> u64 {
+        let at = self.find_event(self.next_event, event, within_s);
+        // Where there is none, nothing is looked at again.
+        self.next_event = at + 1;
+        self.history.get(at).map_or(0, |entry| entry.item)
     }
 
     /// Collects into `gathered` the words of the items of those events.
     pub(super) fn gather_tokens(&mut self, shared: Option<&SharedState>, event: u64, field: u16, last: u16) {
-        let event = key32(event);
         self.gathered.clear();
         let Some(words) = shared_field(shared, &self.gathered_fields, field) else { return };
-        let recent = self.history.iter().zip(&self.history_rows).filter(|(entry, _)| entry.event == event);
-        for (_, row) in recent.take(usize::from(last)) {
+        let mut at = 0;
+        for _ in 0..last {
+            at = self.find_event(at, event, u32::MAX);
+            let Some(row) = self.history_rows.get(at) else { break };
             self.gathered.extend_from_slice(words.tokens(*row));
+            at += 1;
         }
         crate::order::sort(&mut self.gathered);
         self.gathered.dedup();
@@ -452,6 +478,7 @@ impl Columns {
     /// Merges the devices' histories, newest first.
     fn resolve_history(&mut self, shared: Option<&SharedState>, state: &StateView<'_>) {
         self.history.clear();
+        self.next_event = 0;
         for part in state.parts() {
             for section in part.sections() {
                 if let SectionView::History(history) = section {

@@ -4,6 +4,7 @@ use selvedge_format::program::By;
 use selvedge_format::shared::SharedState;
 
 use super::Columns;
+use super::category::item_number;
 
 /// `interacted_with`: how many of the user's last events of a kind, within a time, were on items that share the
 /// candidate's key. Metarank's extractor of the same name.
@@ -26,7 +27,21 @@ pub(super) fn interacted_with(
     let Some(keys) = keys else { return out.fill(gathered.len() as f32) };
     for (out, key) in out.iter_mut().zip(keys) {
         let first = gathered.partition_point(|other| other < key);
-        let count = gathered[first..].partition_point(|other| other == key);
+        let count = gathered.partition_point(|other| other <= key) - first;
         *out = if *key == 0 { 0.0 } else { count as f32 };
     }
+}
+
+/// `recent_items`, one place: the number of the item of the event; missing where there is none.
+pub(super) fn recent_item(
+    columns: &mut Columns,
+    at: u16,
+    (event, within_s): (u64, u32),
+    buckets: u32,
+    out: &mut [f32],
+) {
+    if at == 0 {
+        columns.next_event = 0;
+    }
+    out.fill(item_number(columns.next_item(event, within_s), buckets));
 }

@@ -74,5 +74,9 @@ fn extract(
         }
         OpV1::TokenOverlap { field, with, metric } => tokens::overlap(columns, shared, *field, *with, *metric, out),
         OpV1::Combine { op, left, right } => combine::combine(*op, earlier, stride, *left, *right, out),
+        OpV1::ItemId { buckets } => category::item(columns, *buckets, out),
+        OpV1::RecentItem { at, event, within_s, buckets } => {
+            history::recent_item(columns, *at, (*event, *within_s), *buckets, out);
+        }
     }
 }

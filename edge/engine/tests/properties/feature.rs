@@ -189,6 +189,39 @@ proptest! {
     }
 
     #[test]
+    fn recent_items_are_those_of_the_last_events_one_by_one_and_none_is_missing(
+        catalogue in catalogue(),
+        events in happenings(),
+        within_s in prop_oneof![Just(u32::MAX), 0..10_000_000_u32],
+        (last, second) in (1_u16..20, 1_u16..20),
+        history_events in 20_u16..40,
+        buckets in prop_oneof![1_u32..50, Just(1 << 24)],
+    ) {
+        let event = key(b"buy");
+        let places = |event, last| (0..last).map(move |at| OpV1::RecentItem { at, event, within_s, buckets });
+        // The second sequence starts anew, and nothing that stands between two places moves them.
+        let mut ops: Vec<OpV1> = [OpV1::ItemId { buckets }].into_iter().chain(places(event, last)).collect();
+        ops.insert(2, OpV1::InteractedWith { event, by: By::Item, within_s, last: 3 });
+        ops.extend(places(0, second));
+        let program = ProgramV1 { history_events, ..program(ops) };
+        let state = state_after(&program, Some(&catalogue.shared()), &events);
+        let mut found = features(&mut engine_with(&program, &catalogue), &request().state(&state.encode()).build());
+        found.remove(2);
+        let number = |item: &str| (key(item.as_bytes()) % u64::from(buckets) + 1) as f32;
+        assert_same(&found[0], &ITEMS.map(number));
+        let mut columns = found[1..].iter();
+        let mut are_those_of = |events: &[Happening], last: u16| {
+            for at in 0..usize::from(last) {
+                let event = events.get(at).filter(|event| NOW_S - event.time_s <= within_s);
+                let expected = event.map_or(f32::NAN, |event| number(ITEMS[event.item]));
+                assert_same(columns.next().unwrap(), &[expected; ITEMS.len()]);
+            }
+        };
+        are_those_of(&recent(&events, history_events, "buy", last), last);
+        are_those_of(&recent_of_any(&events, history_events), second);
+    }
+
+    #[test]
     fn token_overlap_is_that_of_sets(
         catalogue in catalogue(),
         events in happenings(),
@@ -417,6 +450,11 @@ proptest! {
 
 /// The last `last` of the events of a name among the last `history` events of each device, newest first.
 fn recent(events: &[Happening], history: u16, name: &str, last: u16) -> Vec<Happening> {
+    let all = recent_of_any(events, history).into_iter();
+    all.filter(|event| event.event == name).take(last.into()).collect()
+}
+
+fn recent_of_any(events: &[Happening], history: u16) -> Vec<Happening> {
     // The engine's order among equal times is by event and item; the oracle's keys are the same.
     let order =
         |event: &Happening| (event.time_s, key(event.event.as_bytes()) >> 32, key(ITEMS[event.item].as_bytes()));
@@ -427,7 +465,7 @@ fn recent(events: &[Happening], history: u16, name: &str, last: u16) -> Vec<Happ
         kept.extend(own.into_iter().take(history.into()));
     }
     kept.sort_by_key(|event| std::cmp::Reverse(order(event)));
-    kept.into_iter().filter(|event| event.event == name).take(last.into()).collect()
+    kept
 }
 
 fn decay() -> impl Strategy<Value = Decay> {

@@ -115,7 +115,7 @@ impl TransformV1 {
 impl OpV1 {
     #[inline(never)]
     fn read(packed: &mut Packed<'_>) -> Self {
-        match packed.variant(14) {
+        match packed.variant(16) {
             0 => Self::Number { field: packed.u16() },
             1 => Self::Category { field: packed.u16(), values: packed.list(|packed| (packed.u64(), packed.u32())) },
             2 => Self::Bucket { fields: packed.list(Packed::u16), buckets: packed.u32() },
@@ -154,7 +154,7 @@ impl OpV1 {
                 },
                 metric: packed.one_of(&[Overlap::Jaccard, Overlap::Containment]),
             },
-            _ => Self::Combine {
+            13 => Self::Combine {
                 op: packed.one_of(&[
                     CombineOp::Ratio,
                     CombineOp::Product,
@@ -164,6 +164,13 @@ impl OpV1 {
                 ]),
                 left: packed.u16(),
                 right: packed.u16(),
+            },
+            14 => Self::ItemId { buckets: packed.u32() },
+            _ => Self::RecentItem {
+                at: packed.u16(),
+                event: packed.u64(),
+                within_s: packed.u32(),
+                buckets: packed.u32(),
             },
         }
     }

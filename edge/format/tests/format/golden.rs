@@ -37,13 +37,14 @@ const CURRENT: [(&str, u16); 8] = [
 
 /// Contents with what came to a version after its first release, in sections and blocks of their own. The golden file of
 /// the first release stays as it is; these lie beside it.
-const ADDED: [(&str, u16, &str); 6] = [
+const ADDED: [(&str, u16, &str); 7] = [
     (Bundle::NAME, 1, "offers"),
     (Request::NAME, 1, "offer"),
     (Decision::NAME, 1, "offer"),
     (Bundle::NAME, 1, DOUBLES),
     (Bundle::NAME, 1, CASCADE),
     (Decision::NAME, 1, CASCADE),
+    (Bundle::NAME, 1, SEQUENCE),
 ];
 
 /// What came to bundles after offers: models whose leaves are `f64`.
@@ -51,6 +52,9 @@ const DOUBLES: &str = "doubles";
 
 /// What came after that: several stages, and decisions without the last of them.
 const CASCADE: &str = "cascade";
+
+/// What came after that: items as numbers, the candidate's and those of recent events.
+const SEQUENCE: &str = "sequence";
 
 /// A section that a bundle may have and the golden bundle has not, in a file of its own.
 const GRAPH: &str = "graph";
@@ -166,6 +170,7 @@ fn what_was_added_to_a_version_is_written_and_read() {
     is_written_to(&path_of_added(Bundle::NAME, 1, DOUBLES), &sample::bundle_with_doubles());
     is_written_to(&path_of_added(Bundle::NAME, 1, CASCADE), &sample::bundle_with_a_cascade());
     is_written_to(&path_of_added(Decision::NAME, 1, CASCADE), &sample::degraded_decision());
+    is_written_to(&path_of_added(Bundle::NAME, 1, SEQUENCE), &sample::bundle_with_a_sequence());
     is_written::<Request>(&sample::request_for_an_offer());
     is_written::<Decision>(&sample::decision_with_an_offer());
 }

@@ -215,6 +215,11 @@ fn every_operand_of_a_program_is_checked() {
         OpV1::Rate { numerator: near, denominator: near, weight: -1.0, prior: 0.0 },
         OpV1::Rate { numerator: near, denominator: near, weight: 1.0, prior: f32::NAN },
         OpV1::Combine { op: selvedge_format::program::CombineOp::Min, left: 0, right: 0 },
+        OpV1::ItemId { buckets: 0 },
+        OpV1::ItemId { buckets: (1 << 24) + 1 },
+        OpV1::RecentItem { at: 0, event: 0, within_s: 1, buckets: 0 },
+        OpV1::RecentItem { at: 0, event: 0, within_s: 1, buckets: (1 << 24) + 1 },
+        OpV1::RecentItem { at: 256, event: 0, within_s: 1, buckets: 1 },
     ];
     for op in bad {
         let mut program = sample::program();

@@ -213,6 +213,20 @@ pub(crate) fn bundle_with_doubles() -> Bundle {
     bundle
 }
 
+/// A linear model over the candidate's number and those of two recent items.
+pub(crate) fn bundle_with_a_sequence() -> Bundle {
+    let mut bundle = bundle();
+    let buckets = 1 << 24;
+    let recent = |at| OpV1::RecentItem { at, event: word("purchase"), within_s: 30 * DAY_S, buckets };
+    let feature = |op| FeatureV1 { op, default: 0.0, transforms: vec![] };
+    bundle.program.features = vec![OpV1::ItemId { buckets }, recent(0), recent(1)].into_iter().map(feature).collect();
+    bundle.models.models.truncate(1);
+    bundle.models.stages = vec![StageV1 { model: 0, keep: 0 }];
+    bundle.weights = vec![Weights::Linear { weight: vec![0.5, 0.25, -1.0], centre: vec![0.0; 3] }];
+    bundle.meta = bundle.meta.map(|meta| MetaV1 { features: meta.features.into_iter().take(3).collect(), ..meta });
+    bundle
+}
+
 /// Feature of the sample program that is the same for all candidates: the hour.
 pub(crate) const HOUR: u16 = 15;
 /// Another one: the weekday.

@@ -143,6 +143,9 @@ fn op(user: &[TableV1], global: &[TableV1]) -> impl Strategy<Value = OpV1> + use
             metric
         }),
         (combine, any::<u16>(), any::<u16>()).prop_map(|(op, left, right)| OpV1::Combine { op, left, right }),
+        (1..=1_u32 << 24).prop_map(|buckets| OpV1::ItemId { buckets }),
+        (0..HISTORY, any::<u64>(), any::<u32>(), 1..=1_u32 << 24)
+            .prop_map(|(at, event, within_s, buckets)| OpV1::RecentItem { at, event, within_s, buckets }),
     ]
 }
 

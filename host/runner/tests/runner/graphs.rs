@@ -3,11 +3,12 @@
 use std::fs;
 use std::path::Path;
 
-use selvedge_compile::{Sample, SampleRequest, Trained, TrainedModel, compile, compile_stages, import};
+use selvedge_compile::{Sample, SampleRequest, Trained, TrainedModel, compile, compile_stages, import, lower_program};
+use selvedge_engine::state::{Event, ItemKeys, UserState};
 use selvedge_engine::{Engine, Limits};
-use selvedge_format::AlignedBytes;
 use selvedge_format::decision::DecisionView;
 use selvedge_format::program::Scope;
+use selvedge_format::{AlignedBytes, key};
 use selvedge_runner::{GuestModule, Instance, RunnerLimits};
 use selvedge_spec::{FeatureSpec, ModelSpec};
 use selvedge_wire::{RequestBuilder, Values};
@@ -30,6 +31,8 @@ size = 500
 struct Exported {
     features: Vec<Feature>,
     rows: Vec<Vec<f32>>,
+    /// What onnxruntime said.
+    scores: Vec<f32>,
 }
 
 #[derive(Deserialize)]
@@ -104,6 +107,69 @@ fn every_exported_network_has_the_same_bits_natively_and_in_both_guest_modules()
             decides_alike(&format!("{name} in {weights}"), &exported, &bundle, &request, &modules);
         }
     }
+}
+
+/// An item whose number among so many is this.
+fn item_of(number: f32, buckets: u64) -> String {
+    let mut ids = (0..).map(|at| format!("item {at}"));
+    ids.find(|id| (key(id.as_bytes()) % buckets + 1) as f32 == number).expect("numbers are spread evenly")
+}
+
+/// A user who has viewed items with these numbers, the newest first, on two devices; and bought something last.
+fn state_after_views(features: &FeatureSpec, numbers: &[f32], now_ms: i64) -> Vec<u8> {
+    let program = lower_program(features).expect("it fits a bundle");
+    let mut user = UserState::new();
+    let mut happens = |device, event: &str, item: &str, ago_s: i64| {
+        let event = Event {
+            event: key(event.as_bytes()),
+            time_ms: now_ms - ago_s * 1000,
+            item: key(item.as_bytes()),
+            value: 1.0,
+        };
+        user.apply(device, &program, &ItemKeys::new(&program, None), &event).expect("few devices");
+    };
+    happens(1, "purchase", "something else", 1);
+    for (at, number) in (0..).zip(numbers) {
+        happens(at % 2, "view", &item_of(*number, 40), 60 + at as i64);
+    }
+    user.encode()
+}
+
+#[test]
+fn a_network_over_the_users_own_history_scores_as_onnxruntime_and_has_the_same_bits_everywhere() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let page = fs::read_to_string(root.join("docs/reference/onnx.md")).expect("the page");
+    let declared = page.split("```toml").nth(1).and_then(|rest| rest.split("```").next()).expect("an example");
+    let features = FeatureSpec::parse("features.toml", declared).expect("a valid declaration");
+    let exports = root.join("models/compile/tests/onnx");
+    let read = |suffix: &str| fs::read(exports.join(format!("recent.{suffix}"))).expect("a committed export");
+    let exported: Exported = serde_json::from_slice(&read("json")).expect("valid JSON");
+    let trained = import(&read("onnx")).expect("an ONNX model");
+    let bundle = compile(&features, &ModelSpec::parse("model.toml", MODEL).expect("valid"), &trained)
+        .expect("it compiles")
+        .bytes;
+
+    // What the rows have as numbers is said by ids and events here.
+    let now_ms = 1_795_000_000_000;
+    let ids: Vec<String> = exported.rows.iter().map(|row| item_of(row[row.len() - 1], 40)).collect();
+    let viewed: Vec<f32> = exported.rows[0][..6].iter().copied().filter(|number| *number > 0.0).collect();
+    let state = state_after_views(&features, &viewed, now_ms);
+    let request = RequestBuilder::new(given::REQUEST_ID, now_ms, ids.iter().map(String::as_str)).state(&state).build();
+    let mut engine = Engine::new(Limits::default());
+    engine.load(AlignedBytes::copy_of(&bundle)).expect("the bundle loads");
+    let matrix = engine.features(&request).expect("features");
+    for (row, expected) in exported.rows.iter().enumerate() {
+        let found: Vec<f32> = (0..matrix.features()).map(|feature| matrix.column(feature)[row]).collect();
+        assert_eq!(&found, expected, "row {row}");
+    }
+    let decision = engine.decide(&request).to_vec();
+    let view = DecisionView::parse(&decision).expect("valid bytes");
+    for (place, slot) in view.slots.iter().enumerate() {
+        let (score, expected) = (view.scores.get(place), exported.scores[slot as usize]);
+        assert!((score - expected).abs() <= 1e-5, "{score} where onnxruntime scores {expected}");
+    }
+    let modules = given::modules().map(|wasm| GuestModule::read(&wasm).expect("the guest keeps to the ABI"));
+    decides_alike("recent", &exported, &bundle, &request, &modules);
 }
 
 /// Decides natively and in each module.

@@ -15,7 +15,8 @@ use selvedge_format::program::{
     self, By, Decay, FeatureV1, FieldV1, OpV1, ProgramV1, Scope, TokensOf, TransformV1, field_id,
 };
 use selvedge_spec::{
-    self as spec, Feature, FeatureKind, FeatureSpec, FieldRef, FieldScope, OverlapWith, StringEncoding, Transform,
+    self as spec, Feature, FeatureKind, FeatureSpec, FieldRef, FieldScope, OverlapWith, Recent, StringEncoding,
+    Transform,
 };
 
 use crate::error::{CompileError, CompileErrorKind};
@@ -123,7 +124,7 @@ impl Lowering<'_> {
             FeatureKind::InteractedWith { event, by, within, last } => OpV1::InteractedWith {
                 event: key(event.as_bytes()),
                 by: self.fields.by(by),
-                within_s: within.map_or(u32::MAX, spec::Seconds::get),
+                within_s: within_s(*within),
                 last: *last,
             },
             FeatureKind::Count(counter) => OpV1::Counter(self.counters.column(counter)),
@@ -142,6 +143,19 @@ impl Lowering<'_> {
             FeatureKind::Combine { op, inputs: [left, right] } => {
                 OpV1::Combine { op: combine(*op), left: *left as u16, right: *right as u16 }
             }
+            FeatureKind::ItemId { buckets } => OpV1::ItemId { buckets: *buckets },
+            FeatureKind::RecentItem { recent, at, buckets } => OpV1::RecentItem {
+                at: *at,
+                event: event_of(recent),
+                within_s: within_s(recent.within),
+                buckets: *buckets,
+            },
+            FeatureKind::RecentCount { recent, last } => OpV1::InteractedWith {
+                event: event_of(recent),
+                by: By::All,
+                within_s: within_s(recent.within),
+                last: *last,
+            },
         }
     }
 
@@ -163,6 +177,15 @@ impl Lowering<'_> {
             OverlapWith::History { event, last } => TokensOf::History { event: key(event.as_bytes()), last: *last },
         }
     }
+}
+
+/// Key of the event's name; 0 is any event.
+fn event_of(recent: &Recent) -> u64 {
+    recent.event.as_ref().map_or(0, |event| key(event.as_bytes()))
+}
+
+fn within_s(within: Option<spec::Seconds>) -> u32 {
+    within.map_or(u32::MAX, spec::Seconds::get)
 }
 
 fn field_v1(scope: FieldScope, name: &str, ty: spec::FieldType) -> FieldV1 {
@@ -192,6 +215,8 @@ pub(crate) fn kind_name(op: &OpV1, program: &ProgramV1) -> &'static str {
         OpV1::LocalTime { .. } => "local_time",
         OpV1::Position => "position",
         OpV1::Candidates => "candidates",
+        // Declared by itself it has a key.
+        OpV1::InteractedWith { by: By::All, .. } => "recent_items",
         OpV1::InteractedWith { .. } => "interacted_with",
         OpV1::Counter(counter) => {
             let columns = program.table(counter.table).map(|table| &table.columns);
@@ -205,6 +230,8 @@ pub(crate) fn kind_name(op: &OpV1, program: &ProgramV1) -> &'static str {
         OpV1::Rate { .. } => "rate",
         OpV1::TokenOverlap { .. } => "token_overlap",
         OpV1::Combine { .. } => "combine",
+        OpV1::ItemId { .. } => "item_id",
+        OpV1::RecentItem { .. } => "recent_items",
     }
 }
 

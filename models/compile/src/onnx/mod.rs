@@ -468,13 +468,14 @@ fn same_for_all(program: &ProgramV1) -> Vec<bool> {
                 shared(*field)
             }
             OpV1::Bucket { fields, .. } => fields.iter().all(|field| shared(*field)),
-            OpV1::LocalTime { .. } | OpV1::Candidates => true,
+            OpV1::LocalTime { .. } | OpV1::Candidates | OpV1::RecentItem { .. } => true,
             OpV1::Recency { table: of, .. } => table(*of),
             OpV1::Counter(counter) | OpV1::Share(counter) => table(counter.table),
             OpV1::Rate { numerator, denominator, .. } => table(numerator.table) && table(denominator.table),
             OpV1::TokenOverlap { field, with, .. } => shared(*field) && matches!(with, TokensOf::Context { .. }),
             OpV1::Combine { left, right, .. } => same[usize::from(*left)] && same[usize::from(*right)],
-            OpV1::Position | OpV1::InteractedWith { .. } => false,
+            OpV1::InteractedWith { by, .. } => *by == By::All,
+            OpV1::Position | OpV1::ItemId { .. } => false,
         };
         same.push(is_same);
     }

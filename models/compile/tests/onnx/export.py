@@ -68,7 +68,8 @@ class Graph:
         e = self.op("Gather", self.weight(rows, width), ids, axis=0)
         return self.op("Reshape", e, self.const(np.array([-1, width], np.int64)))
 
-    def save(self, name, score):
+    def save(self, name, score, **given):
+        """`given` are values of features, one for all rows or one for each; the others are drawn."""
         self.nodes.append(helper.make_node("Identity", [score], ["score"]))
         out = helper.make_tensor_value_info("score", TensorProto.FLOAT, ["batch", 1])
         graph = helper.make_graph(self.nodes, name, self.inputs, [out], self.weights)
@@ -80,7 +81,8 @@ class Graph:
         columns = []
         for f in self.features:
             values = random.integers(0, f["ids"], ROWS) if f["ids"] else random.standard_normal(ROWS).round(3)
-            columns.append(np.full(ROWS, values[0]) if f["shared"] else values)
+            values = np.full(ROWS, values[0]) if f["shared"] else values
+            columns.append(np.broadcast_to(given.get(f["name"], values), ROWS))
         rows = np.stack(columns, 1).astype(np.float32)
         feeds, at = {}, 0
         for i in self.inputs:
@@ -219,6 +221,31 @@ def padded():
     weights = g.op("Softmax", g.op("Where", is_padding, g.const(np.float32(-1e9)), scores), axis=2)
     pooled, flat = (g.op("Squeeze", x, g.const(np.array([1]))) for x in [g.op("MatMul", weights, history), item])
     g.save("padded", g.op("Sigmoid", g.mlp(g.op("Concat", pooled, flat, axis=1), 2 * dim, 12, 1)))
+
+
+def recent():
+    """Deep interest network over a user's last six items: 0 is no item, and places behind the length have no weight. The numbers
+    of its rows are those of a user with four events."""
+    g = Graph(16)
+    buckets, length, dim = 40, 6, 8
+    table = g.weight(buckets + 1, dim)
+    ids, count = g.input("history", length, True, buckets + 1), g.input("history_length", 1, True, length)
+    history = g.op("Gather", table, ids, axis=0)
+    item = g.op("Gather", table, g.input("product", 1, False, buckets + 1), axis=0)
+    q = g.op("Expand", item, g.const(np.array([1, length, dim], np.int64)))
+    parts = g.op("Concat", q, history, g.op("Sub", q, history), g.op("Mul", q, history), axis=2)
+    hidden = g.op("Sigmoid", g.op("Add", g.op("MatMul", parts, g.weight(4 * dim, 12)), g.weight(12)))
+    score = g.op("Add", g.op("MatMul", hidden, g.weight(12, 1)), g.weight(1))
+    is_there = g.op("Less", g.const(np.arange(length, dtype=np.int64).reshape(1, length)), count)
+    is_there = g.op("Unsqueeze", is_there, g.const(np.array([2])))
+    score = g.op("Where", is_there, score, g.const(np.float32(0)))
+    pooled = g.op("MatMul", g.op("Transpose", score, perm=[0, 2, 1]), history)
+    pooled, flat = (g.op("Squeeze", x, g.const(np.array([1]))) for x in [pooled, item])
+    both = g.op("Concat", pooled, flat, g.op("Mul", pooled, flat), axis=1)
+    score = g.op("Sigmoid", g.mlp(both, 3 * dim, 20, 10, 1, act="Sigmoid"))
+    history = {f"history_{at}": number for at, number in enumerate([12, 31, 7, 31, 0, 0])}
+    products = g.random.permutation(buckets)[:ROWS] + 1
+    g.save("recent", score, **history, history_length=4, product=products)
 
 
 def layer_norm(g, x, dim):
@@ -501,7 +528,10 @@ REFUSED = {
     "two_numbers": lambda g, x: g.dense(x, 3, 2),
 }
 
-for write in [mlp, normalised, dlrm, deepfm, dcn, two_tower, mmoe, din, encoder, caser, cnn, dien, loops, padded, upsampled, looped, multi_query, beside]:
+for write in [
+    mlp, normalised, dlrm, deepfm, dcn, two_tower, mmoe, din, encoder, caser, cnn, dien, loops, padded, upsampled, looped, multi_query,
+    beside, recent,
+]:
     write()
 for name, build in REFUSED.items():
     refused(name, build)

@@ -195,6 +195,15 @@ pub enum OverlapWith {
     },
 }
 
+/// Which of a user's most recent events are meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recent {
+    /// Name of the declared event; `None` for all of them.
+    pub event: Option<String>,
+    /// Only events at most this old; `None` for any age.
+    pub within: Option<Seconds>,
+}
+
 /// What a feature computes, with its parameters. `docs/reference/features.md` describes each kind at length.
 #[derive(Clone, Debug, PartialEq)]
 pub enum FeatureKind {
@@ -279,6 +288,27 @@ pub enum FeatureKind {
         /// How.
         metric: OverlapMetric,
     },
+    /// `item_id`: the candidate's id as a number from 1; missing when it has none.
+    ItemId {
+        /// The largest number, 1..=2^24.
+        buckets: u32,
+    },
+    /// `recent_items`, one place: the item of a recent event as a number from 1; missing when there is none.
+    RecentItem {
+        /// Which events.
+        recent: Recent,
+        /// The place, 0 for the newest; below `history_events`. The feature before has the next newer place.
+        at: u16,
+        /// The largest number, 1..=2^24.
+        buckets: u32,
+    },
+    /// `recent_items` with `length`: how many of its places are taken.
+    RecentCount {
+        /// Which events.
+        recent: Recent,
+        /// How many places there are, 1..=`history_events`.
+        last: u16,
+    },
     /// `combine`: arithmetic over the final values of earlier features.
     Combine {
         /// Which.
@@ -343,6 +373,16 @@ impl FeatureSpec {
 }
 
 impl FeatureKind {
+    /// Of a declaration that makes several features the one at `place`; behind the `last` is how many are taken. Other kinds
+    /// have one place.
+    fn of_place(&self, place: u16, last: u16) -> Self {
+        match self.clone() {
+            Self::RecentItem { recent, buckets, .. } if place < last => Self::RecentItem { recent, at: place, buckets },
+            Self::RecentItem { recent, .. } => Self::RecentCount { recent, last },
+            other => other,
+        }
+    }
+
     /// The fields that it reads itself.
     fn fields(&self) -> Vec<FieldRef> {
         let by = |by: &By| match by {
@@ -360,6 +400,7 @@ impl FeatureKind {
             Self::Count(counter) | Self::Share(counter) => by(&counter.by),
             Self::Rate { numerator, .. } => by(&numerator.by),
             Self::LocalTime { .. } | Self::Position | Self::Candidates | Self::Combine { .. } => Vec::new(),
+            Self::ItemId { .. } | Self::RecentItem { .. } | Self::RecentCount { .. } => Vec::new(),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! From the text of `features.toml` to a [`FeatureSpec`]: first what is declared, then what refers to it.
 
 use super::declared::{Declared, DeclaredField, Parameters};
-use super::kind::{KINDS, Kind};
+use super::kind::{self, KINDS, Kind};
 use super::{EventKind, Feature, FeatureSpec, Field, TableSettings, Transform};
 use crate::document;
 use crate::error::{Problem, ProblemKind, Problems, Source, SpecError};
@@ -52,19 +52,24 @@ impl FeatureSpec {
         let entries = root.required("feature").and_then(|value| value.list_of(1..=Self::MAX_FEATURES));
         let entries = entries.unwrap_or_default().into_iter();
         let mut entries: Vec<_> = entries.filter_map(|entry| entry.table("this feature".to_owned())).collect();
+        let names: Vec<_> = entries.iter_mut().map(|entry| feature_names(entry, history_events, problems)).collect();
         let declared = Declared {
             fields,
             events: events.iter().map(|event| event.name.clone()).collect(),
             history_events,
-            features: entries.iter_mut().map(feature_name).collect(),
+            features: names.iter().flat_map(|names| names.all.iter().cloned()).collect(),
         };
-        let names = declared.features.iter().flatten();
-        refuse_duplicates("feature", names.map(|name| (name.text.as_str(), name.span)), problems);
+        refuse_too_many(&declared.features, entries.len(), problems);
+        let all_names = declared.features.iter().flatten();
+        refuse_duplicates("feature", all_names.map(|name| (name.text.as_str(), name.span)), problems);
 
         let tables = all(counters.into_iter().map(|entry| table_settings(Parameters::new(entry, &declared, 0))));
-        let entries = entries.into_iter().zip(&declared.features).enumerate();
-        let features =
-            all(entries.map(|(index, (table, name))| feature(Parameters::new(table, &declared, index), name.as_ref())));
+        let mut index = 0;
+        let features = all(entries.into_iter().zip(&names).map(|(table, names)| {
+            let parameters = Parameters::new(table, &declared, index);
+            index += names.all.len();
+            features(parameters, names)
+        }));
         refuse_repeated_tables(tables.iter().flatten(), problems);
         root.finish();
         let fields = declared.fields.iter().map(field).collect::<Option<_>>();
@@ -74,7 +79,7 @@ impl FeatureSpec {
             shared_refresh: shared_refresh?,
             history_events: history_events?,
             tables: tables?,
-            features: features?,
+            features: features?.into_iter().flatten().collect(),
         })
     }
 }
@@ -172,14 +177,43 @@ fn refuse_repeated_tables<'t>(tables: impl Iterator<Item = &'t TableSettings>, p
     refuse_duplicates("the table of", named.iter().map(|(name, span)| (name.as_str(), *span)), problems);
 }
 
-/// The feature's name, which from now on is what messages call the feature.
-fn feature_name(table: &mut Table<'_>) -> Option<Name> {
-    let name = table.required("name").and_then(Value::name)?;
-    table.rename(format!("feature `{}`", printable(&name.text)), name.span);
-    Some(name)
+/// Names of the features that a declaration makes.
+struct Names {
+    /// In the order of the features; at least one, which is `None` where it could not be read.
+    all: Vec<Option<Name>>,
+    /// How many of them are places of a sequence.
+    places: u16,
 }
 
-fn feature(parameters: Parameters<'_>, name: Option<&Name>) -> Option<Feature> {
+/// The name of a declaration is from now on what messages call it.
+fn feature_names(table: &mut Table<'_>, history_events: Option<u16>, problems: &Problems) -> Names {
+    let Some(name) = table.required("name").and_then(Value::name) else { return Names { all: vec![None], places: 1 } };
+    table.rename(format!("feature `{}`", printable(&name.text)), name.span);
+    let Some((places, suffixes)) = kind::places(table, history_events) else {
+        return Names { all: vec![Some(name)], places: 1 };
+    };
+    let each = suffixes.iter().map(|suffix| Name { text: format!("{}{suffix}", name.text), span: name.span });
+    let all: Vec<_> = each.collect();
+    if let Some(longest) = all.iter().max_by_key(|name| name.text.len()) {
+        longest.check(problems);
+    }
+    Names { all: all.into_iter().map(Some).collect(), places }
+}
+
+/// As many declarations as there may be features can make more of them.
+fn refuse_too_many(features: &[Option<Name>], declarations: usize, problems: &Problems) {
+    let most = FeatureSpec::MAX_FEATURES;
+    if let Some(name) = features.get(most).and_then(Option::as_ref)
+        && declarations <= most
+    {
+        let message = format!("there are {} features, at most {most} may be", features.len());
+        let problem = Problem::new(ProblemKind::OutOfRange, name.span, message, format!("`{}` is one more", name.text));
+        problems.report(problem.help("each place of `recent_items` is a feature: give it a smaller `last`"));
+    }
+}
+
+/// The features of one declaration.
+fn features(parameters: Parameters<'_>, names: &Names) -> Option<Vec<Feature>> {
     let doc = parameters.optional_or("doc", "", Value::text);
     let default = parameters.optional("default").map(Value::single_or_nan);
     let transforms = parameters.optional_or("transform", Vec::new(), transforms);
@@ -189,15 +223,21 @@ fn feature(parameters: Parameters<'_>, name: Option<&Name>) -> Option<Feature> {
     };
     let computed = (kind.parse)(&parameters);
     parameters.finish();
-    let name = name?;
-    Some(Feature {
-        name: name.text.clone(),
-        doc: doc?.to_owned(),
-        default: default.unwrap_or(Some(kind.default))?,
-        transforms: transforms?,
-        kind: computed?,
-        span: name.span,
-    })
+    let (doc, transforms, computed) = (doc?, transforms?, computed?);
+    let default = default.unwrap_or(Some(kind.default))?;
+    let feature = |(place, name): (u16, &Option<Name>)| {
+        let name = name.as_ref()?;
+        let is_place = place < names.places;
+        Some(Feature {
+            name: name.text.clone(),
+            doc: doc.to_owned(),
+            default,
+            transforms: if is_place { transforms.clone() } else { Vec::new() },
+            kind: computed.of_place(place, names.places),
+            span: name.span,
+        })
+    };
+    (0..).zip(&names.all).map(feature).collect()
 }
 
 fn transforms(value: Value<'_>) -> Option<Vec<Transform>> {

@@ -9,17 +9,21 @@ mod combine;
 mod cross;
 mod decayed_count;
 mod interacted_with;
+mod item_id;
 mod lifetime_count;
 mod local_time;
 mod number;
 mod position;
 mod rate;
 mod recency;
+mod recent_items;
 mod share;
 mod string;
 mod time_difference;
 mod token_overlap;
 mod window_count;
+
+pub(crate) use recent_items::places;
 
 use super::FeatureKind;
 use super::declared::Parameters;
@@ -85,6 +89,8 @@ pub(crate) static KINDS: &[Kind] = &[
     position::KIND,
     candidates::KIND,
     interacted_with::KIND,
+    item_id::KIND,
+    recent_items::KIND,
     decayed_count::KIND,
     window_count::KIND,
     lifetime_count::KIND,
