@@ -190,8 +190,10 @@ impl Engine {
     /// # Errors
     /// The request or its state is refused, or nothing is loaded.
     pub fn features(&mut self, request: &[u8]) -> Result<FeatureMatrix<'_>, DecodeError> {
-        let view = self.diagnose(request, Self::run_features)?;
-        Ok(FeatureMatrix { values: &self.scratch.matrix, candidates: view })
+        let view = self.parse(request)?;
+        let ran = self.run_features(&view);
+        self.explained(view.candidates, ran)?;
+        Ok(FeatureMatrix { values: &self.scratch.matrix, candidates: view.candidates })
     }
 
     /// Computes the scores of a request without making a slate: for diagnosis.
@@ -199,33 +201,46 @@ impl Engine {
     /// # Errors
     /// The request or its state is refused, or nothing is loaded.
     pub fn score(&mut self, request: &[u8]) -> Result<&[f32], DecodeError> {
-        let candidates = self.diagnose(request, Self::run_model)?;
-        Ok(&self.scratch.scores[..candidates])
+        let view = self.parse(request)?;
+        let ran = self.run_model(&view);
+        self.explained(view.candidates, ran)?;
+        Ok(&self.scratch.scores[..view.candidates])
     }
 
-    fn diagnose(
-        &mut self,
-        request: &[u8],
-        run: impl FnOnce(&mut Self, &RequestView<'_>) -> Result<u64, (FallbackReason, u64)>,
-    ) -> Result<usize, DecodeError> {
+    /// Scores `rows` candidates whose features the caller has: `values` are `[row][feature]`, in the order of the bundle's
+    /// features, after defaults and transforms, NaN where one is missing. The scores are those that
+    /// [`score`](Self::score) gives a request with these features.
+    ///
+    /// What a network computes once per request it reads from the first row: features of the user and of the context are
+    /// the same in all rows.
+    ///
+    /// # Errors
+    /// Nothing is loaded, there is no row, there are more rows than [`Limits`] allow or they cost more (as much as a request's
+    /// without a slate), or `features` and the number of values are not those of so many rows of this bundle.
+    pub fn predict(&mut self, rows: usize, features: usize, values: &[f32]) -> Result<&[f32], DecodeError> {
         self.last_error = None;
-        let view =
-            RequestView::parse(request, self.limits.request()).inspect_err(|error| self.last_error = Some(*error))?;
-        match run(self, &view) {
-            Ok(_) => Ok(view.candidates),
-            Err((reason, cost)) => {
-                let candidates = view.candidates as u64;
-                let refused = match reason {
-                    FallbackReason::NotLoaded => DecodeError::not_loaded(),
-                    FallbackReason::TooManyCandidates => {
-                        DecodeError::too_large("request candidates", self.limits.candidates as u64, candidates)
-                    }
-                    FallbackReason::CostLimit => DecodeError::too_large("decision cost", self.limits.cost, cost),
-                    _ => DecodeError::invalid("request without candidates", 0),
-                };
-                Err(*self.last_error.get_or_insert(refused))
+        let ran = self.run_rows(rows, features, values);
+        self.explained(rows, ran)?;
+        Ok(&self.scratch.scores[..rows])
+    }
+
+    fn parse<'r>(&mut self, request: &'r [u8]) -> Result<RequestView<'r>, DecodeError> {
+        self.last_error = None;
+        RequestView::parse(request, self.limits.request()).inspect_err(|error| self.last_error = Some(*error))
+    }
+
+    /// Why there are no scores or features, if there are none.
+    fn explained(&mut self, candidates: usize, ran: Result<u64, (FallbackReason, u64)>) -> Result<(), DecodeError> {
+        let Err((reason, cost)) = ran else { return Ok(()) };
+        let refused = match reason {
+            FallbackReason::NotLoaded => DecodeError::not_loaded(),
+            FallbackReason::TooManyCandidates => {
+                DecodeError::too_large("request candidates", self.limits.candidates as u64, candidates as u64)
             }
-        }
+            FallbackReason::CostLimit => DecodeError::too_large("decision cost", self.limits.cost, cost),
+            _ => DecodeError::invalid("request without candidates", 0),
+        };
+        Err(*self.last_error.get_or_insert(refused))
     }
 
     /// Features, scores and slate; how they came about and the cost, or why not.
@@ -257,9 +272,27 @@ impl Engine {
     }
 
     fn run_model(&mut self, request: &RequestView<'_>) -> Result<u64, (FallbackReason, u64)> {
-        let mut cost = self.run_features(request)?;
+        let cost = self.run_features(request)?;
+        self.run_stages(request.candidates, cost)
+    }
+
+    /// Scores rows of the caller's as if they were a request's features.
+    #[inline(never)]
+    fn run_rows(&mut self, rows: usize, features: usize, values: &[f32]) -> Result<u64, (FallbackReason, u64)> {
+        let cost = self.afford(rows, 0, 0)?;
+        let wanted = self.snapshot.as_ref().map_or(0, |snapshot| snapshot.program.features.len());
+        let found = if features == wanted { values.len() as u64 } else { rows as u64 * features as u64 };
+        let needed = rows as u64 * wanted as u64;
+        if let Err(error) = DecodeError::expect_bytes("rows of features", 4 * needed, 4 * found) {
+            self.last_error = Some(error);
+            return Err((FallbackReason::InvalidRequest, cost));
+        }
+        feature::transpose(values, rows, &mut self.scratch.matrix);
+        self.run_stages(rows, cost)
+    }
+
+    fn run_stages(&mut self, rows: usize, mut cost: u64) -> Result<u64, (FallbackReason, u64)> {
         let Some(snapshot) = &self.snapshot else { return Err((FallbackReason::NotLoaded, cost)) };
-        let rows = request.candidates;
         let scratch = &mut self.scratch;
         refill(&mut scratch.scores, feature::stride(rows), 0.0);
         let (of, spent) = ((scratch.matrix.as_slice(), rows), (&mut cost, self.limits.cost));
@@ -269,24 +302,12 @@ impl Engine {
 
     fn run_features(&mut self, request: &RequestView<'_>) -> Result<u64, (FallbackReason, u64)> {
         let Some(snapshot) = &self.snapshot else { return Err((FallbackReason::NotLoaded, 0)) };
-        let candidates = request.candidates as u64;
         let slots = Slate::size(&snapshot.policy, request) as u64;
         let offer_cost = match (&request.offer, &snapshot.campaigns) {
             (Some(_), Some(campaigns)) => campaigns.cost,
             _ => 0,
         };
-        // Further stages are paid for when they run.
-        let ranking_cost = candidates.saturating_mul(snapshot.cost + (slots * snapshot.slot_cost).div_ceil(8));
-        let cost = ranking_cost.saturating_add(snapshot.model().request_cost()).saturating_add(offer_cost);
-        if request.candidates == 0 {
-            return Err((FallbackReason::NoCandidates, cost));
-        }
-        if request.candidates > self.limits.candidates {
-            return Err((FallbackReason::TooManyCandidates, cost));
-        }
-        if cost > self.limits.cost {
-            return Err((FallbackReason::CostLimit, cost));
-        }
+        let cost = self.afford(request.candidates, slots, offer_cost)?;
         let shared = self.shared.as_ref();
         let state = StateView::parse(request.state);
         let resolved = state.map_err(|error| (FallbackReason::InvalidState, error)).and_then(|state| {
@@ -298,6 +319,24 @@ impl Engine {
             return Err((reason, cost));
         }
         feature::run(&snapshot.program, shared, &mut self.scratch.columns, &mut self.scratch.matrix);
+        Ok(cost)
+    }
+
+    /// Cost of the first stage and of what comes before and after; further stages are paid for when they run.
+    fn afford(&self, candidates: usize, slots: u64, offer_cost: u64) -> Result<u64, (FallbackReason, u64)> {
+        let Some(snapshot) = &self.snapshot else { return Err((FallbackReason::NotLoaded, 0)) };
+        let of_each = snapshot.cost + (slots * snapshot.slot_cost).div_ceil(8);
+        let ranking_cost = (candidates as u64).saturating_mul(of_each);
+        let cost = ranking_cost.saturating_add(snapshot.model().request_cost()).saturating_add(offer_cost);
+        if candidates == 0 {
+            return Err((FallbackReason::NoCandidates, cost));
+        }
+        if candidates > self.limits.candidates {
+            return Err((FallbackReason::TooManyCandidates, cost));
+        }
+        if cost > self.limits.cost {
+            return Err((FallbackReason::CostLimit, cost));
+        }
         Ok(cost)
     }
 

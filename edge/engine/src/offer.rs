@@ -22,7 +22,7 @@ use selvedge_format::terms::SHARE;
 
 use crate::feature::{Columns, LANES};
 use crate::math;
-use crate::model::Model;
+use crate::model::{Model, ModelScratch};
 
 /// Prices are in millionths.
 const MICROS: f64 = 1e6;
@@ -63,7 +63,7 @@ impl Campaigns {
         }
         let model_cost = |at: u16| loaded[usize::from(at)].as_ref().map_or(0, Model::cost);
         let arms_cost = |response: &ResponseV1| response.arms.iter().map(|arm| model_cost(arm.model) + 8).sum::<u64>();
-        // A linear model works on a whole vector whether it holds one user or sixteen; trees that are walked cost less.
+        // One user alone takes longer than a sixteenth of sixteen candidates, and never as long as all of them.
         let dearest = declared.responses.iter().map(arms_cost).max().unwrap_or(0) * LANES as u64;
         let tests = declared.campaigns.iter().map(|campaign| campaign.eligible.len() as u64 + 4).sum::<u64>();
         let cost = dearest + tests + program.features.len() as u64;
@@ -92,8 +92,9 @@ impl Campaigns {
 /// Reused from decision to decision.
 #[derive(Debug, Default)]
 pub(crate) struct OfferScratch {
-    /// The user's features, `[feature][LANES]`; NaN where they differ between candidates.
+    /// The user's features; NaN where they differ between candidates.
     row: Vec<f32>,
+    model: ModelScratch,
     arms: Vec<ArmParts>,
 }
 
@@ -184,9 +185,7 @@ impl OfferScratch {
         self.row.clear();
         for (feature, same) in campaigns.same.iter().enumerate() {
             let value = if *same { about.feature(feature as u16) } else { f32::NAN };
-            let start = self.row.len();
-            self.row.resize(start + LANES, 0.0);
-            self.row[start] = value;
+            self.row.push(value);
         }
         self.arms.clear();
         let mut scored = (None, 0.0);
@@ -194,7 +193,11 @@ impl OfferScratch {
             // Arms of one model (an S-learner without interactions, say) share its score.
             if scored.0 != Some(arm.model) {
                 let model = campaigns.models[usize::from(arm.model)].as_ref();
-                scored = (Some(arm.model), model.map_or(0.0, |model| model.raw_score(&self.row)));
+                let mut score = [0.0];
+                if let Some(model) = model {
+                    model.raw_scores(&self.row, 1, &mut self.model, &mut score);
+                }
+                scored = (Some(arm.model), score[0]);
             }
             let response = math::sigmoid(arm.scale * scored.1 + arm.shift);
             self.arms.push(ArmParts { response, ..ArmParts::default() });

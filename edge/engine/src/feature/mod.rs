@@ -22,22 +22,40 @@ use alloc::vec::Vec;
 use selvedge_format::program::{OpV1, ProgramV1};
 use selvedge_format::shared::SharedState;
 
+use crate::buffer::{refill, resize};
+
 pub use columns::Columns;
 
 /// Rows of a column are padded to a multiple of this, so that kernels work on whole vectors.
 pub const LANES: usize = 16;
 
-/// Rows that a column of `candidates` values occupies.
+/// Rows that a column of `candidates` values occupies. One candidate fills no vector, so its columns are its row.
 #[must_use]
 pub const fn stride(candidates: usize) -> usize {
-    candidates.next_multiple_of(LANES)
+    if candidates == 1 { 1 } else { candidates.next_multiple_of(LANES) }
+}
+
+/// Fills `matrix` with the columns of rows that lie one behind the other. Padding rows are the last one again.
+#[inline(never)]
+pub(crate) fn transpose(values: &[f32], rows: usize, matrix: &mut Vec<f32>) {
+    let (features, stride) = (values.len() / rows, stride(rows));
+    resize(matrix, features * stride, 0.0);
+    if stride == 1 {
+        return matrix.copy_from_slice(values);
+    }
+    for at in (0..stride).step_by(4) {
+        let row = |next: usize| values.chunks_exact(features).nth((at + next).min(rows - 1)).unwrap_or(&[]).iter();
+        let rows = row(0).zip(row(1)).zip(row(2)).zip(row(3));
+        for (column, (((a, b), c), d)) in matrix.chunks_exact_mut(stride).zip(rows) {
+            column[at..][..4].copy_from_slice(&[*a, *b, *c, *d]);
+        }
+    }
 }
 
 /// Runs the program: fills `matrix` with one column of [`stride`] rows per feature. Padding rows are 0.
 pub(crate) fn run(program: &ProgramV1, shared: Option<&SharedState>, columns: &mut Columns, matrix: &mut Vec<f32>) {
     let (rows, stride) = (columns.candidates(), stride(columns.candidates()));
-    matrix.clear();
-    matrix.resize(program.features.len() * stride, 0.0);
+    refill(matrix, program.features.len() * stride, 0.0);
     for (index, feature) in program.features.iter().enumerate() {
         let (earlier, rest) = matrix.split_at_mut(index * stride);
         let column = &mut rest[..rows];

@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 use selvedge_format::DecodeError;
 use selvedge_format::model::{LinearWeights, Link, ModelKindV1, ModelV1};
 
-use crate::feature::{self, LANES};
+use crate::feature;
 use crate::math;
 
 use graph::GraphScratch;
@@ -62,23 +62,9 @@ impl Model {
         let stride = feature::stride(rows);
         match &self.form {
             Form::Linear(linear) => linear.scores(matrix, stride, scores),
+            Form::Trees(trees) if rows == 1 => scores[0] = trees.score(matrix),
             Form::Trees(trees) => trees.scores(matrix, stride, &mut scratch.bins, scores),
             Form::Graph(graph) => graph.scores(matrix, stride, &mut scratch.graph, &mut scores[..rows]),
-        }
-    }
-
-    /// Raw score of one row alone, the first of columns of [`LANES`] values: what [`raw_scores`](Self::raw_scores) gives it.
-    #[must_use]
-    pub fn raw_score(&self, columns: &[f32]) -> f32 {
-        match &self.form {
-            Form::Linear(linear) => {
-                let mut scores = [0.0; LANES];
-                linear.scores(columns, LANES, &mut scores);
-                scores[0]
-            }
-            Form::Trees(trees) => trees.score(|feature| columns[usize::from(feature) * LANES]),
-            // Only response models are asked for one row, and a graph is refused as one at load.
-            Form::Graph(_) => f32::NAN,
         }
     }
 

@@ -373,12 +373,12 @@ impl Trees {
 
     /// The score of one row alone. A walk through every tree costs less than a vector of which one lane is used; leaves
     /// are added in the same order, so the bits are the same.
-    pub(super) fn score(&self, x: impl Fn(u16) -> f32) -> f32 {
+    pub(super) fn score(&self, row: &[f32]) -> f32 {
         let mut leaves = self.leaves.as_slice();
         let sum = self.trees.iter().fold(self.sum.start(), |sum, tree| {
             let (values, rest) = leaves.split_at(tree.leaves as usize);
             leaves = rest;
-            self.sum.add(sum, values[self.walk(tree, &x)])
+            self.sum.add(sum, values[self.walk(tree, |feature| row[usize::from(feature)])])
         });
         self.sum.finish(sum)
     }
