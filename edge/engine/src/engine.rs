@@ -322,6 +322,7 @@ impl Engine {
         Ok(cost)
     }
 
+    #[inline(never)]
     /// Cost of the first stage and of what comes before and after; further stages are paid for when they run.
     fn afford(&self, candidates: usize, slots: u64, offer_cost: u64) -> Result<u64, (FallbackReason, u64)> {
         let Some(snapshot) = &self.snapshot else { return Err((FallbackReason::NotLoaded, 0)) };

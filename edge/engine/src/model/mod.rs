@@ -16,8 +16,8 @@ use graph::GraphScratch;
 
 pub use graph::{Graph, step_cost};
 pub use linear::Linear;
-use trees::Sum;
 pub use trees::Trees;
+use trees::{Sum, TreesScratch};
 
 /// A validated model over a fixed number of features.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ enum Form {
 /// Buffers that a model needs besides its input and output.
 #[derive(Debug, Default)]
 pub struct ModelScratch {
-    bins: Vec<i8>,
+    trees: TreesScratch,
     graph: GraphScratch,
 }
 
@@ -62,8 +62,7 @@ impl Model {
         let stride = feature::stride(rows);
         match &self.form {
             Form::Linear(linear) => linear.scores(matrix, stride, scores),
-            Form::Trees(trees) if rows == 1 => scores[0] = trees.score(matrix),
-            Form::Trees(trees) => trees.scores(matrix, stride, &mut scratch.bins, scores),
+            Form::Trees(trees) => trees.scores(matrix, rows, &mut scratch.trees, scores),
             Form::Graph(graph) => graph.scores(matrix, stride, &mut scratch.graph, &mut scores[..rows]),
         }
     }
