@@ -52,6 +52,12 @@ struct Scratch {
     out: Vec<u8>,
 }
 
+/// What was spent, or why not more, and what was spent by then.
+type Ran = Result<u64, (FallbackReason, u64)>;
+
+/// A part of a decision.
+type Run = fn(&mut Engine, &RequestView<'_>) -> Ran;
+
 /// What a load put in place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Loaded {
@@ -163,18 +169,17 @@ impl Engine {
     /// Decides a request; returns the decision's bytes. Total: what cannot be ranked keeps its order.
     pub fn decide(&mut self, request: &[u8]) -> &[u8] {
         self.last_error = None;
-        let view = match RequestView::parse(request, self.limits.request()) {
-            Ok(view) => view,
+        match &RequestView::parse(request, self.limits.request()) {
+            Ok(view) => match self.rank(view) {
+                Ok((status, cost)) => self.write(Some(view), status, cost),
+                Err((reason, cost)) => self.fall_back(Some(view), reason, cost),
+            },
             Err(error) => {
                 let reason =
                     if self.snapshot.is_some() { FallbackReason::InvalidRequest } else { FallbackReason::NotLoaded };
-                self.last_error = Some(error);
-                return self.fall_back(None, reason, 0);
+                self.last_error = Some(*error);
+                self.fall_back(None, reason, 0)
             }
-        };
-        match self.rank(&view) {
-            Ok((status, cost)) => self.write(Some(&view), status, cost),
-            Err((reason, cost)) => self.fall_back(Some(&view), reason, cost),
         }
     }
 
@@ -190,10 +195,8 @@ impl Engine {
     /// # Errors
     /// The request or its state is refused, or nothing is loaded.
     pub fn features(&mut self, request: &[u8]) -> Result<FeatureMatrix<'_>, DecodeError> {
-        let view = self.parse(request)?;
-        let ran = self.run_features(&view);
-        self.explained(view.candidates, ran)?;
-        Ok(FeatureMatrix { values: &self.scratch.matrix, candidates: view.candidates })
+        let candidates = self.diagnose(request, Self::run_features)?;
+        Ok(FeatureMatrix { values: &self.scratch.matrix, candidates })
     }
 
     /// Computes the scores of a request without making a slate: for diagnosis.
@@ -201,10 +204,8 @@ impl Engine {
     /// # Errors
     /// The request or its state is refused, or nothing is loaded.
     pub fn score(&mut self, request: &[u8]) -> Result<&[f32], DecodeError> {
-        let view = self.parse(request)?;
-        let ran = self.run_model(&view);
-        self.explained(view.candidates, ran)?;
-        Ok(&self.scratch.scores[..view.candidates])
+        let candidates = self.diagnose(request, Self::run_model)?;
+        Ok(&self.scratch.scores[..candidates])
     }
 
     /// Scores `rows` candidates whose features the caller has: `values` are `[row][feature]`, in the order of the bundle's
@@ -224,13 +225,24 @@ impl Engine {
         Ok(&self.scratch.scores[..rows])
     }
 
-    fn parse<'r>(&mut self, request: &'r [u8]) -> Result<RequestView<'r>, DecodeError> {
+    // One function, not a copy for each question.
+    #[inline(never)]
+    fn diagnose(&mut self, request: &[u8], run: Run) -> Result<usize, DecodeError> {
         self.last_error = None;
-        RequestView::parse(request, self.limits.request()).inspect_err(|error| self.last_error = Some(*error))
+        // Looked at where it is: a view is large, and moving it takes more instructions than reading it.
+        let (candidates, ran) = match &RequestView::parse(request, self.limits.request()) {
+            Ok(view) => (view.candidates, run(self, view)),
+            Err(error) => {
+                self.last_error = Some(*error);
+                (0, Err((FallbackReason::InvalidRequest, 0)))
+            }
+        };
+        self.explained(candidates, ran)?;
+        Ok(candidates)
     }
 
     /// Why there are no scores or features, if there are none.
-    fn explained(&mut self, candidates: usize, ran: Result<u64, (FallbackReason, u64)>) -> Result<(), DecodeError> {
+    fn explained(&mut self, candidates: usize, ran: Ran) -> Result<(), DecodeError> {
         let Err((reason, cost)) = ran else { return Ok(()) };
         let refused = match reason {
             FallbackReason::NotLoaded => DecodeError::not_loaded(),
@@ -271,14 +283,14 @@ impl Engine {
         Ok((status, cost))
     }
 
-    fn run_model(&mut self, request: &RequestView<'_>) -> Result<u64, (FallbackReason, u64)> {
+    fn run_model(&mut self, request: &RequestView<'_>) -> Ran {
         let cost = self.run_features(request)?;
         self.run_stages(request.candidates, cost)
     }
 
     /// Scores rows of the caller's as if they were a request's features.
     #[inline(never)]
-    fn run_rows(&mut self, rows: usize, features: usize, values: &[f32]) -> Result<u64, (FallbackReason, u64)> {
+    fn run_rows(&mut self, rows: usize, features: usize, values: &[f32]) -> Ran {
         let cost = self.afford(rows, 0, 0)?;
         let wanted = self.snapshot.as_ref().map_or(0, |snapshot| snapshot.program.features.len());
         let found = if features == wanted { values.len() as u64 } else { rows as u64 * features as u64 };
@@ -291,7 +303,7 @@ impl Engine {
         self.run_stages(rows, cost)
     }
 
-    fn run_stages(&mut self, rows: usize, mut cost: u64) -> Result<u64, (FallbackReason, u64)> {
+    fn run_stages(&mut self, rows: usize, mut cost: u64) -> Ran {
         let Some(snapshot) = &self.snapshot else { return Err((FallbackReason::NotLoaded, cost)) };
         let scratch = &mut self.scratch;
         refill(&mut scratch.scores, feature::stride(rows), 0.0);
@@ -300,7 +312,7 @@ impl Engine {
         Ok(cost)
     }
 
-    fn run_features(&mut self, request: &RequestView<'_>) -> Result<u64, (FallbackReason, u64)> {
+    fn run_features(&mut self, request: &RequestView<'_>) -> Ran {
         let Some(snapshot) = &self.snapshot else { return Err((FallbackReason::NotLoaded, 0)) };
         let slots = Slate::size(&snapshot.policy, request) as u64;
         let offer_cost = match (&request.offer, &snapshot.campaigns) {
@@ -324,7 +336,7 @@ impl Engine {
 
     #[inline(never)]
     /// Cost of the first stage and of what comes before and after; further stages are paid for when they run.
-    fn afford(&self, candidates: usize, slots: u64, offer_cost: u64) -> Result<u64, (FallbackReason, u64)> {
+    fn afford(&self, candidates: usize, slots: u64, offer_cost: u64) -> Ran {
         let Some(snapshot) = &self.snapshot else { return Err((FallbackReason::NotLoaded, 0)) };
         let of_each = snapshot.cost + (slots * snapshot.slot_cost).div_ceil(8);
         let ranking_cost = (candidates as u64).saturating_mul(of_each);

@@ -35,19 +35,21 @@ pub const fn stride(candidates: usize) -> usize {
     if candidates == 1 { 1 } else { candidates.next_multiple_of(LANES) }
 }
 
-/// Fills `matrix` with the columns of rows that lie one behind the other. Padding rows are the last one again.
-#[inline(never)]
+/// Fills `matrix` with the columns of rows that lie one behind the other. Padding rows are 0.
 pub(crate) fn transpose(values: &[f32], rows: usize, matrix: &mut Vec<f32>) {
     let (features, stride) = (values.len() / rows, stride(rows));
     resize(matrix, features * stride, 0.0);
     if stride == 1 {
         return matrix.copy_from_slice(values);
     }
-    for at in (0..stride).step_by(4) {
-        let row = |next: usize| values.chunks_exact(features).nth((at + next).min(rows - 1)).unwrap_or(&[]).iter();
-        let rows = row(0).zip(row(1)).zip(row(2)).zip(row(3));
-        for (column, (((a, b), c), d)) in matrix.chunks_exact_mut(stride).zip(rows) {
-            column[at..][..4].copy_from_slice(&[*a, *b, *c, *d]);
+    // A few rows at a time: what is read and written meanwhile stays in the cache, whatever the stride.
+    for start in (0..stride).step_by(LANES) {
+        for (feature, column) in matrix.chunks_exact_mut(stride).enumerate() {
+            let mut from = start * features + feature;
+            for value in &mut column[start..][..LANES] {
+                *value = values.get(from).copied().unwrap_or(0.0);
+                from += features;
+            }
         }
     }
 }

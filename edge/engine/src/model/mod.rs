@@ -4,8 +4,6 @@ mod graph;
 mod linear;
 mod trees;
 
-use alloc::vec::Vec;
-
 use selvedge_format::DecodeError;
 use selvedge_format::model::{LinearWeights, Link, ModelKindV1, ModelV1};
 
