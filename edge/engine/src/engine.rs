@@ -299,7 +299,7 @@ impl Engine {
             self.last_error = Some(error);
             return Err((FallbackReason::InvalidRequest, cost));
         }
-        feature::transpose(values, rows, &mut self.scratch.matrix);
+        feature::transpose(values, features, feature::stride(rows), &mut self.scratch.matrix);
         self.run_stages(rows, cost)
     }
 

@@ -36,17 +36,13 @@ pub const fn stride(candidates: usize) -> usize {
 }
 
 /// Fills `matrix` with the columns of rows that lie one behind the other. Padding rows are 0.
-pub(crate) fn transpose(values: &[f32], rows: usize, matrix: &mut Vec<f32>) {
-    let (features, stride) = (values.len() / rows, stride(rows));
+pub(crate) fn transpose(values: &[f32], features: usize, stride: usize, matrix: &mut Vec<f32>) {
     resize(matrix, features * stride, 0.0);
-    if stride == 1 {
-        return matrix.copy_from_slice(values);
-    }
     // A few rows at a time: what is read and written meanwhile stays in the cache, whatever the stride.
     for start in (0..stride).step_by(LANES) {
-        for (feature, column) in matrix.chunks_exact_mut(stride).enumerate() {
+        for (feature, column) in matrix.get_mut(start..).unwrap_or_default().chunks_mut(stride).enumerate() {
             let mut from = start * features + feature;
-            for value in &mut column[start..][..LANES] {
+            for value in column.iter_mut().take(LANES) {
                 *value = values.get(from).copied().unwrap_or(0.0);
                 from += features;
             }
