@@ -19,7 +19,7 @@
 //! A row alone would leave all lanes but one idle, and trees with more leaves than a byte can number have too many planes.
 //! There, each row walks from node to node, through eight trees in step: no walk waits for another's memory, a leaf leads to
 //! itself, and so there is one branch for all of them, which asks whether anybody has moved. A row has its values twice, as
-//! scales have their bins: a missing one is the lowest in the first place and the highest in the second.
+//! scales have their bins: a missing one goes left in the first place and is the highest in the second.
 
 use alloc::vec;
 use alloc::vec::Vec;
@@ -186,9 +186,10 @@ impl Node {
     }
 }
 
-/// A value of a row for nodes where missing ones go left, and for the others. Thresholds are finite.
+/// A value of a row for nodes where missing ones go left, and for the others: nothing is above infinity, and NaN is at or above
+/// nothing.
 fn sides(x: f32) -> [f32; 2] {
-    if x.is_nan() { [f32::NEG_INFINITY, f32::INFINITY] } else { [x; 2] }
+    [x, if x.is_nan() { f32::INFINITY } else { x }]
 }
 
 impl Trees {

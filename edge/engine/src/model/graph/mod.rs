@@ -160,8 +160,7 @@ impl Run<'_> {
         let count = each.sizes[MAX_DIMS - 1] as usize;
         let memory = &mut *self.memory;
         let memory = if each.out.memory == Memory::Request { &mut memory.request } else { &mut memory.columns };
-        memory[each.out.offset as usize..][..count]
-            .copy_from_slice(&self.matrix[each.left.offset as usize..][..count]);
+        memory[each.out.offset as usize..][..count].copy_from_slice(&self.matrix[each.left.offset as usize..][..count]);
     }
 
     // Called from many places and long, as it copies a column.
