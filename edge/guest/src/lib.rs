@@ -158,7 +158,23 @@ mod tests {
             assert!(guest.decide(address, len).is_empty());
             assert!(guest.features(address, len).is_empty());
             assert!(guest.score(address, len).is_empty());
+            assert!(guest.predict(address, len).is_empty());
             assert_eq!(last_code(&mut guest), Some(ErrorCode::Invalid));
+        }
+    }
+
+    #[test]
+    fn a_buffer_that_is_no_matrix_is_an_error_by_name() {
+        let mut guest = Guest::default();
+        let address = guest.alloc(64).expect("there is memory");
+        for len in 0..=64 {
+            assert!(guest.predict(address, len).is_empty(), "{len}");
+            let words = len >= 8 && len % 4 == 0;
+            assert_eq!(
+                last_code(&mut guest),
+                Some(if words { ErrorCode::NotLoaded } else { ErrorCode::Invalid }),
+                "{len}"
+            );
         }
     }
 
