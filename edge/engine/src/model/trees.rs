@@ -113,6 +113,8 @@ pub struct Trees {
     leaves: Vec<f64>,
     /// A tree has too many leaves for planes: there are no scales and no tests, all trees are walked.
     is_walked: bool,
+    /// Values of a row that is walked by: two of each feature.
+    sides: usize,
     /// All nodes, for walks and explanations.
     nodes: Vec<Node>,
     /// Expected score at each node.
@@ -199,10 +201,10 @@ impl Trees {
             Sum::Single { .. } => TreeNodes::parse,
             Sum::Double(_) => TreeNodes::parse_double,
         };
-        Self::new(sum, &parse(weights, features)?)
+        Self::new(sum, &parse(weights, features)?, features)
     }
 
-    fn new(sum: Sum, parsed: &TreeNodes<'_>) -> Result<Self, DecodeError> {
+    fn new(sum: Sum, parsed: &TreeNodes<'_>, features: usize) -> Result<Self, DecodeError> {
         let mut lowered = Self {
             sum,
             scales: Vec::new(),
@@ -211,6 +213,7 @@ impl Trees {
             tests: Vec::new(),
             leaves: Vec::new(),
             is_walked: false,
+            sides: 2 * features,
             nodes: Vec::with_capacity(parsed.value.len()),
             means: parsed.mean.iter().collect(),
             mean: match sum {
@@ -343,11 +346,13 @@ impl Trees {
     pub(super) fn scores(&self, matrix: &[f32], rows: usize, scratch: &mut TreesScratch, scores: &mut [f32]) {
         let stride = feature::stride(rows);
         if rows <= FEW || self.is_walked {
+            resize(&mut scratch.row, self.sides, 0.0);
             for (row, score) in scores.iter_mut().enumerate().take(rows) {
-                let values = matrix.iter().skip(row).step_by(stride);
-                resize(&mut scratch.row, 2 * values.len(), 0.0);
-                let (row, _) = scratch.row.as_chunks_mut();
-                row.iter_mut().zip(values).for_each(|(row, x)| *row = sides(*x));
+                let mut from = row;
+                for both in scratch.row.as_chunks_mut().0 {
+                    *both = sides(matrix.get(from).copied().unwrap_or(0.0));
+                    from += stride;
+                }
                 *score = self.score(&scratch.row);
             }
             return;
@@ -416,13 +421,18 @@ impl Trees {
             // Where there are fewer trees, the first goes along.
             let mut walks = [0; WALKS];
             walks.iter_mut().zip(trees).for_each(|(at, tree)| *at = tree.node);
-            let mut last = [1; WALKS];
-            while walks != last {
-                last = walks;
+            let mut moved = 1;
+            while moved != 0 {
+                moved = 0;
+                // What is not there keeps a walk where it is: without features every tree is a leaf.
                 each::<WALKS>(|walk| {
-                    let node = &self.nodes[walks[walk] as usize];
-                    // Without features there is nothing to walk by: every tree is a leaf.
-                    walks[walk] = node.child(row.get(node.side as usize).copied().unwrap_or(0.0));
+                    if let Some(node) = self.nodes.get(walks[walk] as usize)
+                        && let Some(x) = row.get(node.side as usize)
+                    {
+                        let next = node.child(*x);
+                        moved |= next ^ walks[walk];
+                        walks[walk] = next;
+                    }
                 });
             }
             for at in &walks[..trees.len()] {
