@@ -100,8 +100,12 @@ impl Driver {
 
     fn settings(&self) -> &'static str {
         match self.ours {
-            Ours::Native(_) => "the engine as a library, `predict` on rows of features, which lie ready; no flags for this processor",
-            Ours::Wasmtime(_) => "the guest module in the runner, `predict` on rows of features, which lie ready; fuel and limits on",
+            Ours::Native(_) => {
+                "the engine as a library, `predict` on rows of features, which lie ready; no flags for this processor"
+            }
+            Ours::Wasmtime(_) => {
+                "the guest module in the runner, `predict` on rows of features, which lie ready; fuel and limits on"
+            }
         }
     }
 

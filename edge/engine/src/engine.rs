@@ -382,7 +382,7 @@ impl Engine {
                 (_, Some(campaigns)) => {
                     let stride = feature::stride(request.candidates);
                     let about = About { columns: &scratch.columns, matrix: &scratch.matrix, stride };
-                    scratch.offer.decide(campaigns, request, asked, about)
+                    scratch.offer.decide(campaigns, request, asked, about, &mut scratch.model)
                 }
                 (_, None) => offer::no_campaign(asked),
             })

@@ -94,7 +94,6 @@ impl Campaigns {
 pub(crate) struct OfferScratch {
     /// The user's features; NaN where they differ between candidates.
     row: Vec<f32>,
-    model: ModelScratch,
     arms: Vec<ArmParts>,
 }
 
@@ -145,6 +144,7 @@ impl OfferScratch {
         request: &RequestView<'_>,
         asked: &OfferAsked<'_>,
         about: About<'_>,
+        model: &mut ModelScratch,
     ) -> OfferParts<'s> {
         let mut refused = None;
         for campaign in &campaigns.declared.campaigns {
@@ -153,7 +153,15 @@ impl OfferScratch {
             }
             let epoch = campaign.epoch(request.time_ms);
             match admit(campaign, request, asked, &about) {
-                Ok(()) => return self.choose(campaigns, campaign, asked, about, epoch),
+                Ok(()) => {
+                    self.respond(
+                        campaigns,
+                        &campaigns.declared.responses[usize::from(campaign.response)],
+                        about,
+                        model,
+                    );
+                    return self.choose(campaigns, campaign, asked, about, epoch);
+                }
                 // Of several campaigns, the first one says why not.
                 Err(reason) => refused = refused.or(Some(nothing(asked, campaign.key, epoch, reason))),
             }
@@ -169,7 +177,6 @@ impl OfferScratch {
         about: About<'_>,
         epoch: i64,
     ) -> OfferParts<'s> {
-        self.respond(campaigns, &campaigns.declared.responses[usize::from(campaign.response)], about);
         raise_along_ladders(campaign, &mut self.arms);
         let response = &campaigns.declared.responses[usize::from(campaign.response)];
         self.weigh(campaigns, campaign, response, asked, about);
@@ -181,7 +188,7 @@ impl OfferScratch {
     }
 
     /// Fills the chance of a response of every arm.
-    fn respond(&mut self, campaigns: &Campaigns, response: &ResponseV1, about: About<'_>) {
+    fn respond(&mut self, campaigns: &Campaigns, response: &ResponseV1, about: About<'_>, scratch: &mut ModelScratch) {
         self.row.clear();
         for (feature, same) in campaigns.same.iter().enumerate() {
             let value = if *same { about.feature(feature as u16) } else { f32::NAN };
@@ -195,7 +202,7 @@ impl OfferScratch {
                 let model = campaigns.models[usize::from(arm.model)].as_ref();
                 let mut score = [0.0];
                 if let Some(model) = model {
-                    model.raw_scores(&self.row, 1, &mut self.model, &mut score);
+                    model.raw_scores(&self.row, 1, scratch, &mut score);
                 }
                 scored = (Some(arm.model), score[0]);
             }

@@ -4,7 +4,9 @@ use std::{env, fs};
 use wasmtime::{Engine, Instance, Module, Result, Store, ensure, format_err};
 
 fn main() -> Result<()> {
-    let [_, module, rows] = &env::args().collect::<Vec<_>>()[..] else { wasmtime::bail!("give MODULE ROW,ROW,... of a:b:c") };
+    let [_, module, rows] = &env::args().collect::<Vec<_>>()[..] else {
+        wasmtime::bail!("give MODULE ROW,ROW,... of a:b:c")
+    };
     let row = |row: &str| row.split(':').map(str::parse).collect::<Result<Vec<f32>, _>>();
     let rows = rows.split(',').map(row).collect::<Result<Vec<_>, _>>()?;
     let scores = predict(&fs::read(module)?, rows.len() as u32, &rows.concat())?;

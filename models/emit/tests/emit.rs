@@ -109,7 +109,11 @@ fn a_baked_module_scores_rows_of_features_as_their_request() {
             write("module.wasm", &module);
             write("rows", &values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<_>>());
             let mut node = Command::new("node");
-            node.current_dir(directory.path()).args(["predict.mjs", "module.wasm", &(values.len() / rows as usize).to_string()]);
+            node.current_dir(directory.path()).args([
+                "predict.mjs",
+                "module.wasm",
+                &(values.len() / rows as usize).to_string(),
+            ]);
             node.stdin(File::open(directory.path().join("rows")).expect("the file is there"));
             let ran = node.output().expect("node starts");
             assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
