@@ -45,8 +45,8 @@ const MAX_PLANAR_LEAVES: usize = 256;
 const BIAS: u8 = 0x80;
 /// Walks that are made in step.
 const WALKS: usize = 8;
-/// Most rows that are walked where planes are possible.
-const FEW: usize = 1;
+/// Most rows that are walked where planes are possible: a vector of them takes as long as five walks.
+const FEW: usize = 4;
 
 /// How leaves become a score.
 #[derive(Clone, Copy, Debug)]
