@@ -4,9 +4,8 @@ use std::{env, fs};
 use wasmtime::{Engine, Instance, Module, Result, Store, ensure, format_err};
 
 fn main() -> Result<()> {
-    let [_, module, rows] = &env::args().collect::<Vec<_>>()[..] else {
-        wasmtime::bail!("give MODULE ROW,ROW,... of a:b:c")
-    };
+    let arguments: Vec<String> = env::args().collect();
+    let [_, module, rows] = &arguments[..] else { wasmtime::bail!("give MODULE, and rows as 1:2:3,4:5:6") };
     let row = |row: &str| row.split(':').map(str::parse).collect::<Result<Vec<f32>, _>>();
     let rows = rows.split(',').map(row).collect::<Result<Vec<_>, _>>()?;
     let scores = predict(&fs::read(module)?, rows.len() as u32, &rows.concat())?;
