@@ -334,8 +334,9 @@ impl Engine {
         Ok(cost)
     }
 
-    #[inline(never)]
     /// Cost of the first stage and of what comes before and after; further stages are paid for when they run.
+    // One function, not a copy for requests and one for rows.
+    #[inline(never)]
     fn afford(&self, candidates: usize, slots: u64, offer_cost: u64) -> Ran {
         let Some(snapshot) = &self.snapshot else { return Err((FallbackReason::NotLoaded, 0)) };
         let of_each = snapshot.cost + (slots * snapshot.slot_cost).div_ceil(8);
