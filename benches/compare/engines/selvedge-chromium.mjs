@@ -1,4 +1,4 @@
-// Ours in a page of Chromium: the same module, requests and harness as in Node; only the clock is the page's.
+// Ours in a page of Chromium: the same module, inputs and harness as in Node; only the clock is the page's.
 //
 // The page is isolated from other origins, because only then the clock's steps are 5 microseconds; calls are timed in groups
 // of a millisecond.
@@ -10,21 +10,19 @@ import { open } from './workload.mjs';
 
 const at = (name) => fileURLToPath(new URL(name, import.meta.url));
 const PAGE = `<!doctype html><title>compare</title><script type="module">
-  import { engine } from './selvedge.mjs';
+  import { engine, matrices } from './selvedge.mjs';
   import * as harness from './harness.mjs';
   const bytes = async (name) => new Uint8Array(await (await fetch(name)).arrayBuffer());
-  window.start = async (rows, sets) => {
+  window.start = async (rows, sets, features) => {
     const [module, bundle] = await Promise.all([WebAssembly.compileStreaming(fetch('guest.wasm')), bytes('bundle.svb')]);
-    const requests = {};
-    for (const count of rows) {
-      requests[count] = await Promise.all(Array.from({ length: sets }, (_, set) => bytes(\`request-\${count}-\${set}.svrq\`)));
-    }
-    const ours = engine(module, bundle, requests);
+    const inputs = {};
+    for (const count of rows) inputs[count] = matrices(await bytes(\`inputs-\${count}.f32\`), sets, count, features);
+    const ours = engine(module, bundle, inputs);
     window.ask = (question, ...of) => harness[question](ours, ...of);
   };
 </script>`;
 
-const TYPES = { mjs: 'text/javascript', wasm: 'application/wasm', svb: 'application/octet-stream', svrq: 'application/octet-stream' };
+const TYPES = { mjs: 'text/javascript', wasm: 'application/wasm', svb: 'application/octet-stream', f32: 'application/octet-stream' };
 
 export async function load(folder) {
   const { chromium } = await import('playwright-core');
@@ -54,11 +52,11 @@ export async function load(folder) {
   const page = await browser.newPage();
   await page.goto(`http://127.0.0.1:${server.address().port}/`);
   await page.waitForFunction(() => window.start);
-  await page.evaluate(([rows, sets]) => window.start(rows, sets), [workload.rows, workload.sets]);
+  await page.evaluate((of) => window.start(...of), [workload.rows, workload.sets, workload.columns.length]);
   const ask = (question, ...of) => page.evaluate(([question, of]) => window.ask(question, ...of), [question, of]);
   return {
     version: process.env.VERSION,
-    settings: `the guest module in a page of Chromium ${browser.version()}`,
+    settings: `the guest module in a page of Chromium ${browser.version()}, \`predict\` on rows of features, which lie ready`,
     files: [guest],
     rows: workload.rows,
     sets: workload.sets,

@@ -1,4 +1,4 @@
-// Ours in workerd, the runtime of Cloudflare's Workers: the same module, requests and harness as in Node; only the clock is
+// Ours in workerd, the runtime of Cloudflare's Workers: the same module, inputs and harness as in Node; only the clock is
 // workerd's. In production it stands still while a Worker computes; here it runs, in steps of a millisecond.
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -10,15 +10,16 @@ const source = (name) => readFileSync(fileURLToPath(new URL(name, import.meta.ur
 const GROUP_MS = 20;
 
 const WORKER = `
-  import { engine } from './selvedge.mjs';
+  import { engine, matrices } from './selvedge.mjs';
   import * as harness from './harness.mjs';
   import guest from './guest.wasm';
   import bundle from './bundle.svb';
-  import { requests } from './requests.mjs';
+  import { values, sets, features } from './inputs.mjs';
+  const inputs = Object.fromEntries(values.map(([rows, all]) => [rows, matrices(new Uint8Array(all), sets, rows, features)]));
   let ours;
   export default {
     async fetch(request) {
-      ours ??= { ...engine(guest, new Uint8Array(bundle), requests), groupMs: ${GROUP_MS} };
+      ours ??= { ...engine(guest, new Uint8Array(bundle), inputs), groupMs: ${GROUP_MS} };
       const [question, ...of] = await request.json();
       return Response.json(await harness[question](ours, ...of));
     },
@@ -28,10 +29,11 @@ export async function load(folder) {
   const { Miniflare } = await import('miniflare');
   const { GUEST: guest } = process.env;
   const workload = open(folder);
-  const files = workload.each((rows, set) => `request-${rows}-${set}.svrq`);
-  const names = Object.values(files).flat();
-  const list = Object.entries(files).map(([rows, of]) => `${rows}: [${of.map((name) => `r${names.indexOf(name)}`)}]`);
-  const imports = names.map((name, at) => `import b${at} from './${name}'; const r${at} = new Uint8Array(b${at});`);
+  const names = workload.rows.map((rows) => `inputs-${rows}.f32`);
+  const imports = names.map((name, at) => `import v${at} from './${name}';`);
+  const inputs = `${imports.join('\n')}
+    export const values = [${workload.rows.map((rows, at) => `[${rows}, v${at}]`)}];
+    export const [sets, features] = [${workload.sets}, ${workload.columns.length}];`;
   const data = ['bundle.svb', ...names].map((name) => ({ type: 'Data', path: `/${name}`, contents: workload.read(name) }));
   const miniflare = new Miniflare({
     cf: false,
@@ -42,7 +44,7 @@ export async function load(folder) {
       { type: 'ESModule', path: '/worker.mjs', contents: WORKER },
       { type: 'ESModule', path: '/selvedge.mjs', contents: source('selvedge.mjs') },
       { type: 'ESModule', path: '/harness.mjs', contents: source('harness.mjs') },
-      { type: 'ESModule', path: '/requests.mjs', contents: `${imports.join('\n')}\nexport const requests = {${list}};` },
+      { type: 'ESModule', path: '/inputs.mjs', contents: inputs },
       { type: 'CompiledWasm', path: '/guest.wasm', contents: readFileSync(guest) },
       ...data,
     ],
@@ -54,7 +56,7 @@ export async function load(folder) {
   };
   return {
     version: process.env.VERSION,
-    settings: 'the guest module in workerd',
+    settings: 'the guest module in workerd, `predict` on rows of features, which lie ready',
     files: [guest],
     rows: workload.rows,
     sets: workload.sets,

@@ -4,6 +4,8 @@ import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 
+import { matrices } from './selvedge.mjs';
+
 export function open(folder) {
   const about = JSON.parse(readFileSync(join(folder, 'workload.json'), 'utf8'));
   // How long does it take to start? Then one input is enough.
@@ -32,6 +34,10 @@ export function open(folder) {
         column += input.width;
         return { name: input.name, width: input.width, ids: input.ids, values };
       });
+    },
+    /** What our `predict` takes, `[rows][set]`. */
+    matrices() {
+      return Object.fromEntries(about.rows.map((rows) => [rows, matrices(read(`inputs-${rows}.f32`), about.sets, rows, width)]));
     },
     /** Something for each number of rows and each set: `byRows[rows][set]`. */
     each(make) {

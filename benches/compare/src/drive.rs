@@ -63,8 +63,10 @@ enum Ours {
 
 struct Driver {
     ours: Ours,
-    /// By number of rows: encoded requests, and how many calls are timed together.
-    groups: Vec<(usize, Vec<Vec<u8>>, u32)>,
+    /// Features of a row.
+    features: usize,
+    /// By number of rows: the values of each set, row by row, and how many calls are timed together.
+    groups: Vec<(usize, Vec<Vec<f32>>, u32)>,
 }
 
 impl Driver {
@@ -86,26 +88,33 @@ impl Driver {
         };
         let is_once = std::env::var_os(ONCE).is_some();
         let wanted = |rows: &&usize| !is_once || **rows == 100;
-        let requests = |&rows: &usize| {
-            let sets = if is_once { 0..1 } else { 0..workload.about.sets };
-            Ok((rows, sets.map(|set| read(&workload.request(rows, set))).collect::<Result<_>>()?, 0))
+        let features = workload.about.columns.len();
+        let sets = if is_once { 1 } else { workload.about.sets };
+        let values = |&rows: &usize| {
+            let all = workload.inputs(rows)?;
+            Ok((rows, all.chunks_exact(rows * features).take(sets).map(<[f32]>::to_vec).collect(), 0))
         };
-        Ok(Self { ours, groups: workload.about.rows.iter().filter(wanted).map(requests).collect::<Result<_>>()? })
+        let groups = workload.about.rows.iter().filter(wanted).map(values).collect::<Result<_>>()?;
+        Ok(Self { ours, features, groups })
     }
 
     fn settings(&self) -> &'static str {
         match self.ours {
-            Ours::Native(_) => "the engine as a library, `score` on encoded requests; no flags for this processor",
-            Ours::Wasmtime(_) => "the guest module in the runner, `score` on encoded requests, fuel and limits on",
+            Ours::Native(_) => {
+                "the engine as a library, `predict` on rows of features, which lie ready; no flags for this processor"
+            }
+            Ours::Wasmtime(_) => {
+                "the guest module in the runner, `predict` on rows of features, which lie ready; fuel and limits on"
+            }
         }
     }
 
     fn call(&mut self, rows: usize, set: usize) -> Result<Vec<f32>> {
         let group = self.groups.iter().find(|(of, ..)| *of == rows).context("no such number of rows")?;
-        let request = group.1.get(set).context("no such set")?;
+        let values = group.1.get(set).context("no such set")?;
         Ok(match &mut self.ours {
-            Ours::Native(engine) => engine.score(request)?.to_vec(),
-            Ours::Wasmtime(instance) => instance.score(request)?,
+            Ours::Native(engine) => engine.predict(rows, self.features, values)?.to_vec(),
+            Ours::Wasmtime(instance) => instance.predict(rows, self.features, values)?,
         })
     }
 

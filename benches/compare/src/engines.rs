@@ -30,7 +30,7 @@ pub(crate) enum Part {
     Ours,
     /// Somebody else's.
     Peer,
-    /// Ours doing more or less than scoring, to see where time goes; its answers are no scores.
+    /// Ours doing more than scoring what lies ready, to see what that costs; its answers are not compared.
     Aside,
 }
 
@@ -66,7 +66,7 @@ pub(crate) const ENGINES: [Engine; 17] = [
     engine("xgboost", Host::Python, Part::Peer, "xgboost"),
     engine("catboost", Host::Python, Part::Peer, "catboost"),
     engine("lleaves", Host::Python, Part::Peer, "lleaves"),
-    engine("selvedge-node-features", Host::Node, Part::Aside, "guest"),
+    engine("selvedge-node-score", Host::Node, Part::Aside, "guest"),
     engine("selvedge-node-decide", Host::Node, Part::Aside, "guest"),
 ];
 

@@ -43,10 +43,11 @@ compared with those of the library that the model comes from (onnxruntime, Light
 and after the last; an engine that differs is named and not timed. A figure is the median over rounds of the median
 call of a round; p10 and p90 are over rounds. *Times as fast* is the median of onnxruntime-web over that of the engine.
 
-What a call is: inputs lie ready in the form that an engine takes, tensors for the others, columns of an encoded request for ours; scores
-come out. `selvedge-node` is the guest module's `score`: it copies the request in, checks it, computes features and scores, and
-copies the scores out. *With features alone* answers with the features instead, all of them, so it copies more; *with a slate* is
-`decide`, which ranks as well. Encoding a request is not in it, nor is making tensors.
+What a call is: the same matrix of features lies ready in the form that an engine takes, and scores come out. `selvedge-node` is the
+guest module's `predict`: it copies the rows in, checks how many there are, makes columns of them, computes the scores of all rows, and
+copies them out. In two rows of italics ours does more: *with a request* is `score`, which gets an encoded request instead of a matrix,
+checks it and computes the features from it; *with a slate* is `decide`, which ranks as well. Encoding a request is not in it, nor is
+making tensors.
 ";
 
 /// A table per workload, for a terminal.
@@ -135,7 +136,7 @@ fn of_workload(outcome: &Outcome, name: &str, figures: &[&Figure]) -> String {
     let _ = write!(text, "\n|---|{}\n", "--:|---|--:|".repeat(rows.len()));
     for engine in ENGINES.iter().filter(|engine| figures.iter().any(|figure| figure.engine == engine.name)) {
         let shown = match engine.name {
-            "selvedge-node-features" => "*selvedge-node with features alone*".to_owned(),
+            "selvedge-node-score" => "*selvedge-node with a request*".to_owned(),
             "selvedge-node-decide" => "*selvedge-node with a slate*".to_owned(),
             name if engine.part == Part::Ours => format!("**{name}**"),
             name => name.to_owned(),

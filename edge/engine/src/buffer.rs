@@ -6,8 +6,12 @@ use alloc::vec::Vec;
 // One function for each type, whoever fills a buffer: inlined everywhere, growing costs the guest hundreds of bytes.
 #[inline(never)]
 pub(crate) fn refill<T: Copy>(buffer: &mut Vec<T>, len: usize, value: T) {
-    // Filling what is there is a loop over vectors; growing goes one by one.
-    buffer.truncate(len);
+    resize(buffer, len, value);
     buffer.fill(value);
+}
+
+/// Makes the buffer that long for somebody who writes all of it; what was there may still be there, else it is `value`.
+#[inline(never)]
+pub(crate) fn resize<T: Copy>(buffer: &mut Vec<T>, len: usize, value: T) {
     buffer.resize(len, value);
 }

@@ -52,6 +52,12 @@ struct Scratch {
     out: Vec<u8>,
 }
 
+/// What was spent, or why not more, and what was spent by then.
+type Ran = Result<u64, (FallbackReason, u64)>;
+
+/// A part of a decision.
+type Run = fn(&mut Engine, &RequestView<'_>) -> Ran;
+
 /// What a load put in place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Loaded {
@@ -163,18 +169,17 @@ impl Engine {
     /// Decides a request; returns the decision's bytes. Total: what cannot be ranked keeps its order.
     pub fn decide(&mut self, request: &[u8]) -> &[u8] {
         self.last_error = None;
-        let view = match RequestView::parse(request, self.limits.request()) {
-            Ok(view) => view,
+        match &RequestView::parse(request, self.limits.request()) {
+            Ok(view) => match self.rank(view) {
+                Ok((status, cost)) => self.write(Some(view), status, cost),
+                Err((reason, cost)) => self.fall_back(Some(view), reason, cost),
+            },
             Err(error) => {
                 let reason =
                     if self.snapshot.is_some() { FallbackReason::InvalidRequest } else { FallbackReason::NotLoaded };
-                self.last_error = Some(error);
-                return self.fall_back(None, reason, 0);
+                self.last_error = Some(*error);
+                self.fall_back(None, reason, 0)
             }
-        };
-        match self.rank(&view) {
-            Ok((status, cost)) => self.write(Some(&view), status, cost),
-            Err((reason, cost)) => self.fall_back(Some(&view), reason, cost),
         }
     }
 
@@ -190,8 +195,8 @@ impl Engine {
     /// # Errors
     /// The request or its state is refused, or nothing is loaded.
     pub fn features(&mut self, request: &[u8]) -> Result<FeatureMatrix<'_>, DecodeError> {
-        let view = self.diagnose(request, Self::run_features)?;
-        Ok(FeatureMatrix { values: &self.scratch.matrix, candidates: view })
+        let candidates = self.diagnose(request, Self::run_features)?;
+        Ok(FeatureMatrix { values: &self.scratch.matrix, candidates })
     }
 
     /// Computes the scores of a request without making a slate: for diagnosis.
@@ -203,29 +208,51 @@ impl Engine {
         Ok(&self.scratch.scores[..candidates])
     }
 
-    fn diagnose(
-        &mut self,
-        request: &[u8],
-        run: impl FnOnce(&mut Self, &RequestView<'_>) -> Result<u64, (FallbackReason, u64)>,
-    ) -> Result<usize, DecodeError> {
+    /// Scores `rows` candidates whose features the caller has: `values` are `[row][feature]`, in the order of the bundle's
+    /// features, after defaults and transforms, NaN where one is missing. The scores are those that
+    /// [`score`](Self::score) gives a request with these features.
+    ///
+    /// What a network computes once per request it reads from the first row: features of the user and of the context are
+    /// the same in all rows.
+    ///
+    /// # Errors
+    /// Nothing is loaded, there is no row, there are more rows than [`Limits`] allow or they cost more (as much as a request's
+    /// without a slate), or `features` and the number of values are not those of so many rows of this bundle.
+    pub fn predict(&mut self, rows: usize, features: usize, values: &[f32]) -> Result<&[f32], DecodeError> {
         self.last_error = None;
-        let view =
-            RequestView::parse(request, self.limits.request()).inspect_err(|error| self.last_error = Some(*error))?;
-        match run(self, &view) {
-            Ok(_) => Ok(view.candidates),
-            Err((reason, cost)) => {
-                let candidates = view.candidates as u64;
-                let refused = match reason {
-                    FallbackReason::NotLoaded => DecodeError::not_loaded(),
-                    FallbackReason::TooManyCandidates => {
-                        DecodeError::too_large("request candidates", self.limits.candidates as u64, candidates)
-                    }
-                    FallbackReason::CostLimit => DecodeError::too_large("decision cost", self.limits.cost, cost),
-                    _ => DecodeError::invalid("request without candidates", 0),
-                };
-                Err(*self.last_error.get_or_insert(refused))
+        let ran = self.run_rows(rows, features, values);
+        self.explained(rows, ran)?;
+        Ok(&self.scratch.scores[..rows])
+    }
+
+    // One function, not a copy for each question.
+    #[inline(never)]
+    fn diagnose(&mut self, request: &[u8], run: Run) -> Result<usize, DecodeError> {
+        self.last_error = None;
+        // Looked at where it is: a view is large, and moving it takes more instructions than reading it.
+        let (candidates, ran) = match &RequestView::parse(request, self.limits.request()) {
+            Ok(view) => (view.candidates, run(self, view)),
+            Err(error) => {
+                self.last_error = Some(*error);
+                (0, Err((FallbackReason::InvalidRequest, 0)))
             }
-        }
+        };
+        self.explained(candidates, ran)?;
+        Ok(candidates)
+    }
+
+    /// Why there are no scores or features, if there are none.
+    fn explained(&mut self, candidates: usize, ran: Ran) -> Result<(), DecodeError> {
+        let Err((reason, cost)) = ran else { return Ok(()) };
+        let refused = match reason {
+            FallbackReason::NotLoaded => DecodeError::not_loaded(),
+            FallbackReason::TooManyCandidates => {
+                DecodeError::too_large("request candidates", self.limits.candidates as u64, candidates as u64)
+            }
+            FallbackReason::CostLimit => DecodeError::too_large("decision cost", self.limits.cost, cost),
+            _ => DecodeError::invalid("request without candidates", 0),
+        };
+        Err(*self.last_error.get_or_insert(refused))
     }
 
     /// Features, scores and slate; how they came about and the cost, or why not.
@@ -256,10 +283,28 @@ impl Engine {
         Ok((status, cost))
     }
 
-    fn run_model(&mut self, request: &RequestView<'_>) -> Result<u64, (FallbackReason, u64)> {
-        let mut cost = self.run_features(request)?;
+    fn run_model(&mut self, request: &RequestView<'_>) -> Ran {
+        let cost = self.run_features(request)?;
+        self.run_stages(request.candidates, cost)
+    }
+
+    /// Scores rows of the caller's as if they were a request's features.
+    #[inline(never)]
+    fn run_rows(&mut self, rows: usize, features: usize, values: &[f32]) -> Ran {
+        let cost = self.afford(rows, 0, 0)?;
+        let wanted = self.snapshot.as_ref().map_or(0, |snapshot| snapshot.program.features.len());
+        let found = if features == wanted { values.len() as u64 } else { rows as u64 * features as u64 };
+        let needed = rows as u64 * wanted as u64;
+        if let Err(error) = DecodeError::expect_bytes("rows of features", 4 * needed, 4 * found) {
+            self.last_error = Some(error);
+            return Err((FallbackReason::InvalidRequest, cost));
+        }
+        feature::transpose(values, features, feature::stride(rows), &mut self.scratch.matrix);
+        self.run_stages(rows, cost)
+    }
+
+    fn run_stages(&mut self, rows: usize, mut cost: u64) -> Ran {
         let Some(snapshot) = &self.snapshot else { return Err((FallbackReason::NotLoaded, cost)) };
-        let rows = request.candidates;
         let scratch = &mut self.scratch;
         refill(&mut scratch.scores, feature::stride(rows), 0.0);
         let (of, spent) = ((scratch.matrix.as_slice(), rows), (&mut cost, self.limits.cost));
@@ -267,26 +312,14 @@ impl Engine {
         Ok(cost)
     }
 
-    fn run_features(&mut self, request: &RequestView<'_>) -> Result<u64, (FallbackReason, u64)> {
+    fn run_features(&mut self, request: &RequestView<'_>) -> Ran {
         let Some(snapshot) = &self.snapshot else { return Err((FallbackReason::NotLoaded, 0)) };
-        let candidates = request.candidates as u64;
         let slots = Slate::size(&snapshot.policy, request) as u64;
         let offer_cost = match (&request.offer, &snapshot.campaigns) {
             (Some(_), Some(campaigns)) => campaigns.cost,
             _ => 0,
         };
-        // Further stages are paid for when they run.
-        let ranking_cost = candidates.saturating_mul(snapshot.cost + (slots * snapshot.slot_cost).div_ceil(8));
-        let cost = ranking_cost.saturating_add(snapshot.model().request_cost()).saturating_add(offer_cost);
-        if request.candidates == 0 {
-            return Err((FallbackReason::NoCandidates, cost));
-        }
-        if request.candidates > self.limits.candidates {
-            return Err((FallbackReason::TooManyCandidates, cost));
-        }
-        if cost > self.limits.cost {
-            return Err((FallbackReason::CostLimit, cost));
-        }
+        let cost = self.afford(request.candidates, slots, offer_cost)?;
         let shared = self.shared.as_ref();
         let state = StateView::parse(request.state);
         let resolved = state.map_err(|error| (FallbackReason::InvalidState, error)).and_then(|state| {
@@ -298,6 +331,26 @@ impl Engine {
             return Err((reason, cost));
         }
         feature::run(&snapshot.program, shared, &mut self.scratch.columns, &mut self.scratch.matrix);
+        Ok(cost)
+    }
+
+    /// Cost of the first stage and of what comes before and after; further stages are paid for when they run.
+    // One function, not a copy for requests and one for rows.
+    #[inline(never)]
+    fn afford(&self, candidates: usize, slots: u64, offer_cost: u64) -> Ran {
+        let Some(snapshot) = &self.snapshot else { return Err((FallbackReason::NotLoaded, 0)) };
+        let of_each = snapshot.cost + (slots * snapshot.slot_cost).div_ceil(8);
+        let ranking_cost = (candidates as u64).saturating_mul(of_each);
+        let cost = ranking_cost.saturating_add(snapshot.model().request_cost()).saturating_add(offer_cost);
+        if candidates == 0 {
+            return Err((FallbackReason::NoCandidates, cost));
+        }
+        if candidates > self.limits.candidates {
+            return Err((FallbackReason::TooManyCandidates, cost));
+        }
+        if cost > self.limits.cost {
+            return Err((FallbackReason::CostLimit, cost));
+        }
         Ok(cost)
     }
 
@@ -330,7 +383,7 @@ impl Engine {
                 (_, Some(campaigns)) => {
                     let stride = feature::stride(request.candidates);
                     let about = About { columns: &scratch.columns, matrix: &scratch.matrix, stride };
-                    scratch.offer.decide(campaigns, request, asked, about)
+                    scratch.offer.decide(campaigns, request, asked, about, &mut scratch.model)
                 }
                 (_, None) => offer::no_campaign(asked),
             })

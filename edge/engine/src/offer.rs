@@ -22,7 +22,7 @@ use selvedge_format::terms::SHARE;
 
 use crate::feature::{Columns, LANES};
 use crate::math;
-use crate::model::Model;
+use crate::model::{Model, ModelScratch};
 
 /// Prices are in millionths.
 const MICROS: f64 = 1e6;
@@ -63,7 +63,7 @@ impl Campaigns {
         }
         let model_cost = |at: u16| loaded[usize::from(at)].as_ref().map_or(0, Model::cost);
         let arms_cost = |response: &ResponseV1| response.arms.iter().map(|arm| model_cost(arm.model) + 8).sum::<u64>();
-        // A linear model works on a whole vector whether it holds one user or sixteen; trees that are walked cost less.
+        // One user alone takes longer than a sixteenth of sixteen candidates, and never as long as all of them.
         let dearest = declared.responses.iter().map(arms_cost).max().unwrap_or(0) * LANES as u64;
         let tests = declared.campaigns.iter().map(|campaign| campaign.eligible.len() as u64 + 4).sum::<u64>();
         let cost = dearest + tests + program.features.len() as u64;
@@ -92,7 +92,7 @@ impl Campaigns {
 /// Reused from decision to decision.
 #[derive(Debug, Default)]
 pub(crate) struct OfferScratch {
-    /// The user's features, `[feature][LANES]`; NaN where they differ between candidates.
+    /// The user's features; NaN where they differ between candidates.
     row: Vec<f32>,
     arms: Vec<ArmParts>,
 }
@@ -144,6 +144,7 @@ impl OfferScratch {
         request: &RequestView<'_>,
         asked: &OfferAsked<'_>,
         about: About<'_>,
+        model: &mut ModelScratch,
     ) -> OfferParts<'s> {
         let mut refused = None;
         for campaign in &campaigns.declared.campaigns {
@@ -152,7 +153,15 @@ impl OfferScratch {
             }
             let epoch = campaign.epoch(request.time_ms);
             match admit(campaign, request, asked, &about) {
-                Ok(()) => return self.choose(campaigns, campaign, asked, about, epoch),
+                Ok(()) => {
+                    self.respond(
+                        campaigns,
+                        &campaigns.declared.responses[usize::from(campaign.response)],
+                        about,
+                        model,
+                    );
+                    return self.choose(campaigns, campaign, asked, about, epoch);
+                }
                 // Of several campaigns, the first one says why not.
                 Err(reason) => refused = refused.or(Some(nothing(asked, campaign.key, epoch, reason))),
             }
@@ -168,7 +177,6 @@ impl OfferScratch {
         about: About<'_>,
         epoch: i64,
     ) -> OfferParts<'s> {
-        self.respond(campaigns, &campaigns.declared.responses[usize::from(campaign.response)], about);
         raise_along_ladders(campaign, &mut self.arms);
         let response = &campaigns.declared.responses[usize::from(campaign.response)];
         self.weigh(campaigns, campaign, response, asked, about);
@@ -180,13 +188,11 @@ impl OfferScratch {
     }
 
     /// Fills the chance of a response of every arm.
-    fn respond(&mut self, campaigns: &Campaigns, response: &ResponseV1, about: About<'_>) {
+    fn respond(&mut self, campaigns: &Campaigns, response: &ResponseV1, about: About<'_>, scratch: &mut ModelScratch) {
         self.row.clear();
         for (feature, same) in campaigns.same.iter().enumerate() {
             let value = if *same { about.feature(feature as u16) } else { f32::NAN };
-            let start = self.row.len();
-            self.row.resize(start + LANES, 0.0);
-            self.row[start] = value;
+            self.row.push(value);
         }
         self.arms.clear();
         let mut scored = (None, 0.0);
@@ -194,7 +200,11 @@ impl OfferScratch {
             // Arms of one model (an S-learner without interactions, say) share its score.
             if scored.0 != Some(arm.model) {
                 let model = campaigns.models[usize::from(arm.model)].as_ref();
-                scored = (Some(arm.model), model.map_or(0.0, |model| model.raw_score(&self.row)));
+                let mut score = [0.0];
+                if let Some(model) = model {
+                    model.raw_scores(&self.row, 1, scratch, &mut score);
+                }
+                scored = (Some(arm.model), score[0]);
             }
             let response = math::sigmoid(arm.scale * scored.1 + arm.shift);
             self.arms.push(ArmParts { response, ..ArmParts::default() });

@@ -158,6 +158,17 @@ impl DecodeError {
         Self::new(DecodeErrorKind::TooLarge { limit, found }, place, 0)
     }
 
+    /// Exactly `needed` bytes in `place`.
+    ///
+    /// # Errors
+    /// There are fewer, or more.
+    pub const fn expect_bytes(place: &'static str, needed: u64, found: u64) -> Result<(), Self> {
+        if found > needed {
+            return Err(Self::too_large(place, needed, found));
+        }
+        if found < needed { Err(Self::new(DecodeErrorKind::Truncated { needed, found }, place, 0)) } else { Ok(()) }
+    }
+
     /// Nothing is loaded to work with.
     #[must_use]
     pub const fn not_loaded() -> Self {

@@ -86,6 +86,11 @@ extern "C" fn score(address: u32, len: u32) -> u64 {
 }
 
 #[unsafe(no_mangle)]
+extern "C" fn predict(address: u32, len: u32) -> u64 {
+    pack(guest().predict(address as usize, len as usize))
+}
+
+#[unsafe(no_mangle)]
 extern "C" fn last_error() -> u64 {
     pack(guest().last_error())
 }

@@ -104,6 +104,22 @@ impl Guest {
         &self.answer
     }
 
+    /// The last stage's score of each row of a matrix in the buffer, `f32[rows]`: `rows u32, features u32`, then
+    /// `f32[rows][features]`. Empty if the matrix is refused.
+    pub fn predict(&mut self, address: Address, len: usize) -> &[u8] {
+        self.answer.clear();
+        // What is not made of words is no matrix, as what has no address is none.
+        let matrix = self.buffers.get(address, len).and_then(|bytes| bytemuck::try_cast_slice(bytes).ok());
+        let matrix = matrix.and_then(<[u32]>::split_first_chunk);
+        self.foreign_buffer = matrix.is_none();
+        if let Some(([rows, features], values)) = matrix
+            && let Ok(scores) = self.engine.predict(*rows as usize, *features as usize, bytemuck::cast_slice(values))
+        {
+            floats(&mut self.answer, scores);
+        }
+        &self.answer
+    }
+
     /// Why the last call refused what it was given: `code u16, zero u16, offset u32, first u64, second u64, place
     /// UTF-8`; empty if it did not. The numbers are those of [`DecodeError::numbers`].
     pub fn last_error(&mut self) -> &[u8] {
@@ -142,7 +158,23 @@ mod tests {
             assert!(guest.decide(address, len).is_empty());
             assert!(guest.features(address, len).is_empty());
             assert!(guest.score(address, len).is_empty());
+            assert!(guest.predict(address, len).is_empty());
             assert_eq!(last_code(&mut guest), Some(ErrorCode::Invalid));
+        }
+    }
+
+    #[test]
+    fn a_buffer_that_is_no_matrix_is_an_error_by_name() {
+        let mut guest = Guest::default();
+        let address = guest.alloc(64).expect("there is memory");
+        for len in 0..=64 {
+            assert!(guest.predict(address, len).is_empty(), "{len}");
+            let words = len >= 8 && len % 4 == 0;
+            assert_eq!(
+                last_code(&mut guest),
+                Some(if words { ErrorCode::NotLoaded } else { ErrorCode::Invalid }),
+                "{len}"
+            );
         }
     }
 

@@ -71,6 +71,8 @@ pub enum Input {
     SharedState,
     /// A request.
     Request,
+    /// Rows of features.
+    Matrix,
 }
 
 impl fmt::Display for Input {
@@ -79,6 +81,7 @@ impl fmt::Display for Input {
             Self::Bundle => "bundle",
             Self::SharedState => "shared state",
             Self::Request => "request",
+            Self::Matrix => "matrix",
         })
     }
 }

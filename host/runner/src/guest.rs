@@ -8,17 +8,28 @@ use std::ops::Range;
 use wasmtime::{Instance, Memory, ResourceLimiter, Store, TypedFunc, WasmParams, WasmResults};
 
 use crate::module::{ABI_VERSION, GuestModule};
-use crate::{ModuleError, RunnerLimits, TrapCause};
+use crate::{Input, ModuleError, RunnerLimits, TrapCause};
 
 /// Fuel to start with: the module has no start function to speak of.
 const START_FUEL: u64 = 1_000_000;
 
-/// The calls that read a request and answer with bytes.
+/// The calls that read a buffer and answer with bytes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Question {
     Decide,
     Features,
     Score,
+    Predict,
+}
+
+impl Question {
+    /// What it is about.
+    pub(crate) const fn input(self) -> Input {
+        match self {
+            Self::Decide | Self::Features | Self::Score => Input::Request,
+            Self::Predict => Input::Matrix,
+        }
+    }
 }
 
 pub(crate) struct Guest {
@@ -30,6 +41,7 @@ pub(crate) struct Guest {
     decide: TypedFunc<(u32, u32), u64>,
     features: TypedFunc<(u32, u32), u64>,
     score: TypedFunc<(u32, u32), u64>,
+    predict: TypedFunc<(u32, u32), u64>,
     last_error: TypedFunc<(), u64>,
     request: Buffer,
 }
@@ -78,6 +90,7 @@ impl Guest {
             decide: export(&mut store, &instance, "decide")?,
             features: export(&mut store, &instance, "features")?,
             score: export(&mut store, &instance, "score")?,
+            predict: export(&mut store, &instance, "predict")?,
             last_error: export(&mut store, &instance, "last_error")?,
             request: Buffer::default(),
             store,
@@ -93,7 +106,7 @@ impl Guest {
         Ok(call.run(&mut self.store, &load, (buffer.address, buffer.capacity))?)
     }
 
-    /// Asks about a request. Returns where the answer is, and the fuel that it took.
+    /// Asks about a request or a matrix. Returns where the answer is, and the fuel that it took.
     pub(crate) fn ask(&mut self, question: Question, request: &[u8], fuel: u64) -> Result<(Range<usize>, u64), Stop> {
         let call = Call::begin(&mut self.store, fuel)?;
         if request.len() > self.request.capacity as usize || self.request.address == 0 {
@@ -104,6 +117,7 @@ impl Guest {
             Question::Decide => &self.decide,
             Question::Features => &self.features,
             Question::Score => &self.score,
+            Question::Predict => &self.predict,
         };
         let answer = call.run(&mut self.store, function, (self.request.address, request.len() as u32))?;
         Ok((self.unpack(answer)?, call.used(&self.store)?))

@@ -18,6 +18,8 @@ pub struct Instance {
     contents: Contents,
     /// Absent before the first call, and after a trap.
     guest: Option<Guest>,
+    /// Kept from matrix to matrix.
+    matrix: Vec<u8>,
 }
 
 impl std::fmt::Debug for Instance {
@@ -68,7 +70,14 @@ impl Instance {
     /// An instance with nothing loaded.
     #[must_use]
     pub fn new(module: &GuestModule, limits: RunnerLimits) -> Self {
-        Self { module: module.clone(), limits, trap_directory: None, contents: Contents::default(), guest: None }
+        Self {
+            module: module.clone(),
+            limits,
+            trap_directory: None,
+            contents: Contents::default(),
+            guest: None,
+            matrix: Vec::new(),
+        }
     }
 
     /// Saves the request of a call that breaks off as `trap-<request id>.svrq` in this directory, which is made when it is
@@ -88,6 +97,7 @@ impl Instance {
             trap_directory: self.trap_directory.clone(),
             contents: self.contents.clone(),
             guest: None,
+            matrix: Vec::new(),
         }
     }
 
@@ -143,9 +153,26 @@ impl Instance {
         Ok(floats(guest.bytes(answer)))
     }
 
+    /// Scores `rows` candidates whose features the caller has: `values` are `[row][feature]`, in the order of the bundle's
+    /// features, NaN where one is missing. What a network computes once per request it reads from the first row.
+    ///
+    /// # Errors
+    /// The matrix is none of this bundle; otherwise as [`decide`](Self::decide). A matrix that the guest traps on is not saved.
+    pub fn predict(&mut self, rows: usize, features: usize, values: &[f32]) -> Result<Vec<f32>, RunError> {
+        let mut matrix = std::mem::take(&mut self.matrix);
+        matrix.clear();
+        // A count that does not fit is above every limit, as the largest is.
+        let counts = [rows, features].map(|count| u32::try_from(count).unwrap_or(u32::MAX));
+        matrix.extend(counts.iter().flat_map(|count| count.to_le_bytes()));
+        matrix.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+        let scores = self.ask(Question::Predict, &matrix).map(|(guest, answer, _)| floats(guest.bytes(answer)));
+        self.matrix = matrix;
+        scores
+    }
+
     /// Asks a guest that is there or made now. An empty answer is a refusal.
     fn ask(&mut self, question: Question, request: &[u8]) -> Result<(&Guest, std::ops::Range<usize>, u64), RunError> {
-        let fuel = self.limits.fuel_per_decision;
+        let (input, fuel) = (question.input(), self.limits.fuel_per_decision);
         let mut guest = match self.guest.take() {
             Some(guest) => guest,
             None => self.filled(&self.contents)?,
@@ -153,17 +180,17 @@ impl Instance {
         // The guest goes back only if the call came to its end.
         match guest.ask(question, request, fuel) {
             Ok((answer, _)) if answer.is_empty() => {
-                let refusal = last_refusal(&mut guest, Input::Request, fuel);
-                let refusal = refusal.map_err(|cause| self.broken_off(Input::Request, cause, request))?;
+                let refusal = last_refusal(&mut guest, input, fuel);
+                let refusal = refusal.map_err(|cause| self.broken_off(input, cause, request))?;
                 self.guest = Some(guest);
                 Err(refusal.into())
             }
             Ok((answer, used)) => Ok((self.guest.insert(guest), answer, used)),
             Err(Stop::NoRoom) => {
                 self.guest = Some(guest);
-                Err(self.no_room(Input::Request, request.len()).into())
+                Err(self.no_room(input, request.len()).into())
             }
-            Err(Stop::Trap(cause)) => Err(self.broken_off(Input::Request, cause, request)),
+            Err(Stop::Trap(cause)) => Err(self.broken_off(input, cause, request)),
         }
     }
 
@@ -202,7 +229,8 @@ impl Instance {
     /// Drops the guest, whose state is not known any more, and saves what it broke off on.
     fn broken_off(&mut self, input: Input, cause: TrapCause, request: &[u8]) -> RunError {
         self.guest = None;
-        let saved = self.trap_directory.as_deref().map(|directory| save(directory, request));
+        let directory = self.trap_directory.as_deref().filter(|_| input == Input::Request);
+        let saved = directory.map(|directory| save(directory, request));
         Trap { input, cause, saved }.into()
     }
 }

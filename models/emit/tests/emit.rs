@@ -1,19 +1,25 @@
 //! A bundle in the guest, run where such a file is meant to run; and what nothing is made of.
 
+use std::fs::File;
 use std::path::Path;
 use std::process::Command;
 
 use selvedge_conformance::{Case, cases, outcome};
 use selvedge_emit::{EmitError, emit};
+use selvedge_engine::{Engine, Limits};
+use selvedge_format::AlignedBytes;
 use selvedge_format::container::{Container, ContainerBuilder, Kind};
+use selvedge_format::decision::canonical;
 use wasmparser::{Parser, Payload, Validator};
 
 #[allow(dead_code, reason = "the example is a program; its `main` is not called here")]
 #[path = "../examples/decide.rs"]
 mod example;
+#[allow(dead_code, reason = "the example is a program; its `main` is not called here")]
+#[path = "../examples/predict.rs"]
+mod example_of_rows;
 
 const PAGE: &str = include_str!("../../../docs/reference/emit.md");
-const EXAMPLE: &str = include_str!("../examples/decide.rs");
 /// With SIMD and without.
 const GUESTS: [&str; 2] = ["selvedge-guest.wasm", "selvedge-guest-plain.wasm"];
 
@@ -37,10 +43,24 @@ fn bundle(case: &Case) -> &[u8] {
     case.bundle.as_deref().expect("the case has a bundle")
 }
 
-/// The code block of the page that is in this language.
-fn quoted(language: &str) -> &'static str {
-    let start = PAGE.split_once(&format!("```{language}\n")).expect("the page has such a block").1;
+/// The code block of the page that is this file.
+fn quoted(file: &str) -> &'static str {
+    let start = PAGE.split_once(&format!("`{file}`, whole:\n\n```")).expect("the page has such a file").1;
+    let start = start.split_once('\n').expect("the block has lines").1;
     start.split_once("```").expect("the block ends").0
+}
+
+/// Rows of features of a case, how many there are, and their scores as the case has them.
+fn rows(case: &Case) -> (u32, Vec<f32>, Vec<f32>) {
+    let mut engine = Engine::new(Limits::default());
+    for container in [Some(bundle(case)), case.shared.as_deref()].into_iter().flatten() {
+        engine.load(AlignedBytes::copy_of(container)).expect("what the case has loads");
+    }
+    let matrix = engine.features(&case.request).expect("a valid request");
+    let row = |row: usize| (0..matrix.features()).map(move |feature| matrix.column(feature)[row]);
+    let values = (0..matrix.candidates).flat_map(row).collect();
+    let scores = engine.score(&case.request).expect("a valid request").to_vec();
+    (scores.len() as u32, values, scores)
 }
 
 #[test]
@@ -58,7 +78,7 @@ fn a_baked_module_decides_as_guest_and_bundle_do() {
 fn node_runs_a_baked_module_as_the_page_says() {
     let directory = tempfile::tempdir().expect("a directory for a test");
     let write = |name: &str, bytes: &[u8]| std::fs::write(directory.path().join(name), bytes).expect("writing a file");
-    write("decide.mjs", quoted("js").as_bytes());
+    write("decide.mjs", quoted("decide.mjs").as_bytes());
     for name in GUESTS {
         for case in given() {
             write("module.wasm", &emit(&guest(name), bundle(&case)).expect("a module"));
@@ -74,8 +94,38 @@ fn node_runs_a_baked_module_as_the_page_says() {
 }
 
 #[test]
-fn the_page_quotes_the_example_for_wasmtime() {
-    assert_eq!(quoted("rust"), EXAMPLE);
+fn a_baked_module_scores_rows_of_features_as_their_request() {
+    let directory = tempfile::tempdir().expect("a directory for a test");
+    let write = |name: &str, bytes: &[u8]| std::fs::write(directory.path().join(name), bytes).expect("writing a file");
+    write("predict.mjs", quoted("predict.mjs").as_bytes());
+    // NaN is NaN, whatever its bits.
+    let bits = |scores: &[f32]| scores.iter().map(|score| canonical(*score)).collect::<Vec<_>>();
+    for name in GUESTS {
+        for case in given().into_iter().filter(|case| !case.name.contains("dear stage")) {
+            let module = emit(&guest(name), bundle(&case)).expect("a module");
+            let (rows, values, scores) = rows(&case);
+            let found = example_of_rows::predict(&module, rows, &values).expect("scores");
+            assert_eq!(bits(&found), bits(&scores), "{name}: {}", case.name);
+            write("module.wasm", &module);
+            write("rows", &values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<_>>());
+            let mut node = Command::new("node");
+            node.current_dir(directory.path()).args([
+                "predict.mjs",
+                "module.wasm",
+                &(values.len() / rows as usize).to_string(),
+            ]);
+            node.stdin(File::open(directory.path().join("rows")).expect("the file is there"));
+            let ran = node.output().expect("node starts");
+            assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+            assert_eq!(ran.stdout, bits(&scores).concat(), "{name}: {}", case.name);
+        }
+    }
+}
+
+#[test]
+fn the_page_quotes_the_examples_for_wasmtime() {
+    assert_eq!(quoted("models/emit/examples/decide.rs"), include_str!("../examples/decide.rs"));
+    assert_eq!(quoted("models/emit/examples/predict.rs"), include_str!("../examples/predict.rs"));
 }
 
 #[test]

@@ -22,22 +22,38 @@ use alloc::vec::Vec;
 use selvedge_format::program::{OpV1, ProgramV1};
 use selvedge_format::shared::SharedState;
 
+use crate::buffer::{refill, resize};
+
 pub use columns::Columns;
 
 /// Rows of a column are padded to a multiple of this, so that kernels work on whole vectors.
 pub const LANES: usize = 16;
 
-/// Rows that a column of `candidates` values occupies.
+/// Rows that a column of `candidates` values occupies. One candidate fills no vector, so its columns are its row.
 #[must_use]
 pub const fn stride(candidates: usize) -> usize {
-    candidates.next_multiple_of(LANES)
+    if candidates == 1 { 1 } else { candidates.next_multiple_of(LANES) }
+}
+
+/// Fills `matrix` with the columns of rows that lie one behind the other. Padding rows are 0.
+pub(crate) fn transpose(values: &[f32], features: usize, stride: usize, matrix: &mut Vec<f32>) {
+    resize(matrix, features * stride, 0.0);
+    // A few rows at a time: what is read and written meanwhile stays in the cache, whatever the stride.
+    for start in (0..stride).step_by(LANES) {
+        for (feature, column) in matrix.get_mut(start..).unwrap_or_default().chunks_mut(stride).enumerate() {
+            let mut from = start * features + feature;
+            for value in column.iter_mut().take(LANES) {
+                *value = values.get(from).copied().unwrap_or(0.0);
+                from += features;
+            }
+        }
+    }
 }
 
 /// Runs the program: fills `matrix` with one column of [`stride`] rows per feature. Padding rows are 0.
 pub(crate) fn run(program: &ProgramV1, shared: Option<&SharedState>, columns: &mut Columns, matrix: &mut Vec<f32>) {
     let (rows, stride) = (columns.candidates(), stride(columns.candidates()));
-    matrix.clear();
-    matrix.resize(program.features.len() * stride, 0.0);
+    refill(matrix, program.features.len() * stride, 0.0);
     for (index, feature) in program.features.iter().enumerate() {
         let (earlier, rest) = matrix.split_at_mut(index * stride);
         let column = &mut rest[..rows];

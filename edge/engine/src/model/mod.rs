@@ -4,20 +4,18 @@ mod graph;
 mod linear;
 mod trees;
 
-use alloc::vec::Vec;
-
 use selvedge_format::DecodeError;
 use selvedge_format::model::{LinearWeights, Link, ModelKindV1, ModelV1};
 
-use crate::feature::{self, LANES};
+use crate::feature;
 use crate::math;
 
 use graph::GraphScratch;
 
 pub use graph::{Graph, step_cost};
 pub use linear::Linear;
-use trees::Sum;
 pub use trees::Trees;
+use trees::{Sum, TreesScratch};
 
 /// A validated model over a fixed number of features.
 #[derive(Debug)]
@@ -36,7 +34,7 @@ enum Form {
 /// Buffers that a model needs besides its input and output.
 #[derive(Debug, Default)]
 pub struct ModelScratch {
-    bins: Vec<i8>,
+    trees: TreesScratch,
     graph: GraphScratch,
 }
 
@@ -62,23 +60,8 @@ impl Model {
         let stride = feature::stride(rows);
         match &self.form {
             Form::Linear(linear) => linear.scores(matrix, stride, scores),
-            Form::Trees(trees) => trees.scores(matrix, stride, &mut scratch.bins, scores),
+            Form::Trees(trees) => trees.scores(matrix, rows, &mut scratch.trees, scores),
             Form::Graph(graph) => graph.scores(matrix, stride, &mut scratch.graph, &mut scores[..rows]),
-        }
-    }
-
-    /// Raw score of one row alone, the first of columns of [`LANES`] values: what [`raw_scores`](Self::raw_scores) gives it.
-    #[must_use]
-    pub fn raw_score(&self, columns: &[f32]) -> f32 {
-        match &self.form {
-            Form::Linear(linear) => {
-                let mut scores = [0.0; LANES];
-                linear.scores(columns, LANES, &mut scores);
-                scores[0]
-            }
-            Form::Trees(trees) => trees.score(|feature| columns[usize::from(feature) * LANES]),
-            // Only response models are asked for one row, and a graph is refused as one at load.
-            Form::Graph(_) => f32::NAN,
         }
     }
 

@@ -14,8 +14,12 @@
 //!   that its left subtree reaches, usually one.
 //!
 //! Only the exit leaves' values are added, in tree order: in `f32` starting from the base, the sum that XGBoost makes, or
-//! in `f64`, the sum that LightGBM and CatBoost make; bit for bit. Trees with more leaves than a byte can number are
-//! walked node by node.
+//! in `f64`, the sum that LightGBM and CatBoost make; bit for bit.
+//!
+//! A row alone would leave all lanes but one idle, and trees with more leaves than a byte can number have too many planes.
+//! There, each row walks from node to node, through eight trees in step: no walk waits for another's memory, a leaf leads to
+//! itself, and so there is one branch for all of them, which asks whether anybody has moved. A row has its values twice, as
+//! scales have their bins: a missing one goes left in the first place and is the highest in the second.
 
 use alloc::vec;
 use alloc::vec::Vec;
@@ -25,9 +29,9 @@ use selvedge_format::DecodeError;
 use selvedge_format::model::{Finish, LEAF, MISSING_LEFT, TreeNodes};
 use wide::i8x16;
 
-use crate::buffer::refill;
+use crate::buffer::{refill, resize};
 use crate::each::each;
-use crate::feature::LANES;
+use crate::feature::{self, LANES};
 use crate::math::{ascending_bits, from_ascending_bits};
 
 /// Most thresholds of a scale: bins are 0 to 255.
@@ -39,6 +43,10 @@ const MAX_PLANAR_LEAVES: usize = 256;
 /// Bins are stored with their upper bit flipped, because the signed byte comparison is the one that every vector unit
 /// has.
 const BIAS: u8 = 0x80;
+/// Walks that are made in step.
+const WALKS: usize = 8;
+/// Most rows that are walked where planes are possible: a vector of them takes as long as five walks.
+const FEW: usize = 4;
 
 /// How leaves become a score.
 #[derive(Clone, Copy, Debug)]
@@ -103,10 +111,24 @@ pub struct Trees {
     tests: Vec<Test>,
     /// Leaf values from left to right, tree after tree; those of an `f32` sum are `f32`s.
     leaves: Vec<f64>,
+    /// A tree has too many leaves for planes: there are no scales and no tests, all trees are walked.
+    is_walked: bool,
+    /// Values of a row that is walked by: two of each feature.
+    sides: usize,
     /// All nodes, for walks and explanations.
     nodes: Vec<Node>,
+    /// Expected score at each node.
+    means: Vec<f32>,
     /// Sum of the trees' expected scores.
     mean: f32,
+}
+
+/// Buffers for rows.
+#[derive(Debug, Default)]
+pub(super) struct TreesScratch {
+    bins: Vec<i8>,
+    /// A row's [`sides`].
+    row: Vec<f32>,
 }
 
 /// Thresholds of a feature, as many as fit.
@@ -142,25 +164,34 @@ struct Test {
 
 #[derive(Clone, Copy, Debug)]
 struct Node {
-    /// Threshold, or value of a leaf.
+    /// Threshold; of a leaf NaN, which no value is at or above.
     value: f32,
-    mean: f32,
-    /// Left child within the tree; the right one follows. Of a leaf, its number from left to right.
+    /// Left child in [`Trees::nodes`]; the right one follows. Of a leaf, itself.
     left: u32,
-    /// [`LEAF`] for a leaf.
-    feature: u16,
-    missing_left: bool,
+    /// Of a leaf, its place in [`Trees::leaves`].
+    leaf: u32,
+    /// Twice the feature, and one more where missing values go right. Of a leaf 0.
+    side: u32,
 }
 
 impl Node {
     const fn is_leaf(&self) -> bool {
-        self.feature == LEAF
+        self.value.is_nan()
     }
 
-    fn child(&self, x: f32) -> usize {
-        let right = if x.is_nan() { !self.missing_left } else { x >= self.value };
-        self.left as usize + usize::from(right)
+    const fn feature(&self) -> usize {
+        (self.side / 2) as usize
     }
+
+    fn child(&self, x: f32) -> u32 {
+        self.left + u32::from(x >= self.value)
+    }
+}
+
+/// A value of a row for nodes where missing ones go left, and for the others: nothing is above infinity, and NaN is at or above
+/// nothing.
+fn sides(x: f32) -> [f32; 2] {
+    [x, if x.is_nan() { f32::INFINITY } else { x }]
 }
 
 impl Trees {
@@ -170,10 +201,10 @@ impl Trees {
             Sum::Single { .. } => TreeNodes::parse,
             Sum::Double(_) => TreeNodes::parse_double,
         };
-        Self::new(sum, &parse(weights, features)?)
+        Self::new(sum, &parse(weights, features)?, features)
     }
 
-    fn new(sum: Sum, parsed: &TreeNodes<'_>) -> Result<Self, DecodeError> {
+    fn new(sum: Sum, parsed: &TreeNodes<'_>, features: usize) -> Result<Self, DecodeError> {
         let mut lowered = Self {
             sum,
             scales: Vec::new(),
@@ -181,7 +212,10 @@ impl Trees {
             plane_ends: Vec::new(),
             tests: Vec::new(),
             leaves: Vec::new(),
+            is_walked: false,
+            sides: 2 * features,
             nodes: Vec::with_capacity(parsed.value.len()),
+            means: parsed.mean.iter().collect(),
             mean: match sum {
                 Sum::Single { base } => base,
                 Sum::Double(finish) => finish.bias as f32,
@@ -191,7 +225,7 @@ impl Trees {
         lowered.make_scales()?;
         let mut leaves = parsed.leaf.iter();
         for tree in 0..lowered.trees.len() {
-            lowered.make_tests(tree, &mut leaves);
+            lowered.make_tests(tree, parsed, &mut leaves);
         }
         Ok(lowered)
     }
@@ -202,23 +236,19 @@ impl Trees {
             let mut inner = 0;
             for at in start..start + count as usize {
                 let feature = parsed.feature.get(at);
-                let is_leaf = feature == LEAF;
-                self.nodes.push(Node {
-                    value: parsed.value.get(at),
-                    mean: parsed.mean.get(at),
-                    left: if is_leaf { 0 } else { 2 * inner + 1 },
-                    feature,
-                    missing_left: parsed.flags[at] & MISSING_LEFT != 0,
+                self.nodes.push(if feature == LEAF {
+                    Node { value: f32::NAN, left: at as u32, leaf: 0, side: 0 }
+                } else {
+                    let left = (start + 2 * inner + 1) as u32;
+                    inner += 1;
+                    let side = 2 * u32::from(feature) + u32::from(parsed.flags[at] & MISSING_LEFT == 0);
+                    Node { value: parsed.value.get(at), left, leaf: 0, side }
                 });
-                inner += u32::from(!is_leaf);
             }
-            self.mean += self.nodes[start].mean;
-            self.trees.push(Tree { node: start as u32, leaves: inner + 1 });
+            self.mean += self.means[start];
+            self.trees.push(Tree { node: start as u32, leaves: inner as u32 + 1 });
+            self.is_walked |= inner >= MAX_PLANAR_LEAVES;
         }
-    }
-
-    fn is_planar(tree: &Tree) -> bool {
-        tree.leaves as usize <= MAX_PLANAR_LEAVES
     }
 
     fn nodes_of(&self, tree: &Tree) -> &[Node] {
@@ -227,11 +257,13 @@ impl Trees {
 
     /// Collects the distinct thresholds of each feature.
     fn make_scales(&mut self) -> Result<(), DecodeError> {
-        let planar = self.trees.iter().filter(|tree| Self::is_planar(tree)).flat_map(|tree| self.nodes_of(tree));
-        let inner = planar.filter(|node| !node.is_leaf());
+        if self.is_walked {
+            return Ok(());
+        }
+        let inner = self.nodes.iter().filter(|node| !node.is_leaf());
         // Sorted as integers, feature above. Thresholds are finite; -0 and 0 are one for every comparison.
         let mut thresholds: Vec<u64> =
-            inner.map(|node| u64::from(node.feature) << 32 | u64::from(ascending_bits(node.value + 0.0))).collect();
+            inner.map(|node| (node.feature() as u64) << 32 | u64::from(ascending_bits(node.value + 0.0))).collect();
         crate::order::sort(&mut thresholds);
         thresholds.dedup();
         for threshold in thresholds {
@@ -258,37 +290,41 @@ impl Trees {
     /// Row of bins and rank of an inner node's test.
     fn test_of(&self, node: &Node) -> (u16, i8) {
         let after = self.scales.partition_point(|scale| {
-            scale.feature < node.feature || scale.feature == node.feature && scale.table[0] <= node.value
+            let feature = usize::from(scale.feature);
+            feature < node.feature() || feature == node.feature() && scale.table[0] <= node.value
         });
         let scale = after - 1;
         let rank = self.scales[scale].thresholds().partition_point(|threshold| *threshold < node.value);
-        let bins = 2 * scale + usize::from(!node.missing_left);
+        let bins = 2 * scale + (node.side % 2) as usize;
         (bins as u16, (rank as u8 ^ BIAS) as i8)
     }
 
     /// Numbers the leaves of a tree, reads their values (from `leaves`, which has those that are `f64`, in the order of the
     /// nodes) and makes its tests.
-    fn make_tests(&mut self, tree: usize, leaves: &mut impl Iterator<Item = f64>) {
+    fn make_tests(&mut self, tree: usize, parsed: &TreeNodes<'_>, leaves: &mut impl Iterator<Item = f64>) {
         let tree = self.trees[tree];
-        let spans = leaf_spans(self.nodes_of(&tree));
+        let root = tree.node as usize;
+        let spans = leaf_spans(self.nodes_of(&tree), root);
         let first = self.leaves.len();
         self.leaves.resize(first + tree.leaves as usize, 0.0);
-        for (node, (start, _)) in self.nodes[tree.node as usize..].iter_mut().zip(&spans) {
+        for (at, (start, _)) in (root..).zip(&spans) {
+            let node = &mut self.nodes[at];
             if node.is_leaf() {
-                node.left = *start;
-                self.leaves[first + *start as usize] = leaves.next().unwrap_or(f64::from(node.value));
+                let leaf = first + *start as usize;
+                node.leaf = leaf as u32;
+                self.leaves[leaf] = leaves.next().unwrap_or(f64::from(parsed.value.get(at)));
             }
         }
-        if !Self::is_planar(&tree) {
+        if self.is_walked {
             return;
         }
         for plane in 0..(tree.leaves as usize).div_ceil(PLANE) {
             for at in 0..spans.len() {
-                let node = self.nodes[tree.node as usize + at];
+                let node = self.nodes[root + at];
                 if node.is_leaf() {
                     continue;
                 }
-                let (start, end) = spans[node.left as usize];
+                let (start, end) = spans[node.left as usize - root];
                 let bit = |leaf: u32| (leaf as usize).saturating_sub(plane * PLANE).min(PLANE);
                 let mask = ones(bit(end)) & !ones(bit(start));
                 if mask != 0 {
@@ -301,18 +337,32 @@ impl Trees {
     }
 
     pub(super) fn cost(&self) -> u64 {
-        let walked = self.trees.iter().filter(|tree| !Self::is_planar(tree));
-        let walked: u64 = walked.map(|tree| depth(self.nodes_of(tree))).sum();
-        (self.tests.len() as u64).div_ceil(8) + walked
+        if self.is_walked {
+            return self.trees.iter().map(|tree| depth(self.nodes_of(tree))).sum();
+        }
+        (self.tests.len() as u64).div_ceil(8)
     }
 
-    pub(super) fn scores(&self, matrix: &[f32], stride: usize, bins: &mut Vec<i8>, scores: &mut [f32]) {
+    pub(super) fn scores(&self, matrix: &[f32], rows: usize, scratch: &mut TreesScratch, scores: &mut [f32]) {
+        let stride = feature::stride(rows);
+        if rows <= FEW || self.is_walked {
+            resize(&mut scratch.row, self.sides, 0.0);
+            for (row, score) in scores.iter_mut().enumerate().take(rows) {
+                let mut from = row;
+                for both in scratch.row.as_chunks_mut().0 {
+                    *both = sides(matrix.get(from).copied().unwrap_or(0.0));
+                    from += stride;
+                }
+                *score = self.score(&scratch.row);
+            }
+            return;
+        }
         let mut start = 0;
         while start < stride {
             // Vectors that are evaluated together load each test once for all of them.
             let vectors = match (stride - start) / LANES {
-                4.. => self.add_trees::<4>(matrix, stride, bins, start, scores),
-                _ => self.add_trees::<1>(matrix, stride, bins, start, scores),
+                4.. => self.add_trees::<4>(matrix, stride, &mut scratch.bins, start, scores),
+                _ => self.add_trees::<1>(matrix, stride, &mut scratch.bins, start, scores),
             };
             start += vectors * LANES;
         }
@@ -343,13 +393,6 @@ impl Trees {
         for tree in &self.trees {
             let (values, rest) = leaves.split_at(tree.leaves as usize);
             leaves = rest;
-            if !Self::is_planar(tree) {
-                for (row, sum) in sums.iter_mut().enumerate() {
-                    let leaf = self.walk(tree, |feature| matrix[usize::from(feature) * stride + start + row]);
-                    *sum = self.sum.add(*sum, values[leaf]);
-                }
-                continue;
-            }
             let planes = (tree.leaves as usize).div_ceil(PLANE);
             let (ends, rest) = plane_ends.split_at(planes);
             plane_ends = rest;
@@ -371,26 +414,32 @@ impl Trees {
         N
     }
 
-    /// The score of one row alone. A walk through every tree costs less than a vector of which one lane is used; leaves
-    /// are added in the same order, so the bits are the same.
-    pub(super) fn score(&self, x: impl Fn(u16) -> f32) -> f32 {
-        let mut leaves = self.leaves.as_slice();
-        let sum = self.trees.iter().fold(self.sum.start(), |sum, tree| {
-            let (values, rest) = leaves.split_at(tree.leaves as usize);
-            leaves = rest;
-            self.sum.add(sum, values[self.walk(tree, &x)])
-        });
-        self.sum.finish(sum)
-    }
-
-    /// The leaf that a row ends in, counted from the left.
-    fn walk(&self, tree: &Tree, x: impl Fn(u16) -> f32) -> usize {
-        let nodes = self.nodes_of(tree);
-        let mut node = &nodes[0];
-        while !node.is_leaf() {
-            node = &nodes[node.child(x(node.feature))];
+    /// The score of a row of [`sides`]. Leaves are added in the same order as for many rows, so the bits are the same.
+    fn score(&self, row: &[f32]) -> f32 {
+        let mut sum = self.sum.start();
+        for trees in self.trees.chunks(WALKS) {
+            // Where there are fewer trees, the first goes along.
+            let mut walks = [0; WALKS];
+            walks.iter_mut().zip(trees).for_each(|(at, tree)| *at = tree.node);
+            let mut moved = 1;
+            while moved != 0 {
+                moved = 0;
+                // What is not there keeps a walk where it is: without features every tree is a leaf.
+                each::<WALKS>(|walk| {
+                    if let Some(node) = self.nodes.get(walks[walk] as usize)
+                        && let Some(x) = row.get(node.side as usize)
+                    {
+                        let next = node.child(*x);
+                        moved |= next ^ walks[walk];
+                        walks[walk] = next;
+                    }
+                });
+            }
+            for at in &walks[..trees.len()] {
+                sum = self.sum.add(sum, self.leaves[self.nodes[*at as usize].leaf as usize]);
+            }
         }
-        node.left as usize
+        self.sum.finish(sum)
     }
 
     /// Path attribution (Saabas): each step adds the change of the expected score to its feature's effect.
@@ -398,14 +447,14 @@ impl Trees {
         let features = features.max(1);
         // Tree by tree, so that each is read from memory once.
         for tree in &self.trees {
-            let nodes = self.nodes_of(tree);
             for (row, effects) in rows.chunks_exact(features).zip(effects.chunks_exact_mut(features)) {
-                let mut node = &nodes[0];
-                while !node.is_leaf() {
-                    let feature = usize::from(node.feature);
-                    let next = &nodes[node.child(row[feature])];
-                    effects[feature] += next.mean - node.mean;
-                    node = next;
+                let mut at = tree.node as usize;
+                while !self.nodes[at].is_leaf() {
+                    let node = &self.nodes[at];
+                    let feature = node.feature();
+                    let next = node.child(sides(row[feature])[(node.side % 2) as usize]) as usize;
+                    effects[feature] += self.means[next] - self.means[at];
+                    at = next;
                 }
             }
         }
@@ -474,20 +523,20 @@ const fn ones(count: usize) -> u8 {
     if count >= PLANE { u8::MAX } else { (1 << count) - 1 }
 }
 
-/// For each node, its leaves from left to right as a range.
-fn leaf_spans(nodes: &[Node]) -> Vec<(u32, u32)> {
+/// For each node of the tree from `root` on, its leaves from left to right as a range.
+fn leaf_spans(nodes: &[Node], root: usize) -> Vec<(u32, u32)> {
     let mut spans = vec![(0, 1); nodes.len()];
     // Children come after their parents: sizes from the back, starts from the front.
     for at in (0..nodes.len()).rev() {
         if !nodes[at].is_leaf() {
-            let left = nodes[at].left as usize;
+            let left = nodes[at].left as usize - root;
             spans[at].1 = spans[left].1 + spans[left + 1].1;
         }
     }
     for at in 0..nodes.len() {
         let (start, size): (u32, u32) = spans[at];
         if !nodes[at].is_leaf() {
-            let left = nodes[at].left as usize;
+            let left = nodes[at].left as usize - root;
             spans[left].0 = start;
             spans[left + 1].0 = start + spans[left].1;
         }

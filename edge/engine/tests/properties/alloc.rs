@@ -30,3 +30,18 @@ fn a_warm_engine_does_not_allocate() {
 fn warm(engine: &mut Engine, request: &[u8]) {
     engine.decide(request);
 }
+
+#[test]
+fn a_warm_engine_predicts_without_allocating() {
+    let World { mut engine, .. } = world();
+    let features = engine.snapshot().expect("a bundle").program().features.len();
+    let values: Vec<f32> = (0..40 * features).map(|at| at as f32).collect();
+    let mut predict = |rows: usize| engine.predict(rows, features, &values[..rows * features]).map(<[f32]>::len);
+    assert_eq!((predict(40), predict(1)), (Ok(40), Ok(1)));
+    for rows in [40, 17, 1] {
+        let counted = allocation_counter::measure(|| {
+            assert_eq!(predict(rows), Ok(rows));
+        });
+        assert_eq!(counted.count_total, 0, "{rows} rows: {counted:?}");
+    }
+}

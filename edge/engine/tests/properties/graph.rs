@@ -67,7 +67,7 @@ fn product(memory: Memory, inputs: u32, outputs: u32, out: u32, start: View<1>, 
 }
 
 /// Candidates have the features 2 to 4, the request 0 and 1; their shares of a layer are added, and its outputs added up.
-fn layer(outputs: usize, draw: &mut Draw) -> (Vec<u8>, Vec<f32>) {
+pub(crate) fn layer(outputs: usize, draw: &mut Draw) -> (Vec<u8>, Vec<f32>) {
     let weights: Vec<f32> = (0..FEATURES * outputs).map(|_| draw.unit()).collect();
     let mut constants = pack(&weights[..2 * outputs], 2, outputs);
     let second = constants.len() as u32;

@@ -10,6 +10,7 @@ mod decide;
 mod feature;
 mod graph;
 mod offer;
+mod predict;
 mod slate;
 mod state;
 mod support;

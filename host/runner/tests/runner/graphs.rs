@@ -187,5 +187,12 @@ fn decides_alike(name: &str, exported: &Exported, bundle: &[u8], request: &[u8],
         let decided = instance.decide(request).expect("a decision").decision;
         let differs = decided.iter().zip(&decision).position(|(found, native)| found != native);
         assert_eq!((differs, decided.len()), (None, decision.len()), "{name} in the {kind} module");
+        let scores = engine.score(request).expect("scores");
+        let rows = exported.rows.len();
+        let predicted = instance.predict(rows, exported.features.len(), &exported.rows.concat()).expect("scores");
+        let bits = |scores: &[f32]| scores.iter().map(|score| score.to_bits()).collect::<Vec<_>>();
+        assert_eq!(bits(&predicted), bits(scores), "{name} in the {kind} module");
+        let alone = instance.predict(1, exported.features.len(), &exported.rows[0]).expect("a score");
+        assert_eq!(bits(&alone), bits(&scores[..1]), "{name} in the {kind} module, one row");
     }
 }

@@ -22,6 +22,7 @@ fn module_with(head: &str, bodies: &[(&str, &str)]) -> Vec<u8> {
         ("decide", "(param i32 i32) (result i64)", "i64.const 1"),
         ("features", "(param i32 i32) (result i64)", "i64.const 1"),
         ("score", "(param i32 i32) (result i64)", "i64.const 1"),
+        ("predict", "(param i32 i32) (result i64)", "i64.const 1"),
         ("last_error", "(result i64)", "i64.const 0"),
     ];
     let mut text = format!("(module {head} (memory (export \"memory\") 2)");

@@ -61,6 +61,34 @@ fn features_and_scores_come_out_by_candidate() {
 }
 
 #[test]
+fn rows_of_features_are_scored_and_anything_else_is_refused_with_both_numbers() {
+    let mut instance = loaded();
+    assert_eq!(
+        instance.predict(2, 1, &[1.25, 0.75]).expect("scores"),
+        instance.score(&given::request()).expect("scores")
+    );
+    // A missing value is the model's centre, whatever its bits.
+    for bits in [0x7fc0_0000, 0xffc0_1234, 0x7f80_0001] {
+        assert_eq!(instance.predict(1, 1, &[f32::from_bits(bits)]).expect("a score"), [0.0]);
+    }
+    for (rows, features, values, said) in [
+        (2, 1, &[1.0][..], "rows of features: truncated, 8 bytes are needed and 4 are there"),
+        (2, 1, &[1.0; 3], "rows of features: 12 is above the limit of 8"),
+        (1, 2, &[1.0; 2], "rows of features: 8 is above the limit of 4"),
+        (1, usize::MAX, &[1.0], "rows of features: 17179869180 is above the limit of 4"),
+        (0, 1, &[], "request without candidates: not a valid value"),
+        (usize::MAX, 1, &[1.0], "request candidates: 4294967295 is above the limit of 2000"),
+    ] {
+        let error = instance.predict(rows, features, values).expect_err("no matrix of this bundle");
+        assert!(matches!(&error, RunError::Refused(refusal) if refusal.input() == Input::Matrix), "{error}");
+        assert_eq!(error.to_string(), format!("the matrix is refused: {said}"));
+    }
+    assert_eq!(slots(&mut instance, &given::request()), [1, 0], "a refusal leaves nothing behind");
+    let error = Instance::new(&module(), RunnerLimits::default()).predict(1, 1, &[1.0]).expect_err("no bundle");
+    assert_eq!(error.to_string(), "the matrix is refused: engine: no bundle is loaded");
+}
+
+#[test]
 fn a_shared_state_is_seen_whether_it_comes_before_or_after_the_bundle() {
     use selvedge_wire::RequestBuilder;
     let request = RequestBuilder::new(given::REQUEST_ID, 1_700_000_000_000, ["bread"]).build();

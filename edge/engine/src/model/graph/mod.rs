@@ -138,11 +138,29 @@ impl Run<'_> {
     fn steps(&mut self, steps: &[Step]) {
         for step in steps {
             match step {
+                Step::Each(each) if self.is_copy_of_row(each) => self.copy_row(each),
                 Step::Each(each) => self.each(each),
                 Step::Product(product) => self.product(product),
                 Step::Gather(gather) => self.gather(gather),
             }
         }
+    }
+
+    /// Whether features of a row that is alone go side by side where the row's values are, as most programs begin.
+    fn is_copy_of_row(&self, each: &Each) -> bool {
+        self.stride == 1
+            && (each.function, each.combination) == (Function::Left, Combination::Store)
+            && each.left.memory == Memory::Features
+            && each.sizes[..MAX_DIMS - 1].iter().all(|size| *size == 1)
+            && each.left.strides[MAX_DIMS - 1] == 1
+            && each.out.strides[MAX_DIMS - 1] == 1
+    }
+
+    fn copy_row(&mut self, each: &Each) {
+        let count = each.sizes[MAX_DIMS - 1] as usize;
+        let memory = &mut *self.memory;
+        let memory = if each.out.memory == Memory::Request { &mut memory.request } else { &mut memory.columns };
+        memory[each.out.offset as usize..][..count].copy_from_slice(&self.matrix[each.left.offset as usize..][..count]);
     }
 
     // Called from many places and long, as it copies a column.
