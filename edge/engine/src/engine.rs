@@ -277,7 +277,8 @@ impl Engine {
         };
         // Further stages are paid for when they run.
         let ranking_cost = candidates.saturating_mul(snapshot.cost + (slots * snapshot.slot_cost).div_ceil(8));
-        let cost = ranking_cost.saturating_add(snapshot.model().request_cost()).saturating_add(offer_cost);
+        let request_cost = snapshot.model().request_cost(candidates);
+        let cost = ranking_cost.saturating_add(request_cost).saturating_add(offer_cost);
         if request.candidates == 0 {
             return Err((FallbackReason::NoCandidates, cost));
         }
