@@ -241,10 +241,10 @@ pub struct Gather {
 
 /// What every candidate of a request gets from all of them.
 ///
-/// Queries and keys make it attention: for each head, `out_i = sum_j e_ij value_j` with `e_ij = e^(s_ij - max_j s_ij)` and `s_ij = query_i * key_j`.
-/// A value that is always 1 gives what a softmax divides by. Without queries and keys it is a reduction, the same for all: the function of
-/// what came out so far, at first the first candidate's values, and the next candidate's. All go over the candidates in the order of the
-/// request, with one accumulator for each number.
+/// Queries and keys make it attention: for each head, `out_i = sum_j e_ij value_j` with `e_ij = e^(s_ij - max_j s_ij)` and
+/// `s_ij = query_i * key_j`. A value that is always 1 gives what a softmax divides by. Without queries and keys it is a reduction, the
+/// same for all: the function of what came out so far, at first the first candidate's values, and the next candidate's. All go over the
+/// candidates in the order of the request, with one accumulator for each number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Meet {
     /// [`Function::Left`] for attention; of two values, for a reduction.

@@ -146,5 +146,5 @@ fn attention_among_candidates_costs_as_many_pairs_as_its_stage_sees() {
     };
     let alone = units("", std::slice::from_ref(&reranker));
     let staged = units("[[stage]]\ntrained = \"x\"\nkeep = 20\n", &[linear, reranker]);
-    assert!(alone > 0 && alone.abs_diff(25 * staged) <= 25, "{alone} for a hundred, {staged} for twenty");
+    assert!(alone > 0 && alone.abs_diff(25 * staged) <= 50, "{alone} for a hundred, {staged} for twenty");
 }

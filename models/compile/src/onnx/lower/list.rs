@@ -88,7 +88,7 @@ impl Lowering<'_> {
         } else if let Some(op) = node.op_as::<Softmax>() {
             softened(*meeting, op)?
         } else if let Some(op) = node.op_as::<TypedBinOp>() {
-            self.combined(node, &op.0.name(), at, *meeting)?
+            self.combined(node, op.0.name(), at, *meeting)?
         } else if node.op_is::<Identity>() {
             *meeting
         } else {
