@@ -6,7 +6,6 @@
 //! Functions are of vectors of four by name: of eight numbers in a row the compiler makes eight instructions.
 
 use alloc::vec::Vec;
-use core::borrow::Borrow;
 
 use bytemuck::cast;
 use selvedge_format::graph::{Combination, Function, INPUT_MOST, PANEL};
@@ -74,20 +73,16 @@ impl Number for i32 {
     }
 }
 
-/// Adds `weights * inputs` to the sums of a panel's outputs, for eight rows: eight accumulators of four. There are weights for all
-/// inputs, by input.
-pub(super) fn add_products<N: Number>(
-    weights: impl IntoIterator<Item: Borrow<[N; PANEL]>>,
-    inputs: &[N],
-    sums: &mut [N; UNIT],
-) {
+/// Adds `weights * inputs` to the sums of a panel's outputs, for eight rows: eight accumulators of four.
+// Long, and called from layers and from attention.
+#[inline(never)]
+pub(super) fn add_products<N: Number>(weights: &[[N; PANEL]], inputs: &[N], sums: &mut [N; UNIT]) {
     let (inputs, _) = inputs.as_chunks::<4>();
     let (inputs, _) = inputs.as_chunks::<2>();
     let (quarters, _) = sums.as_chunks_mut::<4>();
     let mut held = [N::vector(quarters[0]); 8];
     each::<8>(|at| held[at] = N::vector(quarters[at]));
-    for ([low, high], weights) in inputs.iter().zip(weights) {
-        let weights = weights.borrow();
+    for (weights, [low, high]) in weights.iter().zip(inputs) {
         let (low, high) = (N::vector(*low), N::vector(*high));
         each::<PANEL>(|at| {
             let weight = N::vector([weights[at]; 4]);

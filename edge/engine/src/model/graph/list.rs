@@ -2,7 +2,7 @@
 //!
 //! All columns of all candidates are there, in blocks of [`ROWS`]. For eight candidates who ask, the weights of all who are asked
 //! are outputs of a dense layer whose weights are the keys, and what they get is the outputs of another, whose weights are the
-//! values and whose inputs are what came out of the first: both are the kernel of dense layers, which reads its weights where they lie.
+//! values and whose inputs are what came out of the first: both are the kernel of dense layers, for which eight weights are packed at a time.
 //! Weights of a pair are there for eight rows at a time, so memory grows with the list and not with its square (Rabe and Staats,
 //! 2112.05682).
 //!
@@ -66,6 +66,13 @@ impl Graph {
 /// Adds the products of inputs with weights: how far it is to those of the next input, and to that of the next output.
 #[inline(never)]
 fn add(weights: &[f32], (step, distance): (usize, usize), inputs: &[f32], sums: &mut [f32; UNIT]) {
-    let weights = (0..).map(|input| [0, 1, 2, 3].map(|output| weights[input * step + output * distance]));
-    kernels::add_products(weights, inputs, sums);
+    for (part, inputs) in inputs.chunks(ROWS * ROWS).enumerate() {
+        let mut packed = [[0.0; PANEL]; ROWS];
+        for (input, packed) in packed.iter_mut().enumerate().take(inputs.len() / ROWS) {
+            for (output, weight) in packed.iter_mut().enumerate() {
+                *weight = weights[(part * ROWS + input) * step + output * distance];
+            }
+        }
+        kernels::add_products(&packed, inputs, sums);
+    }
 }
