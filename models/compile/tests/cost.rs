@@ -137,7 +137,9 @@ fn attention_among_candidates_costs_as_many_pairs_as_its_stage_sees() {
     }
     let (bytes, exported) = exported::fixture::<Exported>("reranker");
     let (features, reranker) = (exported::declared(&exported.features), import(&bytes).expect("a model"));
-    let linear = import(br#"{"kind": "linear", "bias": 0, "weights": {"f2": 1}}"#).expect("a model");
+    let weights: Vec<String> = exported.features.iter().map(|feature| format!("\"{}\": 1", feature.name)).collect();
+    let linear = format!("{{\"kind\": \"linear\", \"bias\": 0, \"weights\": {{{}}}}}", weights.join(", "));
+    let linear = import(linear.as_bytes()).expect("a model");
     let units = |declared: &str, stages: &[TrainedModel]| {
         let trained = Trained { stages, ..Trained::default() };
         let cost = check(&compile_stages(&features, &model(declared), trained).expect("it compiles"));
