@@ -64,8 +64,10 @@ const MOVED: u64 = 16;
 const TRANSCENDENTAL: u64 = 48;
 /// A product and its addition in a dense layer; those of bytes save a seventh, which is not worth a unit of their own.
 const MULTIPLIED: u64 = 2;
+/// The same among candidates, whose weights are packed for every eight rows.
+const ATTENDED: u64 = 8;
 /// What the weight of a pair of candidates is for a head, besides its products.
-const WEIGHED: u64 = 96;
+const WEIGHED: u64 = 160;
 
 impl Graph {
     #[cold]
@@ -151,7 +153,7 @@ fn cost(steps: &[Step]) -> u64 {
 pub fn step_cost(step: &Step) -> u64 {
     let (unit, more) = match step {
         Step::Product(_) => (MULTIPLIED, 0),
-        Step::Meet(meet) if meet.width > 0 => (MULTIPLIED, u64::from(meet.heads) * WEIGHED),
+        Step::Meet(meet) if meet.width > 0 => (ATTENDED, u64::from(meet.heads) * WEIGHED),
         Step::Each(each) if each.function >= Function::Exp => (TRANSCENDENTAL, 0),
         Step::Meet(_) => (TRANSCENDENTAL, 0),
         _ => (MOVED, 0),
