@@ -11,7 +11,7 @@ use crate::onnx::BoundGraph;
 const TOLERANCE: f32 = 1e-5;
 /// Candidates of each request: one alone, and more than are computed at once. Each has its own values of what its candidates
 /// share.
-const REQUESTS: [usize; 8] = [24, 1, 7, 33, 100, 24, 2, 1];
+const REQUESTS: [usize; 8] = [48, 1, 7, 33, 100, 48, 99, 48];
 
 pub(super) fn compare(model: &Model, bound: &BoundGraph, features: usize) -> Result<Parity, CompileError> {
     let mut random = SplitMix(0x6a09_e667);
