@@ -59,7 +59,8 @@ impl Cascade {
             let mut rows = matrix;
             let seen = candidates.min(stage.keep);
             if at > 0 {
-                let spent = *cost + seen as u64 * stage.cost + stage.model.request_cost();
+                let spent = *cost + seen as u64 * stage.cost;
+                let spent = spent.saturating_add(stage.model.request_cost(seen as u64));
                 if spent > limit {
                     break;
                 }

@@ -3,12 +3,15 @@
 //! A program is a list of steps over four memories. Values that depend on the candidate are *columns*, one number per
 //! candidate; values that are the same for all candidates of a request are single numbers and are computed once. A step
 //! names places in these memories by an offset and strides, so that reshaping, slicing, transposing, broadcasting and
-//! concatenating are ways to name places and no operations. Three steps are enough for what ranking models do:
+//! concatenating are ways to name places and no operations. Three steps are enough for what is done to each candidate alone,
+//! and one is for lists, where candidates meet:
 //!
 //! - [`Each`]: a function of two values for every index of a small space, stored or combined with what is there. With a
 //!   stride of 0 in the result it reduces; multiplied and added it contracts, as an einsum does.
 //! - [`Product`]: a dense layer, with weights packed for the kernel.
 //! - [`Gather`]: rows of a table by ids.
+//! - [`Meet`]: self-attention over the list, where every candidate gets the values of all, weighted by how they match it; or a sum, a
+//!   product or an extreme over the list, the same for every candidate.
 //!
 //! Weights and tables may be stored as halves or as bytes with scales ([`Numbers`]): that is what they are on the wire, too.
 //!
@@ -28,13 +31,15 @@
 //!   1 product  positions u32, inputs u32, outputs u32; result, input and start: place u32, stride of a position u32;
 //!              weights u32; of bytes: scales u32
 //!   2 gather   ids u32, table u32, table rows u32, width u32; result and ids: place u32, stride u32; of bytes: scales u32
+//!   3 meet     heads u32, width u32, value width u32; first columns u32 of result, queries, keys and values
 //! place: memory << 30 | offset; memory 0 constants, 1 request, 2 candidates, 3 features
 //! ```
 //!
 //! Packed weights are panels of [`PANEL`] outputs: `f32[outputs / PANEL][inputs][PANEL]`, filled with zeros; bytes are packed in
 //! pairs of inputs, `i8[outputs / PANEL][inputs / 2][PANEL][2]`. The idea of addressing everything by strides is that of array
 //! libraries since APL; packing weights in panels is Goto's (2008); whole numbers with a scale per output are those of Jacob
-//! et al. (1712.05877).
+//! et al. (1712.05877). Rerankers that attend to the list are those of Pei et al. (PRM, 1904.06813) and of Pang et al. (SetRank,
+//! 1912.05891).
 //!
 //! A successful parse proves that every index is in its memory, that nothing of the request depends on a candidate, and
 //! that the work is bounded. What is read before it is written is 0, so a program means the same wherever it runs.
@@ -53,9 +58,11 @@ pub const MAX_DIMS: usize = 6;
 pub const MAX_REQUEST: usize = 1 << 20;
 /// Most columns of the candidates' memory.
 pub const MAX_COLUMNS: usize = 1 << 15;
+/// Most columns of a program in which candidates meet: those of all candidates are kept, 16 MB for two thousand.
+pub const MAX_LIST_COLUMNS: usize = 1 << 11;
 /// Most constants.
 pub const MAX_CONSTANTS: usize = 1 << 24;
-/// Most values that all steps of a program may compute, for a request or for a candidate.
+/// Most values that all steps of a program may compute, for a request, for a candidate or for a pair of candidates.
 pub const MAX_WORK: u64 = 1 << 32;
 /// Outputs of a panel of packed weights.
 pub const PANEL: usize = 4;
@@ -232,6 +239,32 @@ pub struct Gather {
     pub from: View<1>,
 }
 
+/// What every candidate of a request gets from all of them.
+///
+/// Queries and keys make it attention: for each head, `out_i = sum_j e_ij value_j` with `e_ij = e^(s_ij - max_j s_ij)` and
+/// `s_ij = query_i * key_j`. A value that is always 1 gives what a softmax divides by. Without queries and keys it is a reduction, the
+/// same for all: the function of what came out so far, at first the first candidate's values, and the next candidate's. All go over the
+/// candidates in the order of the request, with one accumulator for each number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Meet {
+    /// [`Function::Left`] for attention; of two values, for a reduction.
+    pub function: Function,
+    /// How many heads; the columns of one lie behind those of the one before it.
+    pub heads: u32,
+    /// Columns of a head's query, and of its key; 0 for a reduction.
+    pub width: u32,
+    /// Columns of a head's value, and of its result; a multiple of [`PANEL`].
+    pub value_width: u32,
+    /// First column of the result.
+    pub out: u32,
+    /// First column of the queries.
+    pub query: u32,
+    /// First column of the keys.
+    pub key: u32,
+    /// First column of the values.
+    pub value: u32,
+}
+
 /// A step of a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
@@ -241,6 +274,20 @@ pub enum Step {
     Product(Product),
     /// Rows of a table.
     Gather(Gather),
+    /// What is computed of all candidates at once.
+    Meet(Meet),
+}
+
+/// What a step is done for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Per {
+    /// Once.
+    Request,
+    /// Each candidate.
+    Candidate,
+    /// Each pair of candidates.
+    Pair,
 }
 
 /// A validated program and its constants.
@@ -367,7 +414,8 @@ impl Product {
 }
 
 impl Step {
-    /// Values computed, for the request or per candidate: products and their sums count as one.
+    /// Values computed, for the request, per candidate or, in attention, per pair of candidates: products and their sums
+    /// count as one.
     #[must_use]
     pub fn work(&self) -> u64 {
         match self {
@@ -378,6 +426,23 @@ impl Step {
                     .fold(1, |work, size| u64::saturating_mul(work, size.into()))
             }
             Self::Gather(gather) => u64::from(gather.ids) * u64::from(gather.width),
+            Self::Meet(meet) => u64::from(meet.heads) * (u64::from(meet.width) + u64::from(meet.value_width)),
+        }
+    }
+
+    /// Whether it needs all candidates at once.
+    #[must_use]
+    pub const fn is_of_list(&self) -> bool {
+        matches!(self, Self::Meet(_))
+    }
+
+    /// What it is done for.
+    #[must_use]
+    pub fn per(&self) -> Per {
+        match self {
+            Self::Meet(meet) if meet.width > 0 => Per::Pair,
+            _ if self.is_of_request() => Per::Request,
+            _ => Per::Candidate,
         }
     }
 
@@ -388,6 +453,7 @@ impl Step {
             Self::Each(each) => each.out.memory,
             Self::Product(product) => product.out.memory,
             Self::Gather(gather) => gather.out.memory,
+            Self::Meet(_) => Memory::Candidates,
         };
         out == Memory::Request
     }
@@ -420,6 +486,12 @@ impl Step {
                 let [ids, table, rows, width] = [(); 4].map(|()| words.next());
                 let [out, from] = [(); 2].map(|()| View::read(words, 1));
                 Self::Gather(Gather { ids, table, rows, width, out, from, numbers: Numbers::read(words, combination)? })
+            }
+            3 if dims == 0 && combination == Combination::Store => {
+                let mut all = [0; 7];
+                words.fill(&mut all);
+                let [heads, width, value_width, out, query, key, value] = all;
+                Self::Meet(Meet { function, heads, width, value_width, out, query, key, value })
             }
             _ => return None,
         })
@@ -465,6 +537,23 @@ impl Lengths {
                     // A kernel may read its inputs again after it has written some outputs.
                     && (out.end(&sizes, outputs) <= input.offset.into() || input.end(&sizes, inputs) <= out.offset.into())
             }
+            Step::Meet(meet) => {
+                let columns = self.0[Memory::Candidates as usize];
+                let end = |at: u32, width: u32| u64::from(at) + u64::from(meet.heads) * u64::from(width);
+                let last = end(meet.out, meet.value_width);
+                let from = [(meet.query, meet.width), (meet.key, meet.width), (meet.value, meet.value_width)];
+                ![meet.heads, meet.value_width].contains(&0)
+                    && meet.value_width % PANEL as u32 == 0
+                    && meet.function < Function::Exp
+                    && (meet.width == 0 || meet.function == Function::Left)
+                    && columns <= MAX_LIST_COLUMNS as u64
+                    && last <= columns
+                    // Some candidates have their result before others read.
+                    && from.into_iter().all(|(at, width)| {
+                        let end = end(at, width);
+                        end <= columns && (end <= meet.out.into() || last <= at.into())
+                    })
+            }
             Step::Gather(gather) => {
                 let Gather { ids, rows, width, out, from, .. } = *gather;
                 ![ids, rows, width].contains(&0)
@@ -480,8 +569,8 @@ impl<'a> Graph<'a> {
     /// Validates a program over `features` features.
     ///
     /// # Errors
-    /// Too many steps, constants or values, a place outside its memory, a result of the request that needs a candidate (the
-    /// offset is that of the step); a constant that is NaN, a half that is not finite, a scale that is not above 0 and finite;
+    /// Too many steps, constants or values, a place outside its memory, a result of the request that needs a candidate, a step of
+    /// a list in too many columns (the offset is that of the step); a constant that is NaN, a half that is not finite, a scale that is not above 0 and finite;
     /// narrow weights that are used twice.
     #[inline(never)]
     pub fn parse(bytes: &'a [u8], features: usize) -> Result<Self, DecodeError> {
@@ -573,7 +662,7 @@ impl<'a> Graph<'a> {
     /// reckon with.
     fn widened(&self, step: &Step) -> Option<u64> {
         let (numbers, at, count, scales, widened) = match step {
-            Step::Each(_) => return Some(0),
+            Step::Each(_) | Step::Meet(_) => return Some(0),
             Step::Product(product) => {
                 let count = product.stored();
                 (product.numbers, product.weights, count, u64::from(product.outputs) + 1, count)
@@ -642,6 +731,10 @@ impl Step {
                     view.write(0, words);
                 }
                 words.extend(scales);
+            }
+            Self::Meet(Meet { function, heads, width, value_width, out, query, key, value }) => {
+                let code = u32::from_le_bytes([3, *function as u8, 0, 0]);
+                words.extend([code, *heads, *width, *value_width, *out, *query, *key, *value]);
             }
         }
     }

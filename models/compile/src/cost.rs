@@ -8,7 +8,7 @@ use std::fmt::{self, Display, Formatter};
 
 use selvedge_engine::model::step_cost;
 use selvedge_engine::{EXPLORE_COST, Limits, Snapshot};
-use selvedge_format::graph::Graph;
+use selvedge_format::graph::{Graph, Per};
 use selvedge_format::model::{ModelKindV1, ModelsV1};
 use selvedge_format::{AlignedBytes, DecodeError};
 use serde::Serialize;
@@ -67,14 +67,18 @@ pub(crate) fn inspect<'w>(
     for (at, (stage, keep)) in models.stages.iter().zip(snapshot.keeps()).enumerate() {
         let Some(model) = snapshot.stage(at) else { continue };
         let seen = CANDIDATES.min(keep as u64);
-        parts.units += seen * model.cost() + model.request_cost();
+        parts.units += seen * model.cost() + model.request_cost(seen);
         let of_stage = if models.stages.len() > 1 { format!("stage {}: ", at + 1) } else { String::new() };
         if models.models[usize::from(stage.model)].kind != ModelKindV1::Graph {
             parts.note(format!("{of_stage}{} model", model.kind()), seen * model.cost());
             continue;
         }
         for step in &Graph::parse(weights(stage.model)?, features)?.steps {
-            let (times, per) = if step.is_of_request() { (1, ", once per request") } else { (seen, "") };
+            let (times, per) = match step.per() {
+                Per::Request => (1, ", once per request"),
+                Per::Candidate => (seen, ""),
+                Per::Pair => (seen * seen, ", per pair of candidates"),
+            };
             parts.note(format!("{of_stage}{}{per}", step_text(step)), (step_cost(step) * times).div_ceil(64));
         }
     }

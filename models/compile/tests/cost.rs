@@ -117,7 +117,7 @@ fn the_layers_of_a_network_are_counted_one_by_one() {
     struct Exported {
         features: Vec<exported::Feature>,
     }
-    for (name, dearest) in [("mlp", "dense 16 -> 32, relu"), ("din", "each add")] {
+    for (name, dearest) in [("mlp", "dense 16 -> 32, relu"), ("din", "each add"), ("reranker", "dense")] {
         let (bytes, exported) = exported::fixture::<Exported>(name);
         let (features, trained) = (exported::declared(&exported.features), import(&bytes).expect("a model"));
         let cost = check(&compile(&features, &model(""), &trained).expect("it compiles"));
@@ -126,4 +126,27 @@ fn the_layers_of_a_network_are_counted_one_by_one() {
         let shared = cost.parts.iter().any(|part| part.what.ends_with(", once per request"));
         assert_eq!(shared, exported.features.iter().any(|feature| feature.shared), "{cost}");
     }
+}
+
+#[cfg(feature = "onnx")]
+#[test]
+fn attention_among_candidates_costs_as_many_pairs_as_its_stage_sees() {
+    #[derive(serde::Deserialize)]
+    struct Exported {
+        features: Vec<exported::Feature>,
+    }
+    let (bytes, exported) = exported::fixture::<Exported>("reranker");
+    let (features, reranker) = (exported::declared(&exported.features), import(&bytes).expect("a model"));
+    let weights: Vec<String> = exported.features.iter().map(|feature| format!("\"{}\": 1", feature.name)).collect();
+    let linear = format!("{{\"kind\": \"linear\", \"bias\": 0, \"weights\": {{{}}}}}", weights.join(", "));
+    let linear = import(linear.as_bytes()).expect("a model");
+    let units = |declared: &str, stages: &[TrainedModel]| {
+        let trained = Trained { stages, ..Trained::default() };
+        let cost = check(&compile_stages(&features, &model(declared), trained).expect("it compiles"));
+        let pairs = cost.parts.iter().filter(|part| part.what.ends_with(", per pair of candidates"));
+        pairs.map(|part| part.units).sum::<u64>()
+    };
+    let alone = units("", std::slice::from_ref(&reranker));
+    let staged = units("[[stage]]\ntrained = \"x\"\nkeep = 20\n", &[linear, reranker]);
+    assert!(alone > 0 && alone.abs_diff(25 * staged) <= 50, "{alone} for a hundred, {staged} for twenty");
 }

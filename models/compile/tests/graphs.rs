@@ -25,6 +25,15 @@ struct Expected {
     features: Vec<Feature>,
     rows: Vec<Vec<f32>>,
     scores: Vec<f32>,
+    /// More requests of a reranker, whose scores are those of a list.
+    #[serde(default)]
+    lists: Vec<List>,
+}
+
+#[derive(Deserialize)]
+struct List {
+    rows: Vec<Vec<f32>>,
+    scores: Vec<f32>,
 }
 
 fn fixture(name: &str) -> (Vec<u8>, Expected) {
@@ -69,9 +78,13 @@ fn agrees(name: &str) -> String {
     let bundle =
         compile(&declared(&expected.features), &model(), &trained).unwrap_or_else(|error| panic!("{name}: {error}"));
     assert!(bundle.report.parity.difference.is_some_and(|difference| difference <= 1e-5));
-    for (row, (score, expected)) in scores(&bundle.bytes, &expected.rows).iter().zip(&expected.scores).enumerate() {
-        let difference = (score - expected).abs() / expected.abs().max(1.0);
-        assert!(difference <= 1e-5, "{name}, row {row}: {score} where onnxruntime scores {expected}");
+    let lists = expected.lists.iter().map(|list| (&list.rows, &list.scores));
+    for (rows, expected) in lists.chain([(&expected.rows, &expected.scores)]) {
+        for (row, (score, expected)) in scores(&bundle.bytes, rows).iter().zip(expected).enumerate() {
+            let difference = (score - expected).abs() / expected.abs().max(1.0);
+            let of = rows.len();
+            assert!(difference <= 1e-5, "{name}, row {row} of {of}: {score} where onnxruntime scores {expected}");
+        }
     }
     inspect(&bundle.bytes).expect("a valid bundle").to_string()
 }
@@ -107,10 +120,13 @@ scores_as_onnxruntime!(
     looped,
     multi_query,
     beside,
+    reranker,
+    setrank,
+    listwise,
 );
 
 #[test]
-fn a_score_does_not_depend_on_who_else_is_ranked() {
+fn where_candidates_do_not_meet_a_score_does_not_depend_on_who_else_is_ranked() {
     for name in ["mlp", "dlrm", "din", "cnn", "dien", "loops", "upsampled", "looped"] {
         let (bytes, expected) = fixture(name);
         let trained = import(&bytes).expect("an ONNX model");
@@ -122,6 +138,38 @@ fn a_score_does_not_depend_on_who_else_is_ranked() {
             assert_eq!(scores(&bundle, std::slice::from_ref(row))[0].to_bits(), score.to_bits(), "{name}");
         }
     }
+}
+
+#[test]
+fn the_order_of_a_list_changes_the_scores_of_a_reranker_by_rounding_alone() {
+    for name in ["reranker", "setrank", "listwise"] {
+        let (bytes, mut expected) = fixture(name);
+        let trained = import(&bytes).expect("an ONNX model");
+        let bundle = compile(&declared(&expected.features), &model(), &trained).expect("compiles").bytes;
+        let together = scores(&bundle, &expected.rows);
+        expected.rows.reverse();
+        let turned = scores(&bundle, &expected.rows);
+        for (score, turned) in together.iter().zip(turned.iter().rev()) {
+            assert!((score - turned).abs() <= 1e-5 * score.abs().max(1.0), "{name}: {score} and {turned}");
+        }
+        // Nothing is left over from before, and without its last candidate the list is another.
+        expected.rows.reverse();
+        assert_eq!(scores(&bundle, &expected.rows), together, "{name}");
+        expected.rows.pop();
+        let others = scores(&bundle, &expected.rows);
+        assert!(others.iter().zip(&together).all(|(score, before)| score != before), "{name} ranks each alone");
+    }
+}
+
+#[test]
+fn attention_among_candidates_is_a_step_of_its_pairs() {
+    let graph = program("reranker");
+    assert!(graph.is_of_list && !program("mlp").is_of_list);
+    assert_eq!(number(&graph, "pair", "attend 2 heads of 8, values of 12"), 1);
+    assert_eq!(number(&graph, "pair", "attend 4 heads of 4, values of 8"), 1);
+    assert_eq!(graph.pair_multiply_adds, 2 * (8 + 12) + 4 * (4 + 8));
+    let graph = program("listwise");
+    assert_eq!((graph.pair_multiply_adds, number(&graph, "candidate", "list max [8]")), (0, 1));
 }
 
 /// The program of a fixture as `inspect` shows it.
@@ -245,6 +293,7 @@ fn what_cannot_be_compiled_is_refused_by_name() {
         "unknown_operator",
         "unsupported_operator",
         "across_candidates",
+        "pairs_of_candidates",
         "two_numbers",
         "long_loop",
         "open_loop",

@@ -96,11 +96,11 @@ impl Model {
         }
     }
 
-    /// Cost units per request, whatever the number of candidates.
+    /// Cost units of a request besides those of each of its candidates: what is done once, and for each pair of candidates.
     #[must_use]
-    pub fn request_cost(&self) -> u64 {
+    pub fn request_cost(&self, candidates: u64) -> u64 {
         match &self.form {
-            Form::Graph(graph) => graph.request_cost(),
+            Form::Graph(graph) => graph.request_cost(candidates),
             _ => 0,
         }
     }

@@ -5,7 +5,8 @@ use selvedge_engine::feature::stride;
 use selvedge_engine::model::{Model, ModelScratch};
 use selvedge_format::DecodeError;
 use selvedge_format::graph::{
-    Combination, Each, Function, Gather, Graph, MAX_DIMS, Memory, Numbers, Product, Step, View, pack, pack_bytes, widen,
+    Combination, Each, Function, Gather, Graph, MAX_DIMS, Meet, Memory, Numbers, Product, Step, View, pack, pack_bytes,
+    widen,
 };
 use selvedge_format::model::{Link, ModelKindV1, ModelV1};
 
@@ -111,7 +112,7 @@ proptest! {
     }
 
     #[test]
-    fn a_score_depends_on_its_candidate_alone(seed in any::<u64>(), count in 2_usize..70) {
+    fn where_candidates_do_not_meet_a_score_depends_on_its_candidate_alone(seed in any::<u64>(), count in 2_usize..70) {
         let mut draw = Draw::new(seed);
         let model = load(&layer(7, &mut draw).0).unwrap();
         let rows: Vec<[f32; FEATURES]> =
@@ -132,11 +133,145 @@ proptest! {
         }
         if let Ok(model) = load(&bytes)
             && model.cost() < 1 << 20
-            && model.request_cost() < 1 << 20
+            && model.request_cost(3) < 1 << 20
         {
             scores(&model, &[[1.0; FEATURES]; 3], &mut ModelScratch::default());
         }
     }
+}
+
+/// Attention whose queries, keys and values are layers over the features, and the sum of all that its heads give.
+struct Attention {
+    meet: Meet,
+    /// Of queries, keys and values.
+    weights: Vec<f32>,
+}
+
+impl Attention {
+    fn new(heads: u32, width: u32, value_width: u32, draw: &mut Draw) -> Self {
+        let (query, key) = (FEATURES as u32, FEATURES as u32 + heads * width);
+        let (value, out) = (key + heads * width, key + heads * (width + value_width));
+        let function = Function::Left;
+        let meet = Meet { function, heads, width, value_width, out, query, key, value };
+        let weights = (0..FEATURES as u32 * (out - query)).map(|_| 2.0 * draw.unit()).collect();
+        Self { meet, weights }
+    }
+
+    fn projected(&self) -> usize {
+        self.weights.len() / FEATURES
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        let Meet { heads, value_width, out, query, .. } = self.meet;
+        let projected = self.projected() as u32;
+        let mut constants = pack(&self.weights, FEATURES, self.projected());
+        let bias = constants.len() as u32;
+        constants.extend(std::iter::repeat_n(0.0, self.projected()));
+        let project =
+            product(Memory::Candidates, FEATURES as u32, projected, query, place(Memory::Constants, bias, 0), 0);
+        let score = out + heads * value_width;
+        let (sum, from) = (place(Memory::Candidates, score, 0), place(Memory::Candidates, out, 1));
+        let steps = [
+            copy(Memory::Candidates, 0, FEATURES as u32),
+            Step::Product(project),
+            Step::Meet(self.meet),
+            each(Function::Left, Combination::Add, heads * value_width, [sum, from, from]),
+        ];
+        Graph::encode(0, score + 1, score, &steps, &constants, &[])
+    }
+
+    fn scores(&self, rows: &[[f32; FEATURES]]) -> Vec<f64> {
+        let Meet { heads, width, value_width, .. } = self.meet;
+        let projected = |row: &[f32; FEATURES], at: u32| -> f64 {
+            let at = (at - self.meet.query) as usize;
+            row.iter().enumerate().map(|(input, x)| f64::from(x * self.weights[input * self.projected() + at])).sum()
+        };
+        let of_head = |asking: &[f32; FEATURES], head: u32| -> f64 {
+            let of = |first: u32, width: u32, at: u32| first + head * width + at;
+            let power = |asked: &[f32; FEATURES]| {
+                let products = (0..width).map(|at| {
+                    projected(asking, of(self.meet.query, width, at)) * projected(asked, of(self.meet.key, width, at))
+                });
+                products.sum::<f64>().exp()
+            };
+            let given = |asked: &[f32; FEATURES]| {
+                (0..value_width).map(|at| projected(asked, of(self.meet.value, value_width, at))).sum::<f64>()
+            };
+            let most = rows.iter().map(power).fold(0.0, f64::max);
+            rows.iter().map(|asked| power(asked) / most * given(asked)).sum::<f64>()
+        };
+        rows.iter().map(|asking| (0..heads).map(|head| of_head(asking, head)).sum()).collect()
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn attention_weighs_the_values_of_all_candidates(
+        seed in any::<u64>(),
+        (heads, width, value_width) in (1_u32..4, 1_u32..7, (1_u32..4).prop_map(|panels| 4 * panels)),
+        count in 1_usize..80,
+    ) {
+        let mut draw = Draw::new(seed);
+        let attention = Attention::new(heads, width, value_width, &mut draw);
+        let model = load(&attention.encode()).unwrap();
+        let rows: Vec<[f32; FEATURES]> = (0..count).map(|_| core::array::from_fn(|_| draw.unit())).collect();
+        let mut scratch = ModelScratch::default();
+        let found = scores(&model, &rows, &mut scratch);
+        for (found, expected) in found.iter().zip(attention.scores(&rows)) {
+            prop_assert!((f64::from(*found) - expected).abs() < 1e-3, "{found}, not {expected}");
+        }
+        // Rows that only fill a vector take no part: neither of this list nor of one before.
+        scores(&model, &[[f32::NAN; FEATURES]; 90], &mut scratch);
+        prop_assert_eq!(scores(&model, &rows, &mut scratch), found);
+    }
+
+    #[test]
+    fn what_is_reduced_over_a_list_is_the_same_for_all_its_candidates(
+        seed in any::<u64>(),
+        column in 0_u32..4,
+        count in 1_usize..80,
+    ) {
+        let mut draw = Draw::new(seed);
+        let rows: Vec<[f32; FEATURES]> = (0..count).map(|_| core::array::from_fn(|_| draw.unit())).collect();
+        let values = || rows.iter().map(|row| row[column as usize]);
+        let expected = [
+            (Function::Add, values().fold(-0.0, |sum, x| sum + x)),
+            (Function::Multiply, values().product()),
+            (Function::Max, values().fold(f32::NEG_INFINITY, f32::max)),
+            (Function::Min, values().fold(f32::INFINITY, f32::min)),
+        ];
+        for (function, expected) in expected {
+            let meet = Meet {
+                function,
+                heads: 1,
+                width: 0,
+                value_width: 4,
+                out: FEATURES as u32,
+                query: 0,
+                key: 0,
+                value: 0,
+            };
+            let steps = [copy(Memory::Candidates, 0, FEATURES as u32), Step::Meet(meet)];
+            let (columns, score) = (FEATURES as u32 + 4, FEATURES as u32 + column);
+            let model = load(&Graph::encode(0, columns, score, &steps, &[], &[])).unwrap();
+            prop_assert_eq!(scores(&model, &rows, &mut ModelScratch::default()), vec![expected; count]);
+        }
+    }
+}
+
+#[test]
+fn pairs_are_paid_for_and_cannot_overflow() {
+    let model = load(&Attention::new(2, 8, 8, &mut Draw::new(1)).encode()).expect("a valid program");
+    let of_pairs = |candidates: u64| model.request_cost(candidates);
+    assert!(of_pairs(1) > 0 && of_pairs(200) > 3 * of_pairs(100));
+    assert_eq!(of_pairs(200).div_ceil(of_pairs(100)), 4);
+    assert!(of_pairs(u64::MAX) >= of_pairs(u64::from(u32::MAX)));
+    let function = Function::Left;
+    let wide = Meet { function, heads: 1, width: 512, value_width: 512, out: 1024, query: 0, key: 0, value: 512 };
+    let model = load(&Graph::encode(0, 2048, 0, &[Step::Meet(wide); 4], &[], &[])).expect("a valid program");
+    assert!(model.request_cost(1 << 40) >= u64::MAX / 64, "a cost that is too large to count is too large");
 }
 
 /// A layer of bytes over the five features, at two positions that share weights, whose outputs are added up with their place as
@@ -364,6 +499,15 @@ fn nothing_is_left_from_an_earlier_request() {
 #[test]
 fn a_warm_program_does_not_allocate() {
     let model = load(&layer(7, &mut Draw::new(1)).0).expect("a valid program");
+    let (matrix, mut scores, mut scratch) = (vec![0.5; FEATURES * 48], vec![0.0; 48], ModelScratch::default());
+    model.scores(&matrix, 48, &mut scratch, &mut scores);
+    let counted = allocation_counter::measure(|| model.scores(&matrix, 48, &mut scratch, &mut scores));
+    assert_eq!(counted.count_total, 0, "{counted:?}");
+}
+
+#[test]
+fn a_warm_list_does_not_allocate() {
+    let model = load(&Attention::new(2, 3, 8, &mut Draw::new(1)).encode()).expect("a valid program");
     let (matrix, mut scores, mut scratch) = (vec![0.5; FEATURES * 48], vec![0.0; 48], ModelScratch::default());
     model.scores(&matrix, 48, &mut scratch, &mut scores);
     let counted = allocation_counter::measure(|| model.scores(&matrix, 48, &mut scratch, &mut scores));

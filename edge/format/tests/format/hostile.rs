@@ -5,7 +5,7 @@ use selvedge_format::campaign::{
     TestOpV1,
 };
 use selvedge_format::container::{self, Container, ContainerBuilder, Kind};
-use selvedge_format::graph::{Function, Gather, Graph, Memory, Numbers, Product, Step, View};
+use selvedge_format::graph::{Function, Gather, Graph, MAX_LIST_COLUMNS, Meet, Memory, Numbers, Product, Step, View};
 use selvedge_format::message::{BlockHeader, FLAG_REQUIRED, MAX_BLOCKS, MessageKind, MessageView, MessageWriter};
 use selvedge_format::meta::MetaV1;
 use selvedge_format::model::{
@@ -979,4 +979,41 @@ fn a_kind_of_numbers_that_nobody_knows_is_refused() {
         unknown[24 + 2] = numbers;
         assert!(Graph::parse(&unknown, 1).is_err(), "{numbers}");
     }
+}
+
+#[test]
+fn what_a_list_reads_and_writes_is_there_and_apart() {
+    fn refused(change: impl FnOnce(&mut Meet)) -> bool {
+        let (function, heads, width, value_width) = (Function::Left, 2, 1, 4);
+        let mut meet = Meet { function, heads, width, value_width, out: 12, query: 0, key: 2, value: 4 };
+        change(&mut meet);
+        Graph::parse(&Graph::encode(0, 20, 0, &[Step::Meet(meet)], &[], &[]), 1).is_err()
+    }
+    assert!(!refused(|_| {}) && !refused(|meet| meet.key = 0), "queries may be keys");
+    assert!(!refused(|meet| (meet.out, meet.query, meet.key, meet.value) = (0, 8, 10, 12)), "before what it reads");
+    assert!(refused(|meet| meet.heads = 0) && refused(|meet| meet.value_width = 0));
+    assert!((1..4).all(|width| refused(|meet| meet.value_width = width)), "a panel that is not whole");
+    assert!(refused(|meet| meet.out = 13) && refused(|meet| meet.out = u32::MAX), "beyond the columns");
+    assert!(refused(|meet| meet.query = 19) && refused(|meet| meet.key = 19) && refused(|meet| meet.value = 13));
+    assert!(refused(|meet| meet.out = 11), "over its values");
+    assert!(refused(|meet| meet.query = 11) && refused(|meet| meet.key = 18), "over its queries or keys");
+    assert!(refused(|meet| meet.heads = u32::MAX) && refused(|meet| meet.width = u32::MAX));
+    assert!(refused(|meet| (meet.heads, meet.width, meet.value_width) = (u32::MAX, u32::MAX, u32::MAX)));
+    for function in [Function::Add, Function::Multiply, Function::Max, Function::Min] {
+        assert!(!refused(|meet| (meet.function, meet.width) = (function, 0)));
+        assert!(refused(|meet| meet.function = function), "a reduction of queries");
+        assert!(refused(|meet| (meet.function, meet.width, meet.out) = (function, 0, 11)), "over its values");
+    }
+    assert!(refused(|meet| (meet.function, meet.width) = (Function::Exp, 0)), "a function of one value");
+}
+
+#[test]
+fn the_columns_of_a_list_are_few_because_all_are_kept() {
+    let (function, heads, width, value_width) = (Function::Add, 1, 0, 4);
+    let meet = Step::Meet(Meet { function, heads, width, value_width, out: 4, query: 0, key: 0, value: 0 });
+    let refused = |columns: usize, steps: &[Step]| {
+        Graph::parse(&Graph::encode(0, columns as u32, 0, steps, &[], &[]), 1).is_err()
+    };
+    assert!(!refused(MAX_LIST_COLUMNS, &[meet]) && refused(MAX_LIST_COLUMNS + 1, &[meet]));
+    assert!(!refused(MAX_LIST_COLUMNS + 1, &[]), "no list");
 }

@@ -48,6 +48,7 @@ fn constants() -> BTreeMap<&'static str, u64> {
         graph::MAX_DIMS,
         graph::MAX_REQUEST,
         graph::MAX_COLUMNS,
+        graph::MAX_LIST_COLUMNS,
         graph::MAX_CONSTANTS,
         graph::MAX_WORK,
         graph::PANEL,

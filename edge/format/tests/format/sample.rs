@@ -6,7 +6,7 @@ use selvedge_format::campaign::{
 };
 use selvedge_format::decision::{ArmParts, DecisionStatus, DegradedReason, OfferStatus, arm, rule};
 use selvedge_format::graph::{
-    self, Combination, Each, Function, Gather, Graph, MAX_DIMS, Memory, Numbers, Product, Step, View,
+    self, Combination, Each, Function, Gather, Graph, MAX_DIMS, Meet, Memory, Numbers, Product, Step, View,
 };
 use selvedge_format::head::{BlobV1, GuardV1, HeadV1, PriceV1, RolloutV1};
 use selvedge_format::meta::{FeatureName, MetaV1};
@@ -616,7 +616,8 @@ pub(crate) fn delta() -> Delta {
 pub(crate) const GRAPH_FEATURES: usize = 3;
 
 /// A program with every kind of step: an embedding by feature 0, a layer over it that starts from the request's share of
-/// feature 1, and the sum of its outputs divided by feature 2; then the same of halves and bytes, of which one value is added.
+/// feature 1, and the sum of its outputs divided by feature 2; then the same of halves and bytes, of which one value is added;
+/// then attention among the candidates by these, and its largest value over all, which is added.
 pub(crate) fn graph() -> Vec<u8> {
     let row = |memory, offset, stride| View { memory, offset, strides: [stride] };
     let view = |memory, offset, stride| {
@@ -668,6 +669,9 @@ pub(crate) fn graph() -> Vec<u8> {
             numbers: Numbers::Single,
         })
     };
+    let meet = |function, width, out, value| {
+        Step::Meet(Meet { function, heads: 1, width, value_width: 4, out, query: 5, key: 7, value })
+    };
     let feature = |at| view(Memory::Features, at, 0);
     let score = view(Memory::Candidates, 4, 0);
     let steps = [
@@ -703,10 +707,20 @@ pub(crate) fn graph() -> Vec<u8> {
             view(Memory::Candidates, 8, 0),
             view(Memory::Candidates, 8, 0),
         ),
+        meet(Function::Left, 2, 11, 7),
+        meet(Function::Max, 0, 15, 11),
+        each(
+            Function::Left,
+            Combination::Add,
+            1,
+            score,
+            view(Memory::Candidates, 15, 0),
+            view(Memory::Candidates, 15, 0),
+        ),
     ];
     // A table of the halves 1, -2, 0 and the smallest, one of bytes, and a layer.
     let mut bytes: Vec<u8> = [0x3c00_u16, 0xc000, 0, 1].into_iter().flat_map(u16::to_le_bytes).collect();
     bytes.extend([127, 0x81, 0, 5]);
     bytes.extend(graph::pack_bytes(&[1, -2, 3, -4], 2, 2));
-    Graph::encode(3, 11, 4, &steps, &constants, &bytes)
+    Graph::encode(3, 19, 4, &steps, &constants, &bytes)
 }

@@ -98,7 +98,21 @@ fn bundles(exported: &Exported, trained: &TrainedModel, request: &[u8]) -> Vec<(
 fn every_exported_network_has_the_same_bits_natively_and_in_both_guest_modules() {
     let exports = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/compile/tests/onnx");
     let modules = given::modules().map(|wasm| GuestModule::read(&wasm).expect("the guest keeps to the ABI"));
-    for name in ["mlp", "normalised", "dlrm", "deepfm", "dcn", "two_tower", "mmoe", "din", "encoder"] {
+    const NAMES: [&str; 12] = [
+        "mlp",
+        "normalised",
+        "dlrm",
+        "deepfm",
+        "dcn",
+        "two_tower",
+        "mmoe",
+        "din",
+        "encoder",
+        "reranker",
+        "setrank",
+        "listwise",
+    ];
+    for name in NAMES {
         let read = |suffix: &str| fs::read(exports.join(format!("{name}.{suffix}"))).expect("a committed export");
         let exported: Exported = serde_json::from_slice(&read("json")).expect("valid JSON");
         let trained = import(&read("onnx")).expect("an ONNX model");

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter};
 
-use selvedge_format::graph::{Each, Function, Gather, Graph, Numbers, Product, Step};
+use selvedge_format::graph::{Each, Function, Gather, Graph, Meet, Numbers, Per, Product, Step};
 use serde::Serialize;
 
 use super::ModelInspection;
@@ -17,6 +17,10 @@ pub struct GraphInspection {
     pub request_multiply_adds: u64,
     /// The same per candidate.
     pub candidate_multiply_adds: u64,
+    /// The same per pair of candidates.
+    pub pair_multiply_adds: u64,
+    /// Whether a score depends on who else is ranked.
+    pub is_of_list: bool,
     /// Bytes of intermediate values of the request.
     pub request_bytes: usize,
     /// Bytes of intermediate values of a candidate.
@@ -30,28 +34,34 @@ pub struct GraphInspection {
 pub struct StepInspection {
     /// What it does.
     pub what: String,
-    /// `request` or `candidate`: how often it is done.
+    /// `request`, `candidate` or `pair` of candidates: how often it is done.
     pub per: &'static str,
     /// Values that it computes, or multiplications with an addition.
     pub work: u64,
 }
 
 pub(super) fn inspect(graph: &Graph<'_>) -> ModelInspection {
-    let multiply_adds = |of_request: bool| {
-        let steps = graph.steps.iter().filter(|step| step.is_of_request() == of_request);
+    let multiply_adds = |per: Per| {
+        let steps = graph.steps.iter().filter(|step| step.per() == per);
         steps.filter(|step| is_product(step)).map(Step::work).sum()
     };
     let (of_request, of_candidates): (Vec<&Step>, Vec<&Step>) =
         graph.steps.iter().partition(|step| step.is_of_request());
     let describe = |step: &&Step| StepInspection {
         what: step_text(step),
-        per: if step.is_of_request() { "request" } else { "candidate" },
+        per: match step.per() {
+            Per::Request => "request",
+            Per::Candidate => "candidate",
+            Per::Pair => "pair",
+        },
         work: step.work(),
     };
     ModelInspection::Graph(GraphInspection {
         parameters: graph.constants.len() + narrow_parameters(graph),
-        request_multiply_adds: multiply_adds(true),
-        candidate_multiply_adds: multiply_adds(false),
+        request_multiply_adds: multiply_adds(Per::Request),
+        candidate_multiply_adds: multiply_adds(Per::Candidate),
+        pair_multiply_adds: multiply_adds(Per::Pair),
+        is_of_list: graph.steps.iter().any(Step::is_of_list),
         request_bytes: graph.request * size_of::<f32>(),
         candidate_bytes: graph.columns * size_of::<f32>(),
         steps: of_request.iter().chain(&of_candidates).map(describe).collect(),
@@ -61,6 +71,7 @@ pub(super) fn inspect(graph: &Graph<'_>) -> ModelInspection {
 fn is_product(step: &Step) -> bool {
     match step {
         Step::Product(_) => true,
+        Step::Meet(meet) => meet.width > 0,
         Step::Each(each) => each.function == Function::Multiply && each.out.strides.contains(&0),
         Step::Gather(_) => false,
     }
@@ -86,6 +97,12 @@ pub(crate) fn step_text(step: &Step) -> String {
         }
         Step::Gather(Gather { ids, rows, width, numbers, .. }) => {
             format!("gather {ids} of {rows} rows of {width}{}", stored(*numbers))
+        }
+        Step::Meet(Meet { heads, width, value_width, .. }) if *width > 0 => {
+            format!("attend {heads} heads of {width}, values of {value_width}")
+        }
+        Step::Meet(Meet { function, heads, value_width, .. }) => {
+            format!("list {} [{}]", format!("{function:?}").to_lowercase(), heads * value_width)
         }
     }
 }
@@ -119,6 +136,10 @@ impl Display for GraphInspection {
         writeln!(f, "graph model: {} parameters, {} steps", self.parameters, self.steps.len())?;
         writeln!(f, "  per request    {} multiply-adds, {} bytes", self.request_multiply_adds, self.request_bytes)?;
         writeln!(f, "  per candidate  {} multiply-adds, {} bytes", self.candidate_multiply_adds, self.candidate_bytes)?;
+        if self.is_of_list {
+            writeln!(f, "  per pair       {} multiply-adds, of each two candidates", self.pair_multiply_adds)?;
+            writeln!(f, "  scores depend on who else is ranked: all candidates' columns are kept")?;
+        }
         writeln!(f, "  no contributions: a layer mixes its inputs")?;
         self.steps.iter().try_for_each(|step| writeln!(f, "  {:<9}  {:>10}  {}", step.per, step.work, step.what))
     }

@@ -216,7 +216,7 @@ fn lower(model: &OnnxModel, given: &[Numbers], inputs: Inputs) -> Result<(Vec<Pa
         let ty = parsed.outlet_fact(*outlet).map_err(failed)?.datum_type.concretize();
         let name = parsed.node(outlet.node).name.clone();
         let ty = ty.unwrap_or_else(f32::datum_type);
-        known.push(Known { name, ty, shape: numbers.shape.clone(), is_batch: false });
+        known.push(Known { name, ty, shape: numbers.shape.clone(), rows: None });
     }
     if let Some(decided) = model.decided(&known)? {
         parsed = model.parse(&decided)?.model;

@@ -10,7 +10,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use selvedge_format::graph::{
-    self, Combination, Each, Function, Gather, MAX_DIMS, Memory, Numbers, Product, Step, View as Place,
+    self, Combination, Each, Function, Gather, MAX_DIMS, Meet, Memory, Numbers, PANEL, Product, Step, View as Place,
 };
 
 use super::plan::plan;
@@ -374,6 +374,56 @@ impl Emitter {
         out
     }
 
+    /// The value in columns of its own, in the order of its axes: where steps of a list read.
+    pub(super) fn in_columns(&mut self, view: &View) -> Result<View, CompileError> {
+        if view.is_contiguous() && matches!(view.source, Source::Candidates) {
+            return Ok(view.clone());
+        }
+        let out = self.allocate(true, &view.shape, view.rows);
+        self.copy(&out, view)?;
+        Ok(out)
+    }
+
+    /// What every candidate gets from all: `heads` of queries and keys in columns, and of values `[heads, width]`. The answer
+    /// is `[heads, width]`.
+    pub(super) fn attend(&mut self, heads: usize, [query, key, value]: [&View; 3]) -> Result<View, CompileError> {
+        let (width, value_width) = (count(&query.shape) / heads, value.shape[1]);
+        // Behind each head's values a 1, whose sum is what the others are divided by.
+        let wide = self.allocate(true, &[heads, (value_width + 1).next_multiple_of(PANEL)], None);
+        let whole = wide.shape[1];
+        self.copy(&wide.slice(1, 0, value_width), value)?;
+        for (at, number) in (value_width..whole).zip([1.0, 0.0, 0.0, 0.0]) {
+            self.copy(&wide.slice(1, at, 1), &View::scalar(number, 2).broadcast(&[heads, 1]))?;
+        }
+        let [heads_number, width, whole] = [heads, width, whole].map(|number| number as u32);
+        let meet = Meet { heads: heads_number, width, value_width: whole, ..no_columns() };
+        let sums = self.meet(meet, [query, key, &wide]);
+        let out = self.allocate(true, &[heads, value_width], None);
+        let whole = sums.slice(1, value_width, 1).broadcast(&out.shape);
+        self.each(Function::Divide, Combination::Store, &out, &sums.slice(1, 0, value_width), &whole)?;
+        Ok(out)
+    }
+
+    /// A value over all candidates.
+    pub(super) fn pool(&mut self, function: Function, from: &View) -> Result<View, CompileError> {
+        let number = count(&from.shape);
+        let wide = self.allocate(true, &[number.next_multiple_of(PANEL)], None);
+        let part = wide.slice(0, 0, number);
+        self.copy(&View { shape: from.shape.clone(), strides: contiguous(&from.shape), ..part }, from)?;
+        for at in number..wide.shape[0] {
+            self.copy(&wide.slice(0, at, 1), &View::scalar(0.0, 1))?;
+        }
+        let out = self.meet(Meet { function, value_width: wide.shape[0] as u32, ..no_columns() }, [&wide; 3]);
+        Ok(View { shape: from.shape.clone(), strides: contiguous(&from.shape), ..out })
+    }
+
+    fn meet(&mut self, meet: Meet, [query, key, value]: [&View; 3]) -> View {
+        let out = self.allocate(true, &[meet.heads as usize, meet.value_width as usize], None);
+        let [out_at, query, key, value] = [&out, query, key, value].map(|view| view.offset as u32);
+        self.steps.push(Draft::Done(Step::Meet(Meet { out: out_at, query, key, value, ..meet })));
+        out
+    }
+
     /// The section's bytes, with the score in its column.
     pub(super) fn finish(mut self, score: &View) -> Result<Vec<u8>, CompileError> {
         let score = if matches!(score.source, Source::Candidates) {
@@ -386,9 +436,11 @@ impl Emitter {
         within(self.request.saturating_add(self.columns), MAX_VALUES, "values before they share places")?;
         let steps: Vec<Step> = self.steps.iter().enumerate().map(|(at, draft)| draft.step(at)).collect();
         let plan = plan(steps, self.buffers, score.offset);
+        let is_of_list = plan.steps.iter().any(Step::is_of_list);
+        let most_columns = if is_of_list { graph::MAX_LIST_COLUMNS } else { graph::MAX_COLUMNS };
         for (found, limit, what) in [
             (plan.request, graph::MAX_REQUEST, "numbers of the request"),
-            (plan.columns, graph::MAX_COLUMNS, "values of a candidate"),
+            (plan.columns, most_columns, "values of a candidate"),
             (plan.steps.len(), graph::MAX_STEPS, "steps"),
         ] {
             within(found, limit, what)?;
@@ -424,6 +476,11 @@ impl Emitter {
         let [request, columns, score] = [plan.request, plan.columns, plan.score].map(|number| number as u32);
         Ok(graph::Graph::encode(request, columns, score, &steps, &constants, &[]))
     }
+}
+
+/// One head of nothing.
+const fn no_columns() -> Meet {
+    Meet { function: Function::Left, heads: 1, width: 0, value_width: 0, out: 0, query: 0, key: 0, value: 0 }
 }
 
 impl Draft {

@@ -1,9 +1,10 @@
 //! ONNX models: parsed, typed and simplified by tract, lowered to a tensor program here.
 //!
 //! What a model must look like is what exporters write: the first axis of every input is the batch, which holds the
-//! candidates of a request. One input `[N, F]` takes the F declared features in their order. Of several inputs each takes
-//! the feature of its name, or the features `name_0`, `name_1` and so on; ids are integer inputs. The output is the only
-//! one, or the one named `score`, with one number per candidate.
+//! candidates of a request, or, as rerankers have it, a batch of one list whose candidates the second axis holds. One input
+//! `[N, F]` or `[1, N, F]` takes the F declared features in their order. Of several inputs each takes the feature of its name,
+//! or the features `name_0`, `name_1` and so on; ids are integer inputs. The output is the only one, or the one named `score`,
+//! with one number per candidate.
 //!
 //! Which parts are the same for all candidates is not asked but found: a feature made of context and user alone is, and so
 //! is what is computed from such features. That an embedding of the user is computed once, and not for each of five hundred
@@ -92,8 +93,8 @@ impl PartialEq for BoundGraph {
 struct Input {
     features: Vec<usize>,
     shape: Vec<usize>,
-    /// Whether the first axis is the batch.
-    is_batch: bool,
+    /// The axis of the candidates.
+    rows: Option<usize>,
     ty: DatumType,
 }
 
@@ -103,20 +104,20 @@ struct Known {
     name: String,
     ty: DatumType,
     shape: Vec<usize>,
-    /// Whether the first axis is the batch.
-    is_batch: bool,
+    /// The axis of the candidates.
+    rows: Option<usize>,
 }
 
 impl Known {
-    /// The typed graph, and the length of its batch.
+    /// The typed graph, and the number of its candidates.
     fn typed(mut model: InferenceModel, known: &[Self]) -> TractResult<(TypedModel, Symbol)> {
         let rows = model.symbols.sym("selvedge_candidates");
         let names: Vec<String> = model.input_outlets()?.iter().map(|at| model.node(at.node).name.clone()).collect();
         for (slot, name) in names.iter().enumerate() {
             let Some(input) = known.iter().find(|known| known.name == *name) else { continue };
             let mut shape: Vec<TDim> = input.shape.iter().map(|dim| dim.to_dim()).collect();
-            if let Some(first) = shape.first_mut().filter(|_| input.is_batch) {
-                *first = rows.clone().into();
+            if let Some(axis) = input.rows {
+                shape[axis] = rows.clone().into();
             }
             model.set_input_fact(slot, InferenceFact::dt_shape(input.ty, shape))?;
         }
@@ -186,14 +187,21 @@ impl OnnxModel {
         let mut parsed = self.parse(&self.proto)?;
         let (mut inputs, mut known) = (Vec::new(), Vec::new());
         let sources = parsed.model.input_outlets().map_err(failed)?.to_vec();
+        let mut declared = Vec::with_capacity(sources.len());
         for outlet in &sources {
             let name = parsed.model.node(outlet.node).name.clone();
             let fact = parsed.model.outlet_fact(*outlet).map_err(failed)?.clone();
             let ty = fact.datum_type.concretize().unwrap_or_else(f32::datum_type);
-            let dims: Option<Vec<DimFact>> =
-                fact.shape.rank().concretize().map(|_| fact.shape.dims().cloned().collect());
-            let input = self.input(&name, dims.unwrap_or_default(), ty, sources.len(), spec, &of_request)?;
-            known.push(Known { name, ty, shape: input.shape.clone(), is_batch: input.is_batch });
+            let dims: Option<Vec<Option<usize>>> =
+                fact.shape.rank().concretize().map(|_| fact.shape.dims().map(known_size).collect());
+            declared.push((name, ty, dims.unwrap_or_default()));
+        }
+        // A second axis that is dynamic holds a list: the first is a batch of one.
+        let is_list = declared.iter().any(|(_, _, dims)| dims.get(1) == Some(&None));
+        let axis = if is_list { 1 } else { 0 };
+        for (name, ty, dims) in declared {
+            let input = self.input(&name, (dims, axis), ty, sources.len(), spec, &of_request)?;
+            known.push(Known { name, ty, shape: input.shape.clone(), rows: input.rows });
             inputs.push(input);
         }
         if let Some(decided) = self.decided(&known)? {
@@ -281,7 +289,7 @@ impl OnnxModel {
     fn input(
         &self,
         name: &str,
-        dims: Vec<DimFact>,
+        (dims, axis): (Vec<Option<usize>>, usize),
         ty: DatumType,
         inputs: usize,
         spec: &FeatureSpec,
@@ -292,28 +300,31 @@ impl OnnxModel {
             let help = "inputs are float32, integers or booleans";
             return Err(unsupported(format!("an input of type {ty:?}"), help).within(&place));
         }
-        let known = |dim: &DimFact| dim.concretize().and_then(|dim| dim.to_usize().ok());
-        let rest: Option<Vec<usize>> = dims.iter().skip(1).map(known).collect();
-        let (false, Some(rest)) = (dims.is_empty(), rest) else {
-            let help =
-                "only the first axis may be dynamic, the batch: export with `dynamic_axes={name: {0: \"batch\"}}`";
+        // Axes before that of the candidates are a batch of one list, dynamic or not.
+        let mut shape: Vec<Option<usize>> = dims;
+        shape.iter_mut().take(axis).for_each(|size| *size = size.or(Some(1)));
+        let rows = shape.get(axis).is_some_and(Option::is_none).then_some(axis);
+        if let Some(axis) = rows {
+            shape[axis] = Some(1);
+        }
+        let known: Option<Vec<usize>> = shape.into_iter().collect();
+        let Some(shape) = known.filter(|shape| !shape.is_empty()) else {
+            let help = "only the axis of the candidates may be dynamic, the first or, behind a batch of one list, the second: \
+                export with `dynamic_axes={name: {0: \"batch\"}}`";
             return Err(unsupported("an input with another dynamic axis, or none", help).within(&place));
         };
-        let width = rest.iter().try_fold(1_usize, |width, dim| width.checked_mul(*dim)).unwrap_or(usize::MAX);
+        let width = shape.iter().skip(1).try_fold(1_usize, |width, dim| width.checked_mul(*dim)).unwrap_or(usize::MAX);
         let features = find(name, width, inputs, spec).map_err(|error| error.within(&place))?;
-        let first = known(&dims[0]);
         let is_shared = features.iter().all(|feature| of_request[*feature]);
-        match first {
-            None => {}
-            Some(1) if is_shared => {}
-            Some(size) => {
+        match shape[0] {
+            1 if rows.is_some() || is_shared => {}
+            size => {
                 let message = format!("an input with {size} rows, where the batch must be");
-                let help = format!("export with `dynamic_axes={{\"{name}\": {{0: \"batch\"}}}}`");
+                let help = format!("export with `dynamic_axes={{\"{name}\": {{{axis}: \"batch\"}}}}`");
                 return Err(unsupported(message, &help).within(&place));
             }
         }
-        let shape = std::iter::once(1).chain(rest).collect();
-        Ok(Input { features, shape, is_batch: first.is_none(), ty })
+        Ok(Input { features, shape, rows, ty })
     }
 }
 
@@ -322,6 +333,11 @@ fn reader() -> tract_onnx::Onnx {
     let mut onnx = tract_onnx::onnx();
     onnx.op_register.insert("ConvTranspose", transposed::read);
     onnx
+}
+
+/// The size of an axis, unless it is dynamic.
+fn known_size(dim: &DimFact) -> Option<usize> {
+    dim.concretize().and_then(|dim| dim.to_usize().ok())
 }
 
 /// The features of an input: by its name, or all of them for the only input.
@@ -375,7 +391,7 @@ fn check_order(graph: &tract_onnx::pb::GraphProto) -> Result<(), CompileError> {
 impl Input {
     /// The input as a value: parts of features that lie next to each other and depend on the same.
     fn value(&self, of_request: &[bool]) -> Value {
-        let rows = self.is_batch.then_some(0);
+        let rows = self.rows;
         let run = |range: &Range<usize>| {
             let first = self.features[range.start];
             let mut shape = self.shape.clone();
@@ -433,11 +449,11 @@ impl BoundGraph {
         };
         let mut values = TVec::new();
         for input in &self.inputs {
-            let count = if input.is_batch { rows } else { 1 };
+            let count = if input.rows.is_some() { rows } else { 1 };
             let row = |row: usize| input.features.iter().map(move |feature| matrix[feature * rows + row]);
             let all: Vec<f32> = (0..count).flat_map(row).collect();
             let mut shape = input.shape.clone();
-            shape[0] = count;
+            shape[input.rows.unwrap_or(0)] = count;
             let tensor =
                 Tensor::from_shape(&shape, &all).and_then(|tensor| Ok(tensor.cast_to_dt(input.ty)?.into_owned()));
             values.push(tensor.map_err(failed)?.into_tvalue());

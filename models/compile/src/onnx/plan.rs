@@ -11,7 +11,7 @@
 
 use std::ops::Range;
 
-use selvedge_format::graph::{Each, MAX_DIMS, Memory, Step, View};
+use selvedge_format::graph::{Each, MAX_DIMS, Meet, Memory, Step, View};
 
 /// The steps with their final places, and how much the memories hold.
 pub(super) struct Plan {
@@ -179,6 +179,10 @@ impl Buffers {
 
     /// A value of the same size that is read for the last time by the step that writes this one, place by place.
     fn replaced(&self, step: &Step, at: usize, life: Life) -> Option<usize> {
+        // What a list reads is read for other candidates after it was written for some.
+        if step.is_of_list() {
+            return None;
+        }
         let mut accesses = accesses(step);
         let out = accesses.pop().filter(|out| !out.is_read && !life.needs_zeros)?;
         let start = self.from[at].start;
@@ -208,6 +212,11 @@ impl Access {
         let axes = sizes.iter().zip(view.strides).map(|(size, stride)| (*size as usize, stride as usize));
         let axes = axes.chain([(width as usize, 1)]).filter(|(size, _)| *size > 1).collect();
         Self { memory: view.memory, offset: view.offset as usize, axes, is_read: !is_written, is_written }
+    }
+
+    /// Columns that lie next to each other.
+    fn columns(first: u32, width: u32, is_written: bool) -> Self {
+        Self::of(&View { memory: Memory::Candidates, offset: first, strides: [] }, &[], width, is_written)
     }
 
     /// Every place, at least once.
@@ -246,6 +255,12 @@ fn accesses(step: &Step) -> Vec<Access> {
             Access::of(&gather.from, &[gather.ids], 1, false),
             Access::of(&gather.out, &[gather.ids], gather.width, true),
         ],
+        Step::Meet(Meet { heads, width, value_width, out, query, key, value, .. }) => {
+            let keys = [*query, *key].into_iter().filter(|_| *width > 0);
+            let read = keys.map(|first| Access::columns(first, heads * width, false));
+            let values = |first, is_written| Access::columns(first, heads * value_width, is_written);
+            read.chain([values(*value, false), values(*out, true)]).collect()
+        }
     }
 }
 
@@ -265,6 +280,9 @@ fn move_places(step: &mut Step, request: &Buffers, columns: &Buffers) {
         }
         Step::Gather(gather) => {
             [&mut gather.out, &mut gather.from].into_iter().for_each(|view| place(view.memory, &mut view.offset));
+        }
+        Step::Meet(Meet { out, query, key, value, .. }) => {
+            [out, query, key, value].into_iter().for_each(|column| place(Memory::Candidates, column));
         }
     }
 }

@@ -1,4 +1,5 @@
-//! A tensor program as plainly as can be: one number after the other, for one candidate after the other.
+//! A tensor program as plainly as can be: one number after the other, for one candidate after the other; where candidates
+//! meet, once all have come as far.
 //!
 //! It is what the proof of a quantised program compares the engine with, bit for bit, and what shows the inputs of layers while they
 //! are calibrated. It shares nothing with the engine but the transcendental functions, of which there is one kind on purpose.
@@ -6,8 +7,8 @@
 use selvedge_engine::math;
 use selvedge_format::U16s;
 use selvedge_format::graph::{
-    Combination, Each, Function, Gather, Graph, INPUT_MOST, MAX_DIMS, Memory, Numbers, PANEL, Product, Step, View,
-    widen,
+    Combination, Each, Function, Gather, Graph, INPUT_MOST, MAX_DIMS, Meet, Memory, Numbers, PANEL, Product, Step,
+    View, widen,
 };
 use wide::f32x4;
 
@@ -15,7 +16,9 @@ use wide::f32x4;
 pub(super) struct Reference<'a> {
     graph: &'a Graph<'a>,
     request: Vec<f32>,
-    candidate: Vec<f32>,
+    candidates: Vec<Vec<f32>>,
+    /// Whose turn it is.
+    candidate: usize,
 }
 
 /// Who is told the inputs of every layer, with the position of its step.
@@ -23,30 +26,72 @@ pub(super) type Seen<'s> = dyn FnMut(usize, &[f32]) + 's;
 
 impl<'a> Reference<'a> {
     pub(super) const fn new(graph: &'a Graph<'a>) -> Self {
-        Self { graph, request: Vec::new(), candidate: Vec::new() }
+        Self { graph, request: Vec::new(), candidates: Vec::new(), candidate: 0 }
     }
 
     /// Scores of the candidates of a request, whose features are `[candidate][feature]`.
     pub(super) fn scores(&mut self, rows: &[Vec<f32>], seen: &mut Seen<'_>) -> Vec<f32> {
         let Some(first) = rows.first() else { return Vec::new() };
-        self.request = vec![0.0; self.graph.request];
-        self.run(first, true, seen);
-        let score = |row: &Vec<f32>| {
-            self.candidate = vec![0.0; self.graph.columns];
-            self.run(row, false, seen);
-            self.candidate[self.graph.score]
-        };
-        rows.iter().map(score).collect()
+        let graph = self.graph;
+        self.request = vec![0.0; graph.request];
+        self.candidates = vec![vec![0.0; graph.columns]; rows.len()];
+        let (of_request, of_candidates): (Vec<_>, Vec<_>) =
+            graph.steps.iter().enumerate().partition(|(_, step)| step.is_of_request());
+        self.run(first, &of_request, seen);
+        for part in of_candidates.split_inclusive(|(_, step)| step.is_of_list()) {
+            for (candidate, row) in rows.iter().enumerate() {
+                self.candidate = candidate;
+                self.run(row, part, seen);
+            }
+            match part.last() {
+                Some((_, Step::Meet(meet))) if meet.width > 0 => self.attend(meet),
+                Some((_, Step::Meet(meet))) => self.reduce(meet),
+                _ => {}
+            }
+        }
+        self.candidates.iter().map(|columns| columns[graph.score]).collect()
     }
 
-    fn run(&mut self, features: &[f32], of_request: bool, seen: &mut Seen<'_>) {
-        let graph = self.graph;
-        for (at, step) in graph.steps.iter().enumerate().filter(|(_, step)| step.is_of_request() == of_request) {
+    fn run(&mut self, features: &[f32], steps: &[(usize, &Step)], seen: &mut Seen<'_>) {
+        for (at, step) in steps {
             match step {
                 Step::Each(each) => self.each(each, features),
-                Step::Product(product) => self.product(product, features, &mut |inputs| seen(at, inputs)),
+                Step::Product(product) => self.product(product, features, &mut |inputs| seen(*at, inputs)),
                 Step::Gather(gather) => self.gather(gather, features),
+                Step::Meet(_) => {}
             }
+        }
+    }
+
+    fn attend(&mut self, meet: &Meet) {
+        let Meet { heads, width, value_width, .. } = *meet;
+        let candidates = self.candidates.len();
+        for (head, asking) in (0..heads).flat_map(|head| (0..candidates).map(move |asking| (head, asking))) {
+            let column = |first: u32, width: u32, at: u32| (first + head * width + at) as usize;
+            let score = |asked: &Vec<f32>| {
+                let factors = (0..width).map(|at| {
+                    let query = self.candidates[asking][column(meet.query, width, at)];
+                    asked[column(meet.key, width, at)] * query
+                });
+                factors.fold(0.0, |sum, product| sum + product)
+            };
+            let scores: Vec<f32> = self.candidates.iter().map(score).collect();
+            let most = scores.iter().fold(f32::NEG_INFINITY, |most, score| function(Function::Max, most, *score));
+            let weights: Vec<f32> = scores.iter().map(|score| function(Function::Exp, score - most, 0.0)).collect();
+            for at in 0..value_width {
+                let values = self.candidates.iter().map(|asked| asked[column(meet.value, value_width, at)]);
+                let whole = values.zip(&weights).fold(0.0, |sum, (value, weight)| sum + value * weight);
+                self.candidates[asking][column(meet.out, value_width, at)] = whole;
+            }
+        }
+    }
+
+    fn reduce(&mut self, meet: &Meet) {
+        for at in 0..meet.heads * meet.value_width {
+            let mut values = self.candidates.iter().map(|columns| columns[(meet.value + at) as usize]);
+            let first = values.next().unwrap_or(0.0);
+            let whole = values.fold(first, |held, value| function(meet.function, held, value));
+            self.candidates.iter_mut().for_each(|columns| columns[(meet.out + at) as usize] = whole);
         }
     }
 
@@ -54,7 +99,7 @@ impl<'a> Reference<'a> {
         match memory {
             Memory::Constants => self.graph.constants.get(at),
             Memory::Request => self.request[at],
-            Memory::Candidates => self.candidate[at],
+            Memory::Candidates => self.candidates[self.candidate][at],
             Memory::Features => features[at],
         }
     }
@@ -62,7 +107,7 @@ impl<'a> Reference<'a> {
     fn write(&mut self, memory: Memory, at: usize, value: f32) {
         match memory {
             Memory::Request => self.request[at] = value,
-            _ => self.candidate[at] = value,
+            _ => self.candidates[self.candidate][at] = value,
         }
     }
 
@@ -73,17 +118,8 @@ impl<'a> Reference<'a> {
             let l = self.read(each.left.memory, left, features);
             let r = self.read(each.right.memory, right, features);
             let held = self.read(each.out.memory, out, features);
-            let value = function(each.function, l, r);
-            let combined = match each.combination {
-                Combination::Store => value,
-                Combination::Add => held + value,
-                Combination::Multiply => held * value,
-                Combination::Max => function(Function::Max, held, value),
-                Combination::Min => function(Function::Min, held, value),
-                Combination::Select if value == 0.0 => held,
-                Combination::Select => r,
-            };
-            self.write(each.out.memory, out, combined);
+            let value = combined(each.combination, held, function(each.function, l, r), r);
+            self.write(each.out.memory, out, value);
         }
     }
 
@@ -151,6 +187,18 @@ impl<'a> Reference<'a> {
                 f32::from(self.graph.bytes[table + at] as i8) * self.graph.constants.get(scales as usize + row)
             }
         }
+    }
+}
+
+fn combined(combination: Combination, held: f32, value: f32, r: f32) -> f32 {
+    match combination {
+        Combination::Store => value,
+        Combination::Add => held + value,
+        Combination::Multiply => held * value,
+        Combination::Max => function(Function::Max, held, value),
+        Combination::Min => function(Function::Min, held, value),
+        Combination::Select if value == 0.0 => held,
+        Combination::Select => r,
     }
 }
 

@@ -55,7 +55,7 @@ pub(super) fn rewrite(graph: &Graph<'_>, width: Width, reach: impl Fn(usize) -> 
                     tables += 1;
                 }
             }
-            Step::Each(_) | Step::Gather(_) => {}
+            Step::Each(_) | Step::Gather(_) | Step::Meet(_) => {}
         }
     }
     let kept = keep(&mut steps, &constants);
@@ -64,7 +64,7 @@ pub(super) fn rewrite(graph: &Graph<'_>, width: Width, reach: impl Fn(usize) -> 
         let numbers = match step {
             Step::Product(product) => &mut product.numbers,
             Step::Gather(gather) => &mut gather.numbers,
-            Step::Each(_) => continue,
+            Step::Each(_) | Step::Meet(_) => continue,
         };
         if let Numbers::Byte { scales } = numbers {
             *scales += first;
@@ -225,6 +225,7 @@ fn for_each_range(steps: &mut [Step], see: &mut dyn FnMut(&mut u32, usize)) {
                     see(&mut gather.table, gather.rows as usize * gather.width as usize);
                 }
             }
+            Step::Meet(_) => {}
         }
     }
 }

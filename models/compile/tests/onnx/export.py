@@ -4,7 +4,8 @@
     venv/bin/python models/compile/tests/onnx/export.py
 
 Weights are random and seeded: the tests are about arithmetic, not about ranking. Each model has a `.onnx` and a `.json`
-with its features, their kinds and `rows` of them with the scores. Never run in CI; run it to add a model.
+with its features, their kinds and `rows` of them with the scores; rerankers have such `lists`, because a score is one of its
+list. Never run in CI; run it to add a model.
 """
 import json
 import pathlib
@@ -16,6 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 HERE = pathlib.Path(__file__).parent
 ROWS = 20
+LISTS = [33, 1, 7, 100]
 
 
 class Graph:
@@ -40,17 +42,17 @@ class Graph:
         scale = 1 / np.sqrt(shape[0])
         return self.const((self.random.standard_normal(shape) * scale).astype(np.float32))
 
-    def input(self, name, width, shared=False, ids=None):
+    def input(self, name, width, shared=False, ids=None, shape=None):
         """`width` features `name_0`, ...; of width 1, the feature `name`."""
         ty = TensorProto.INT64 if ids else TensorProto.FLOAT
-        self.inputs.append(helper.make_tensor_value_info(name, ty, ["batch", width]))
+        self.inputs.append(helper.make_tensor_value_info(name, ty, shape or ["batch", width]))
         names = [name] if width == 1 else [f"{name}_{at}" for at in range(width)]
         self.features += [{"name": n, "shared": shared, "ids": ids} for n in names]
         return name
 
-    def only_input(self, shared):
+    def only_input(self, shared, batch=("batch",)):
         """One input of all features, where `shared` says of each whether it is the request's."""
-        self.inputs.append(helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", len(shared)]))
+        self.inputs.append(helper.make_tensor_value_info("x", TensorProto.FLOAT, [*batch, len(shared)]))
         self.features += [{"name": f"f{at}", "shared": bool(s), "ids": None} for at, s in enumerate(shared)]
         return "x"
 
@@ -68,36 +70,55 @@ class Graph:
         e = self.op("Gather", self.weight(rows, width), ids, axis=0)
         return self.op("Reshape", e, self.const(np.array([-1, width], np.int64)))
 
-    def save(self, name, score, **given):
-        """`given` are values of features, one for all rows or one for each; the others are drawn."""
+    def ints(self, *values):
+        return self.const(np.array(values, np.int64))
+
+    def model(self, name, score, shape):
         self.nodes.append(helper.make_node("Identity", [score], ["score"]))
-        out = helper.make_tensor_value_info("score", TensorProto.FLOAT, ["batch", 1])
+        out = helper.make_tensor_value_info("score", TensorProto.FLOAT, shape)
         graph = helper.make_graph(self.nodes, name, self.inputs, [out], self.weights)
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.version)], ir_version=10 if self.version > 20 else 9)
         model.producer_name = "selvedge-fixtures"
         onnx.checker.check_model(model, full_check=True)
         (HERE / f"{name}.onnx").write_bytes(model.SerializeToString())
-        random = np.random.default_rng(7)
+        return onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+
+    def rows(self, number, seed, given):
+        """`given` are values of features, one for all rows or one for each; the others are drawn."""
+        random = np.random.default_rng(seed)
         columns = []
         for f in self.features:
-            values = random.integers(0, f["ids"], ROWS) if f["ids"] else random.standard_normal(ROWS).round(3)
-            values = np.full(ROWS, values[0]) if f["shared"] else values
-            columns.append(np.broadcast_to(given.get(f["name"], values), ROWS))
-        rows = np.stack(columns, 1).astype(np.float32)
+            values = random.integers(0, f["ids"], number) if f["ids"] else random.standard_normal(number).round(3)
+            values = np.full(number, values[0]) if f["shared"] else values
+            columns.append(np.broadcast_to(given.get(f["name"], values), number))
+        return np.stack(columns, 1).astype(np.float32)
+
+    def scores(self, session, rows):
+        """What onnxruntime says, as JSON has it. The axes that are not dynamic are those that the inputs declare."""
         feeds, at = {}, 0
         for i in self.inputs:
-            width = i.type.tensor_type.shape.dim[1].dim_value
+            dims = i.type.tensor_type.shape.dim
+            dynamic = any(dim.dim_param for dim in dims)
+            width = int(np.prod([dim.dim_value for dim in dims if not dim.dim_param]))
             ty = np.int64 if i.type.tensor_type.elem_type == TensorProto.INT64 else np.float32
-            feeds[i.name] = rows[:, at : at + width].astype(ty)
+            part = rows[:, at : at + width].astype(ty)
+            shape = [len(rows) if dim.dim_param else dim.dim_value for dim in dims]
+            feeds[i.name] = (part if dynamic else part[:1]).reshape(shape)
             at += width
-        session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
         scores = session.run(["score"], feeds)[0].reshape(-1)
-        assert len(scores) == ROWS and np.isfinite(scores).all() and scores.std() > 1e-4, (name, scores)
-        text = {
-            "features": self.features,
-            "rows": [[float(v) for v in row] for row in rows],
-            "scores": [float(s) for s in scores],
-        }
+        assert len(scores) == len(rows) and np.isfinite(scores).all(), (scores, rows)
+        assert len(rows) == 1 or scores.std() > 1e-4, scores
+        return {"rows": [[float(v) for v in row] for row in rows], "scores": [float(s) for s in scores]}
+
+    def save(self, name, score, **given):
+        session = self.model(name, score, ["batch", 1])
+        text = {"features": self.features, **self.scores(session, self.rows(ROWS, 7, given))}
+        (HERE / f"{name}.json").write_text(json.dumps(text) + "\n")
+
+    def save_lists(self, name, score, shape):
+        session = self.model(name, score, shape)
+        lists = [self.scores(session, self.rows(number, 20 + number, {})) for number in LISTS]
+        text = {"features": self.features, **lists[0], "lists": lists[1:]}
         (HERE / f"{name}.json").write_text(json.dumps(text) + "\n")
 
 
@@ -425,6 +446,95 @@ def beside():
     onnx.save_model(model, HERE / "beside.onnx", **where)
 
 
+def block(g, x, dim, mixed):
+    """What a transformer does after its attention."""
+    x = layer_norm(g, g.op("Add", x, g.op("Add", g.op("MatMul", mixed, g.weight(dim, dim)), g.weight(dim))), dim)
+    wide = g.op("Relu", g.op("Add", g.op("MatMul", x, g.weight(dim, 2 * dim)), g.weight(2 * dim)))
+    return layer_norm(g, g.op("Add", x, g.op("Add", g.op("MatMul", wide, g.weight(2 * dim, dim)), g.weight(dim))), dim)
+
+
+def exported_attention(g, x, dim, heads):
+    """Attention among [1, n, dim] as PyTorch 2 exports nn.TransformerEncoderLayer: sequence first, shapes computed, and one root
+    of the scale for queries and one for keys."""
+    x = g.op("Transpose", x, perm=[1, 0, 2])
+    shape = g.op("Shape", x)
+    length = g.op("Gather", shape, g.ints(0), axis=0)
+    packed = g.op("Add", g.op("MatMul", x, g.weight(dim, 3 * dim)), g.weight(3 * dim))
+    packed = g.op("Reshape", packed, g.op("Concat", length, g.ints(1, 3, dim), axis=0))
+    packed = g.op("Transpose", g.op("Unsqueeze", packed, g.ints(0)), perm=[3, 1, 2, 0, 4])
+    packed = g.op("Squeeze", packed, g.ints(3))
+    root = g.const(np.float32((dim // heads) ** -0.25))
+    sides = []
+    for at in range(3):
+        side = g.op("Gather", packed, g.const(np.int64(at)), axis=0)
+        side = g.op("Reshape", side, g.op("Concat", length, g.ints(heads, dim // heads), axis=0))
+        side = g.op("Transpose", side, perm=[1, 0, 2])
+        sides.append(g.op("Reshape", side, g.op("Concat", g.ints(1, heads), length, g.ints(dim // heads), axis=0)))
+    q, k, v = sides
+    turned = g.op("Transpose", k, perm=[0, 1, 3, 2])
+    scores = g.op("MatMul", g.op("Mul", q, root), g.op("Mul", turned, root))
+    out = g.op("MatMul", g.op("Softmax", scores, axis=-1), v)
+    out = g.op("Reshape", g.op("Transpose", out, perm=[2, 0, 1, 3]), g.op("Concat", length, g.ints(dim), axis=0))
+    out = g.op("Reshape", out, g.op("Concat", length, g.ints(1, dim), axis=0))
+    return g.op("Transpose", out, perm=[1, 0, 2])
+
+
+def written_attention(g, x, dim, heads):
+    """The same as people write it: scores are divided, and a value is one of its head."""
+    split = lambda x: g.op("Reshape", x, g.ints(0, 0, heads, dim // heads))
+    q, k, v = (split(g.op("MatMul", x, g.weight(dim, dim))) for _ in range(3))
+    scores = g.op("Einsum", q, k, equation="blhd,bmhd->bhlm")
+    weights = g.op("Softmax", g.op("Div", scores, g.const(np.float32(np.sqrt(dim // heads)))), axis=3)
+    return g.op("Reshape", g.op("Einsum", weights, v, equation="bhlm,bmhd->blhd"), g.ints(0, 0, dim))
+
+
+def reranker():
+    """Personalized re-ranking: two transformer blocks over the list; the last feature is the place in it."""
+    g = Graph(16)
+    dim = 16
+    x = g.only_input([True] * 2 + [False] * 8, (1, "list"))
+    x = g.op("Add", g.op("MatMul", x, g.weight(10, dim)), g.weight(dim))
+    x = block(g, x, dim, exported_attention(g, x, dim, 2))
+    x = block(g, x, dim, written_attention(g, x, dim, 4))
+    g.save_lists("reranker", g.op("Squeeze", g.op("MatMul", x, g.weight(dim, 1)), g.ints(2)), [1, "list"])
+
+
+def setrank():
+    """Set ranking with induced attention: learnt points attend to the list, and the list to them; an item that is sold out is asked
+    by nobody."""
+    g = Graph(17)
+    dim, points = 8, 3
+    items = g.op("Gather", g.weight(30, dim), g.input("product", 1, ids=30, shape=[1, "list"]), axis=0)
+    x = g.op("MatMul", g.input("item", 5, shape=[1, "list", 5]), g.weight(5, dim))
+    user = g.op("Unsqueeze", g.dense(g.input("user", 3, True, shape=[1, 3]), 3, dim, "Tanh"), g.ints(1))
+    x = g.op("Add", g.op("Add", x, items), user)
+    sold_out = g.op("Transpose", g.op("Slice", x, g.ints(0), g.ints(1), g.ints(2)), perm=[0, 2, 1])
+    mask = g.op("Where", g.op("Greater", sold_out, g.const(np.float32(1.5))), g.const(np.float32(-1e9)), g.const(np.float32(0)))
+    induced = g.op("MatMul", g.weight(1, points, dim), g.op("Transpose", x, perm=[0, 2, 1]))
+    induced = g.op("MatMul", g.op("Softmax", g.op("Add", induced, mask), axis=2), x)
+    back = g.op("MatMul", x, g.op("Transpose", induced, perm=[0, 2, 1]))
+    back = g.op("MatMul", g.op("Softmax", back, axis=2), induced)
+    x = layer_norm(g, g.op("Add", x, back), dim)
+    scores = g.op("Mul", g.op("MatMul", x, g.op("Transpose", x, perm=[0, 2, 1])), g.const(np.float32(0.5)))
+    x = g.op("Add", x, g.op("MatMul", g.op("Softmax", g.op("Add", scores, mask), axis=2), x))
+    g.save_lists("setrank", g.op("MatMul", x, g.weight(dim, 1)), [1, "list", 1])
+
+
+def listwise():
+    """Features against those of the list: mean, spread and extremes, and a softmax over the list at the end."""
+    g = Graph(18)
+    x = g.only_input([False] * 5 + [True])
+    mean = g.op("ReduceMean", x, axes=[0], keepdims=1)
+    off = g.op("Sub", x, mean)
+    spread = g.op("Sqrt", g.op("Add", g.op("ReduceMean", g.op("Mul", off, off), axes=[0], keepdims=1), g.const(np.float32(0.01))))
+    most = g.op("ReduceMax", x, axes=[0], keepdims=1)
+    least = g.op("ReduceMin", x, axes=[0], keepdims=0)
+    parts = g.op("Concat", x, g.op("Div", off, spread), g.op("Sub", x, most), g.op("Sub", x, least), axis=1)
+    score = g.mlp(parts, 24, 16, 1)
+    total = g.op("ReduceSum", g.op("Sigmoid", score), keepdims=0)
+    g.save_lists("listwise", g.op("Mul", g.op("Softmax", score, axis=0), total), ["batch", 1])
+
+
 def refused(name, build):
     """A model of three features that must be refused; it is not checked, because most of these are not valid."""
     g = Graph(10)
@@ -524,13 +634,14 @@ REFUSED = {
     "shapes": lambda g, x: g.op("MatMul", x, g.weight(4, 1)),
     "unknown_operator": lambda g, x: g.op("FancyRank", x),
     "unsupported_operator": lambda g, x: g.dense(g.op("Atan", x), 3, 1),
-    "across_candidates": lambda g, x: g.dense(g.op("Softmax", x, axis=0), 3, 1),
+    "across_candidates": lambda g, x: g.dense(g.op("CumSum", x, g.const(np.int64(0))), 3, 1),
+    "pairs_of_candidates": lambda g, x: g.op("MatMul", g.op("Relu", g.op("MatMul", x, g.op("Transpose", x, perm=[1, 0]))), g.dense(x, 3, 1)),
     "two_numbers": lambda g, x: g.dense(x, 3, 2),
 }
 
 for write in [
     mlp, normalised, dlrm, deepfm, dcn, two_tower, mmoe, din, encoder, caser, cnn, dien, loops, padded, upsampled, looped, multi_query,
-    beside, recent,
+    beside, recent, reranker, setrank, listwise,
 ]:
     write()
 for name, build in REFUSED.items():

@@ -74,6 +74,8 @@ impl Number for i32 {
 }
 
 /// Adds `weights * inputs` to the sums of a panel's outputs, for eight rows: eight accumulators of four.
+// Long, and called from layers and from attention.
+#[inline(never)]
 pub(super) fn add_products<N: Number>(weights: &[[N; PANEL]], inputs: &[N], sums: &mut [N; UNIT]) {
     let (inputs, _) = inputs.as_chunks::<4>();
     let (inputs, _) = inputs.as_chunks::<2>();
@@ -221,8 +223,9 @@ fn with_power(left: &mut [f32], exponent: impl Fn(f32x4) -> f32x4, function: imp
     map(left, powers, function);
 }
 
+/// `e^x` for each value.
 #[inline(never)]
-fn exp(values: &mut [f32]) {
+pub(super) fn exp(values: &mut [f32]) {
     let (vectors, _) = values.as_chunks_mut();
     for vector in vectors {
         *vector = math::power(f32x4::new(*vector)).to_array();

@@ -2,13 +2,17 @@
 //!
 //! Steps are interpreted for a tile of [`TILE`] candidates at a time, column by column, so that one step's dispatch is
 //! shared by the tile, all values of a tile stay in the processor's cache, and memory does not grow with the request. What
-//! is the same for all candidates is done once, before the first tile. The candidates of a tile never meet: a score does
-//! not depend on who else is ranked, down to its bits.
+//! is the same for all candidates is done once, before the first tile. The candidates of a tile never meet, so a score does not
+//! depend on who else is ranked, down to its bits, unless the program has steps of a list.
+//!
+//! The columns of such a program are kept for all tiles instead of used again. Each of its steps is done for all tiles before the
+//! next, those of the list ([`list`]) for all candidates at once. Rows that only fill a vector take no part.
 //!
 //! All loops are over whole vectors of rows. Sums run over inputs in their order, each in one accumulator, which gives one
 //! answer with and without SIMD. Everything that could fail was refused by [`selvedge_format::graph::Graph::parse`].
 
 mod kernels;
+mod list;
 
 use alloc::vec::Vec;
 
@@ -28,8 +32,12 @@ pub struct Graph {
     request: usize,
     /// Done once per request, in order.
     of_request: Vec<Step>,
-    /// Done for every tile, in order.
+    /// Done for every tile, in order, or for all candidates at once.
     of_candidates: Vec<Step>,
+    /// Whether candidates meet.
+    is_of_list: bool,
+    /// Cost of what is done for each pair of candidates, in 1/64 of a unit.
+    pair_cost: u64,
     /// With [`UNIT`] zeros at the end, as the memories have: what is read may be more than what is used.
     constants: Vec<f32>,
     /// Packed weights of layers of whole numbers, in pairs of inputs.
@@ -45,6 +53,8 @@ pub(super) struct GraphScratch {
     columns: Vec<f32>,
     /// Inputs of a layer of whole numbers.
     pairs: Vec<i32>,
+    /// Of eight rows that attend to the list: by candidate.
+    weights: Vec<f32>,
 }
 
 /// A value of one candidate moved, added or multiplied, in cost units of 1/64: about 0.5 ns on the machine where eight tree
@@ -54,6 +64,10 @@ const MOVED: u64 = 16;
 const TRANSCENDENTAL: u64 = 48;
 /// A product and its addition in a dense layer; those of bytes save a seventh, which is not worth a unit of their own.
 const MULTIPLIED: u64 = 2;
+/// The same among candidates, whose weights are packed for every eight rows.
+const ATTENDED: u64 = 8;
+/// What the weight of a pair of candidates is for a head, besides its products.
+const WEIGHED: u64 = 160;
 
 impl Graph {
     #[cold]
@@ -61,6 +75,13 @@ impl Graph {
         let mut parsed = graph::Graph::parse(weights, features)?;
         let (mut constants, pairs) = parsed.unpack();
         constants.resize(constants.len() + UNIT, 0.0);
+        let (mut is_of_list, mut pair_cost) = (false, 0);
+        for step in &parsed.steps {
+            if let Step::Meet(meet) = step {
+                is_of_list = true;
+                pair_cost += if meet.width > 0 { step_cost(step) } else { 0 };
+            }
+        }
         let (of_request, of_candidates) = parsed.steps.into_iter().partition(Step::is_of_request);
         Ok(Self {
             columns: parsed.columns,
@@ -68,6 +89,8 @@ impl Graph {
             request: parsed.request,
             of_request,
             of_candidates,
+            is_of_list,
+            pair_cost,
             constants,
             pairs,
             bytes: parsed.bytes.to_vec(),
@@ -76,48 +99,66 @@ impl Graph {
 
     /// Scores of as many rows as there are places for.
     pub(super) fn scores(&self, matrix: &[f32], stride: usize, scratch: &mut GraphScratch, scores: &mut [f32]) {
-        let mut run = Run { graph: self, matrix, stride, start: 0, rows: 1, lanes: 1, memory: scratch };
+        let mut run =
+            Run { graph: self, matrix, stride, start: 0, first: 0, candidates: 1, rows: 1, lanes: 1, memory: scratch };
         refill(&mut run.memory.request, self.request + UNIT, 0.0);
-        run.steps(&self.of_request);
-        for (tile, scores) in scores.chunks_mut(TILE).enumerate() {
-            run.start = tile * TILE;
-            // A row alone is computed alone.
-            run.rows = if scores.len() == 1 { 1 } else { ROWS };
-            run.lanes = scores.len().next_multiple_of(run.rows);
+        self.of_request.iter().for_each(|step| run.step(step));
+        let together = if self.is_of_list { scores.len() } else { TILE };
+        for (group, scores) in scores.chunks_mut(together).enumerate() {
+            // A row alone is computed alone, unless it is a list.
+            run.rows = if scores.len() == 1 && !self.is_of_list { 1 } else { ROWS };
+            let lanes = scores.len().next_multiple_of(run.rows);
             // What is read before it is written must not tell of another request.
-            refill(&mut run.memory.columns, self.columns * run.lanes + UNIT, 0.0);
-            run.steps(&self.of_candidates);
-            let mut column = [0.0; TILE];
-            run.read(Memory::Candidates, self.score as u32, &mut column);
-            scores.copy_from_slice(&column[..scores.len()]);
+            refill(&mut run.memory.columns, self.columns * lanes + UNIT, 0.0);
+            run.candidates = scores.len();
+            for step in &self.of_candidates {
+                for first in (0..lanes).step_by(TILE) {
+                    run.start = group * TILE + first;
+                    run.first = first * self.columns;
+                    run.lanes = TILE.min(lanes - first);
+                    run.step(step);
+                }
+            }
+            for (tile, scores) in scores.chunks_mut(TILE).enumerate() {
+                run.first = tile * TILE * self.columns;
+                let mut column = [0.0; TILE];
+                run.read(Memory::Candidates, self.score as u32, &mut column);
+                scores.copy_from_slice(&column[..scores.len()]);
+            }
         }
     }
 
     /// Cost units per candidate.
     pub(super) fn cost(&self) -> u64 {
-        cost(&self.of_candidates)
+        (cost(&self.of_candidates) - self.pair_cost).div_ceil(64)
     }
 
-    /// Cost units per request.
-    pub(super) fn request_cost(&self) -> u64 {
-        cost(&self.of_request)
+    /// Cost units of a request besides those of each of its candidates: what is done once, and for each pair.
+    #[inline(never)]
+    pub(super) fn request_cost(&self, candidates: u64) -> u64 {
+        // Exact as far as any limit reaches, and more than all of them beyond.
+        let of_pairs = candidates as f64 * candidates as f64 * self.pair_cost as f64;
+        cost(&self.of_request).saturating_add(of_pairs as u64).div_ceil(64)
     }
 }
 
+/// Cost in 1/64 of a unit.
 #[inline(never)]
 fn cost(steps: &[Step]) -> u64 {
-    steps.iter().map(step_cost).sum::<u64>().div_ceil(64)
+    steps.iter().map(step_cost).sum()
 }
 
-/// Cost of a step in 1/64 of a unit.
+/// Cost of a step in 1/64 of a unit, each time that it is done.
 #[must_use]
 pub fn step_cost(step: &Step) -> u64 {
-    let unit = match step {
-        Step::Product(_) => MULTIPLIED,
-        Step::Each(each) if each.function >= Function::Exp => TRANSCENDENTAL,
-        _ => MOVED,
+    let (unit, more) = match step {
+        Step::Product(_) => (MULTIPLIED, 0),
+        Step::Meet(meet) if meet.width > 0 => (ATTENDED, u64::from(meet.heads) * WEIGHED),
+        Step::Each(each) if each.function >= Function::Exp => (TRANSCENDENTAL, 0),
+        Step::Meet(_) => (TRANSCENDENTAL, 0),
+        _ => (MOVED, 0),
     };
-    step.work() * unit
+    step.work() * unit + more
 }
 
 /// A program on the way through a tile, or through what comes before all tiles.
@@ -127,6 +168,10 @@ struct Run<'a> {
     stride: usize,
     /// First row of the tile.
     start: usize,
+    /// Where its columns begin.
+    first: usize,
+    /// Those whose columns are there.
+    candidates: usize,
     /// Rows of a block: [`ROWS`], or 1.
     rows: usize,
     /// Rows of the tile, a multiple of those of a block; of a step of the request only the first counts.
@@ -135,14 +180,15 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn steps(&mut self, steps: &[Step]) {
-        for step in steps {
-            match step {
-                Step::Each(each) if self.is_copy_of_row(each) => self.copy_row(each),
-                Step::Each(each) => self.each(each),
-                Step::Product(product) => self.product(product),
-                Step::Gather(gather) => self.gather(gather),
-            }
+    #[inline(never)]
+    fn step(&mut self, step: &Step) {
+        match step {
+            Step::Each(each) => self.each(each),
+            Step::Product(product) => self.product(product),
+            Step::Gather(gather) => self.gather(gather),
+            // The first tile's turn is that of all.
+            Step::Meet(meet) if self.first == 0 => self.meet(meet),
+            Step::Meet(_) => {}
         }
     }
 
@@ -171,7 +217,7 @@ impl Run<'_> {
             Memory::Constants => self.graph.constants[at],
             Memory::Request => self.memory.request[at],
             Memory::Candidates => {
-                let blocks = self.memory.columns.chunks_exact(self.graph.columns * self.rows);
+                let blocks = self.memory.columns[self.first..].chunks_exact(self.graph.columns * self.rows);
                 for (lanes, block) in column.chunks_exact_mut(self.rows).zip(blocks) {
                     lanes.copy_from_slice(&block[at * self.rows..][..self.rows]);
                 }
@@ -193,7 +239,7 @@ impl Run<'_> {
             self.memory.request[at] = column[0];
             return;
         }
-        let blocks = self.memory.columns.chunks_exact_mut(self.graph.columns * self.rows);
+        let blocks = self.memory.columns[self.first..].chunks_exact_mut(self.graph.columns * self.rows);
         for (lanes, block) in column.chunks_exact(self.rows).zip(blocks) {
             block[at * self.rows..][..self.rows].copy_from_slice(lanes);
         }
@@ -258,6 +304,7 @@ impl Run<'_> {
             let mut layer = Layer {
                 graph: self.graph,
                 product,
+                first: self.first,
                 rows,
                 places: [&product.out, &product.input, &product.start].map(at),
                 memory: &mut *memory,
@@ -304,7 +351,7 @@ impl Run<'_> {
                         Memory::Request => self.memory.request[place] = value_there,
                         _ => {
                             let block = lane / self.rows * columns + place;
-                            self.memory.columns[block * self.rows + lane % self.rows] = value_there;
+                            self.memory.columns[self.first + block * self.rows + lane % self.rows] = value_there;
                         }
                     }
                 }
@@ -317,6 +364,8 @@ impl Run<'_> {
 struct Layer<'a> {
     graph: &'a Graph,
     product: &'a Product,
+    /// Where the tile's columns begin.
+    first: usize,
     /// Of a block.
     rows: usize,
     /// Of result, input and start.
@@ -327,7 +376,7 @@ struct Layer<'a> {
 impl Layer<'_> {
     /// Where a place of a block is in its memory.
     fn at(&self, block: usize, place: usize) -> usize {
-        (block * self.graph.columns + place) * self.rows
+        self.first + (block * self.graph.columns + place) * self.rows
     }
 
     fn inputs(&self, block: usize) -> &[f32] {

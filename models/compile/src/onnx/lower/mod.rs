@@ -4,11 +4,12 @@
 //!
 //! A value is a view, or a row of parts along its last axis, some of the request and some of the candidates, as the input of
 //! most rankers is, or a dense layer that is not computed until something reads it ([`linear`]). A layer over parts is the sum
-//! of two: the request's share is computed once.
+//! of two: the request's share is computed once. What pairs of candidates have is never there as a value ([`list`]).
 
 mod conv;
 mod elementwise;
 mod linear;
+mod list;
 mod movement;
 #[cfg(feature = "coverage")]
 mod numbers;
@@ -42,6 +43,7 @@ use tract_onnx::tract_hir::internal::DimLike;
 use super::emit::{Emitter, Source, View};
 use crate::error::{CompileError, CompileErrorKind};
 use linear::Linear;
+use list::Meeting;
 
 /// A lowered value.
 #[derive(Clone, Debug)]
@@ -51,6 +53,8 @@ pub(super) enum Value {
     Parts(Vec<View>),
     /// A dense layer that is not computed yet.
     Linear(Linear),
+    /// A number for each pair of candidates, which is never computed.
+    Meeting(Box<Meeting>),
 }
 
 /// Parts of a value, gathered by whom they depend on.
@@ -71,6 +75,8 @@ pub(super) struct Lowering<'m> {
     sums: HashMap<OutletId, [(View, bool); 2]>,
     /// Values that were copied to where dense layers can read them.
     copies: Vec<(View, View)>,
+    /// How many candidates there are, once something asks.
+    candidates: Option<View>,
 }
 
 type Lowered<T> = Result<T, CompileError>;
@@ -79,8 +85,8 @@ pub(super) fn unsupported(message: impl Into<String>, help: &str) -> CompileErro
     CompileError::new(CompileErrorKind::Unsupported, "", message, help)
 }
 
-const ACROSS: &str =
-    "a score may depend on its own candidate and on the request: mark only the first axis as the batch";
+const ACROSS: &str = "candidates meet in attention, in products and in reductions over the list; everything else is of one \
+    candidate or of the request: mark only the axis of the candidates as dynamic";
 
 impl<'m> Lowering<'m> {
     pub(super) fn new(model: &'m TypedModel, rows: Symbol) -> Self {
@@ -92,6 +98,7 @@ impl<'m> Lowering<'m> {
             groups: HashMap::new(),
             sums: HashMap::new(),
             copies: Vec::new(),
+            candidates: None,
         }
     }
 
@@ -153,6 +160,7 @@ impl<'m> Lowering<'m> {
                 self.join(&parts)?
             }
             Some(Value::Linear(linear)) => self.compute(&linear.clone(), None)?,
+            Some(Value::Meeting(_)) => return Err(list::pairs()),
             None => return Err(unsupported("a value that nothing computes", "export the model again")),
         };
         self.values.insert(outlet, Value::View(view.clone()));
@@ -228,6 +236,9 @@ impl<'m> Lowering<'m> {
         }
         if let Some(op) = node.op_as::<LstmEpilogue>() {
             return self.lstm_cell(node, op.hidden);
+        }
+        if let Some(value) = self.meeting(node)? {
+            return Ok(vec![value]);
         }
         if let Some(values) = self.selection(node)? {
             return Ok(values);
@@ -329,7 +340,10 @@ impl<'m> Lowering<'m> {
         node.op_as::<GruEpilogue>().map(|op| self.gru_cell(node, op.hidden)).transpose()
     }
 
-    fn constant(&self, tensor: &Tensor) -> Lowered<Value> {
+    fn constant(&mut self, tensor: &Tensor) -> Lowered<Value> {
+        if let Some(view) = self.number_of_candidates(tensor)? {
+            return Ok(Value::View(view));
+        }
         let cast = tensor.cast_to::<f32>();
         let values = cast.as_ref().ok().and_then(|cast| cast.to_plain_array_view::<f32>().ok());
         let values = values.map(|values| values.iter().copied().collect::<Vec<f32>>());

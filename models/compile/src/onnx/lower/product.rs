@@ -7,7 +7,7 @@ use tract_onnx::tract_core::ops::einsum::EinSum;
 
 use super::super::emit::{View, contiguous, count};
 use super::linear::{Linear, Term, one_stride};
-use super::{ACROSS, Lowered, Lowering, Value, permuted, refuse, unsupported};
+use super::{Lowered, Lowering, Value, permuted, refuse};
 
 /// What the axes of a product with learnt weights are.
 #[derive(Default)]
@@ -160,14 +160,12 @@ impl Lowering<'_> {
         let originals: Vec<View> = std::iter::once(out.clone()).chain(operands).collect();
         let bare = |view: &View| View { shape: Vec::new(), strides: Vec::new(), ..view.clone() };
         let mut views: Vec<View> = originals.iter().map(bare).collect();
-        let mut all: Vec<_> = axes.iter_all_axes().collect();
+        let (mut all, mut is_over_list): (Vec<_>, bool) = (axes.iter_all_axes().collect(), false);
         all.sort_by_key(|axis| axis.outputs[0].first().map_or(usize::MAX, |at| *at));
         for axis in all {
             let at: Vec<&[usize]> = axis.outputs.iter().chain(&axis.inputs).map(|at| at.as_slice()).collect();
             let has_rows = originals.iter().zip(&at).any(|(view, at)| view.rows.is_some_and(|rows| at.contains(&rows)));
-            if has_rows && at[0].is_empty() {
-                return Err(unsupported("a product over the candidates", ACROSS));
-            }
+            is_over_list |= has_rows && at[0].is_empty();
             let sizes = originals.iter().zip(&at).flat_map(|(view, at)| at.iter().map(|at| view.shape[*at]));
             let size = sizes.max().unwrap_or(1);
             for ((view, original), at) in views.iter_mut().zip(&originals).zip(&at) {
@@ -178,6 +176,6 @@ impl Lowering<'_> {
         }
         let (function, right) = if views.len() == 3 { (Function::Multiply, 2) } else { (Function::Left, 1) };
         self.emitter.each(function, Combination::Add, &views[0], &views[1], &views[right])?;
-        Ok(out)
+        if is_over_list { self.pool(Function::Add, &out) } else { Ok(out) }
     }
 }

@@ -1,17 +1,17 @@
 //! Many values to one: sums, products and extremes over axes, and what is made of them, softmax and norms. A reduction is a
-//! step whose result has a stride of 0 along the axes that it goes over.
+//! step whose result has a stride of 0 along the axes that it goes over. Over the candidates it is a step of a list.
 
 use selvedge_format::graph::{Combination, Function};
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::ops::nn::{Reducer, Softmax, SoftmaxKind};
 
 use super::super::emit::View;
-use super::{ACROSS, Lowered, Lowering, permuted, refuse, unsupported};
+use super::{Lowered, Lowering, permuted, refuse};
 
 impl Lowering<'_> {
     pub(super) fn reduce(&mut self, from: &View, axes: &[usize], reducer: Reducer) -> Lowered<View> {
-        if from.rows.is_some_and(|rows| axes.contains(&rows)) {
-            return Err(unsupported("a reduction over the candidates", ACROSS));
+        if let Some(rows) = from.rows.filter(|rows| axes.contains(rows)) {
+            return self.reduce_list(from, axes, rows, reducer);
         }
         let (function, combination, start) = match reducer {
             Reducer::Sum => (Function::Left, Combination::Add, Some(0.0)),

@@ -18,6 +18,7 @@ use tract_onnx::tract_core::ops::scan::{InputMapping, Scan};
 
 use super::super::emit::{View, count};
 use super::linear::{Linear, Term};
+use super::list::pairs;
 use super::{ACROSS, Lowered, Lowering, Value, permuted, refuse, unsupported};
 
 /// Most turns of a loop.
@@ -218,6 +219,7 @@ impl<'m> Lowering<'m> {
             Value::View(view) => Ok(view.clone()),
             Value::Linear(linear) => self.compute(linear, None),
             Value::Parts(parts) => self.join(parts),
+            Value::Meeting(_) => Err(pairs()),
         }
     }
 
@@ -266,7 +268,7 @@ fn cut(value: &Value, start: usize, len: usize) -> Value {
     match value {
         Value::View(view) => Value::View(view.slice(view.shape.len() - 1, start, len)),
         Value::Linear(linear) => Value::Linear(linear.slice(start, len)),
-        Value::Parts(parts) => Value::Parts(parts.clone()),
+        Value::Parts(_) | Value::Meeting(_) => value.clone(),
     }
 }
 
