@@ -22,8 +22,10 @@ pub(super) const ROWS: usize = 8;
 /// row alone, 32 outputs.
 pub(super) const UNIT: usize = 32;
 
-/// A value of each candidate of a tile.
-pub(super) type Column = [f32; TILE];
+/// Values that a function is called for at once.
+pub(super) const RUN: usize = 256;
+/// Values of a vector.
+pub(super) const VECTOR: usize = 4;
 
 /// What weights and inputs of a layer are: floats, or pairs of 16-bit whole numbers that are multiplied and added at once.
 pub(super) trait Number: Copy {
@@ -214,7 +216,7 @@ fn max(left: f32x4, right: f32x4) -> f32x4 {
 /// `function(l, e^exponent(l))` for each value: one loop for all powers, because a polynomial is long.
 #[inline]
 fn with_power(left: &mut [f32], exponent: impl Fn(f32x4) -> f32x4, function: impl Fn(f32x4, f32x4) -> f32x4) {
-    let mut powers = [0.0; TILE];
+    let mut powers = [0.0; RUN];
     let powers = &mut powers[..left.len()];
     map(powers, left, |_, l| exponent(l));
     exp(powers);

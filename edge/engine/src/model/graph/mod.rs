@@ -18,7 +18,7 @@ use selvedge_format::graph::{
 use selvedge_format::{DecodeError, U16s};
 
 use crate::buffer::refill;
-use kernels::{Column, ROWS, TILE, UNIT};
+use kernels::{ROWS, RUN, TILE, UNIT, VECTOR};
 
 /// A validated program.
 #[derive(Debug)]
@@ -45,7 +45,15 @@ pub(super) struct GraphScratch {
     columns: Vec<f32>,
     /// Inputs of a layer of whole numbers.
     pairs: Vec<i32>,
+    /// Outputs of a layer on their way.
+    sums: Vec<f32>,
 }
+
+/// The innermost dimension of a function over an index space.
+const INNER: usize = MAX_DIMS - 1;
+
+/// A memory, the first value there, and the way to the next.
+type Place = (Memory, usize, usize);
 
 /// A value of one candidate moved, added or multiplied, in cost units of 1/64: about 0.5 ns on the machine where eight tree
 /// tests take 2.
@@ -87,9 +95,11 @@ impl Graph {
             // What is read before it is written must not tell of another request.
             refill(&mut run.memory.columns, self.columns * run.lanes + UNIT, 0.0);
             run.steps(&self.of_candidates);
-            let mut column = [0.0; TILE];
-            run.read(Memory::Candidates, self.score as u32, &mut column);
-            scores.copy_from_slice(&column[..scores.len()]);
+            for (block, scores) in scores.chunks_mut(run.rows).enumerate() {
+                let mut column = [0.0; ROWS];
+                run.read((Memory::Candidates, self.score, 1), (block, run.rows), run.rows, &mut column[..run.rows]);
+                scores.copy_from_slice(&column[..scores.len()]);
+            }
         }
     }
 
@@ -145,70 +155,68 @@ impl Run<'_> {
         }
     }
 
-    // Called from many places and long, as it copies a column.
+    /// Rows of a block, and how many blocks there are for a result in that memory.
+    const fn blocks(&self, out: Memory) -> (usize, usize) {
+        match out {
+            Memory::Request => (1, 1),
+            _ => (self.rows, self.lanes / self.rows),
+        }
+    }
+
+    /// Reads values of a block one after the other into places of `pitch`; of a value that is there once, all are that.
     #[inline(never)]
-    fn read(&self, memory: Memory, at: u32, column: &mut Column) {
-        let at = at as usize;
-        let all = match memory {
-            Memory::Constants => self.graph.constants[at],
-            Memory::Request => self.memory.request[at],
-            Memory::Candidates => {
-                let blocks = self.memory.columns.chunks_exact(self.graph.columns * self.rows);
-                for (lanes, block) in column.chunks_exact_mut(self.rows).zip(blocks) {
-                    lanes.copy_from_slice(&block[at * self.rows..][..self.rows]);
+    fn read(&self, (memory, at, stride): Place, (block, rows): (usize, usize), pitch: usize, values: &mut [f32]) {
+        let columns = &self.memory.columns;
+        let from = match memory {
+            Memory::Constants | Memory::Request => {
+                let from = if memory == Memory::Request { &self.memory.request } else { &self.graph.constants };
+                let mut at = at;
+                for value in values.chunks_exact_mut(pitch) {
+                    value.fill(from[at]);
+                    at += stride;
                 }
                 return;
             }
-            Memory::Features => {
-                let values = &self.matrix[at * self.stride + self.start..][..self.lanes];
-                column[..values.len()].copy_from_slice(values);
+            Memory::Candidates if stride == 1 && pitch == rows => {
+                let from = (block * self.graph.columns + at) * rows;
+                values.copy_from_slice(&columns[from..from + values.len()]);
                 return;
             }
+            Memory::Candidates => (columns.as_slice(), (block * self.graph.columns + at) * rows, stride * rows),
+            Memory::Features => (self.matrix, at * self.stride + self.start + block * rows, stride * self.stride),
         };
-        column.fill(all);
+        let (from, mut at, stride) = from;
+        for value in values.chunks_exact_mut(pitch) {
+            move_rows(value, &from[at..], rows);
+            at += stride;
+        }
     }
 
     #[inline(never)]
-    fn write(&mut self, memory: Memory, at: u32, column: &Column) {
-        let at = at as usize;
-        if memory == Memory::Request {
-            self.memory.request[at] = column[0];
+    fn write(&mut self, (memory, at, stride): Place, (block, rows): (usize, usize), pitch: usize, values: &[f32]) {
+        let (to, mut at) = match memory {
+            Memory::Request => (&mut self.memory.request, at),
+            _ => (&mut self.memory.columns, (block * self.graph.columns + at) * rows),
+        };
+        if stride == 1 && pitch == rows {
+            to[at..at + values.len()].copy_from_slice(values);
             return;
         }
-        let blocks = self.memory.columns.chunks_exact_mut(self.graph.columns * self.rows);
-        for (lanes, block) in column.chunks_exact(self.rows).zip(blocks) {
-            block[at * self.rows..][..self.rows].copy_from_slice(lanes);
+        for value in values.chunks_exact(pitch) {
+            move_rows(&mut to[at..], value, rows);
+            at += stride * rows;
         }
     }
 
     fn each(&mut self, each: &Each) {
-        const INNER: usize = MAX_DIMS - 1;
         let views = [&each.out, &each.left, &each.right];
         let mut at = views.map(|view| view.offset);
         let mut index = [0; MAX_DIMS];
-        let (mut result, mut left, mut right) = ([0.0; TILE], [0.0; TILE], [0.0; TILE]);
-        let is_unary = each.function == Function::Left || each.function >= Function::Exp;
-        let needs_right = !is_unary || each.combination == Combination::Select;
-        // Functions are of whole vectors, though one row alone is of interest.
-        let lanes = self.lanes.next_multiple_of(ROWS);
+        let mut buffers = [[0.0; RUN]; 3];
+        let (rows, blocks) = self.blocks(each.out.memory);
         loop {
-            let mut inner = at;
-            for step in 0..each.sizes[INNER] {
-                // A sum over the innermost dimension stays where it is.
-                let is_kept = each.out.strides[INNER] == 0;
-                if each.combination != Combination::Store && (step == 0 || !is_kept) {
-                    self.read(each.out.memory, inner[0], &mut result);
-                }
-                self.read(each.left.memory, inner[1], &mut left);
-                if needs_right {
-                    self.read(each.right.memory, inner[2], &mut right);
-                }
-                kernels::apply(each.function, &mut left[..lanes], &right[..lanes]);
-                kernels::combine(each.combination, &mut result[..lanes], &left[..lanes], &right[..lanes]);
-                if !is_kept || step + 1 == each.sizes[INNER] {
-                    self.write(each.out.memory, inner[0], &result);
-                }
-                advance(&mut inner, views, INNER);
+            for block in 0..blocks {
+                self.run(each, at, (block, rows), &mut buffers);
             }
             // The next index of the outer dimensions, as an odometer counts.
             let mut dim = INNER;
@@ -218,7 +226,9 @@ impl Run<'_> {
                 }
                 dim -= 1;
                 index[dim] += 1;
-                advance(&mut at, views, dim);
+                for (at, view) in at.iter_mut().zip(views) {
+                    *at += view.strides[dim];
+                }
                 if index[dim] < each.sizes[dim] {
                     break;
                 }
@@ -230,30 +240,113 @@ impl Run<'_> {
         }
     }
 
+    /// The innermost dimension, for a block: as many values at once as a buffer holds.
+    fn run(&mut self, each: &Each, at: [u32; 3], block: (usize, usize), buffers: &mut [[f32; RUN]; 3]) {
+        let [result, left, right] = buffers;
+        let place = |view: &View<MAX_DIMS>, at: u32| (view.memory, at as usize, view.strides[INNER] as usize);
+        let (mut out, mut from_left, mut from_right) =
+            (place(&each.out, at[0]), place(&each.left, at[1]), place(&each.right, at[2]));
+        let is_unary = each.function == Function::Left || each.function >= Function::Exp;
+        let needs_right = !is_unary || each.combination == Combination::Select;
+        let needs_held = each.combination != Combination::Store;
+        // A sum over the innermost dimension stays where it is. Functions are of whole vectors, though one row alone is of interest.
+        let is_kept = out.2 == 0;
+        let pitch = if is_kept { block.1.max(VECTOR) } else { block.1 };
+        let size = each.sizes[INNER] as usize;
+        // What reads its own results goes one by one.
+        let overlaps = |from: Place| {
+            from.0 == out.0 && from != out && from.1 <= out.1 + out.2 * size && out.1 <= from.1 + from.2 * size
+        };
+        let most = if overlaps(from_left) || overlaps(from_right) { 1 } else { RUN / pitch };
+        if is_kept && needs_held {
+            self.read(out, block, pitch, &mut result[..pitch]);
+        }
+        let mut rest = size;
+        while rest > 0 {
+            let count = most.min(rest);
+            let values = count * pitch;
+            let whole = values.next_multiple_of(VECTOR);
+            self.read(from_left, block, pitch, &mut left[..values]);
+            if needs_right {
+                self.read(from_right, block, pitch, &mut right[..values]);
+            }
+            if !is_kept && needs_held {
+                self.read(out, block, pitch, &mut result[..values]);
+            }
+            kernels::apply(each.function, &mut left[..whole], &right[..whole]);
+            let held = if is_kept { pitch } else { whole };
+            for (value, right) in left[..whole].chunks_exact(held).zip(right.chunks_exact(held)) {
+                kernels::combine(each.combination, &mut result[..held], value, right);
+            }
+            if !is_kept {
+                self.write(out, block, pitch, &result[..values]);
+            }
+            for place in [&mut out, &mut from_left, &mut from_right] {
+                place.1 += place.2 * count;
+            }
+            rest -= count;
+        }
+        if is_kept {
+            self.write(out, block, pitch, &result[..pitch]);
+        }
+    }
+
     fn product(&mut self, product: &Product) {
-        let of_request = product.out.memory == Memory::Request;
-        let (rows, blocks) = if of_request { (1, 1) } else { (self.rows, self.lanes / self.rows) };
-        let Graph { constants, .. } = self.graph;
-        let memory = &mut *self.memory;
+        let (rows, blocks) = self.blocks(product.out.memory);
+        let (inputs, outputs) = (product.inputs as usize, product.outputs as usize);
+        // Outputs that are computed at once; values of a block, with those that fill its last unit.
+        let together = UNIT / rows;
+        let width = outputs.next_multiple_of(together) * rows;
+        let Graph { constants, pairs, columns, .. } = self.graph;
         for position in 0..product.positions {
+            let GraphScratch { request, columns: candidates, pairs: wholes, sums } = &mut *self.memory;
             let at = |view: &View<1>| (view.offset + view.strides[0] * position) as usize;
-            let mut layer = Layer {
-                graph: self.graph,
-                product,
-                rows,
-                places: [&product.out, &product.input, &product.start].map(at),
-                memory: &mut *memory,
-            };
-            if let Numbers::Byte { scales } = product.numbers {
-                layer.memory.pairs.clear();
-                for block in 0..blocks {
-                    layer.quantise(block, constants[scales as usize]);
+            let [out, input, start] = [&product.out, &product.input, &product.start].map(at);
+            let of_block = |block: usize, place: usize| (block * columns + place) * rows;
+            sums.resize(blocks * width, 0.0);
+            for (block, sums) in sums.chunks_exact_mut(width).enumerate() {
+                match product.start.memory {
+                    Memory::Candidates => {
+                        sums[..outputs * rows].copy_from_slice(&candidates[of_block(block, start)..][..outputs * rows]);
+                    }
+                    Memory::Request => spread(&request[start..][..outputs], rows, sums),
+                    _ => spread(&constants[start..][..outputs], rows, sums),
                 }
             }
-            for first in (0..product.outputs as usize).step_by(UNIT / rows) {
+            let memory = if product.out.memory == Memory::Request { request } else { candidates };
+            wholes.clear();
+            if let Numbers::Byte { scales } = product.numbers {
                 for block in 0..blocks {
-                    layer.unit(first, block);
+                    let inputs = &memory[of_block(block, input)..][..inputs * rows];
+                    kernels::quantise(inputs, rows, constants[scales as usize], wholes);
                 }
+            }
+            for first in (0..outputs).step_by(together) {
+                let panels = together.min(outputs - first).div_ceil(PANEL);
+                for block in 0..blocks {
+                    let (sums, _) = sums[block * width + first * rows..].as_chunks_mut();
+                    let sums = &mut sums[0];
+                    if let Numbers::Byte { scales } = product.numbers {
+                        let inputs = inputs.div_ceil(2);
+                        let weights = &pairs[product.weights as usize + first / PANEL * inputs..][..panels * inputs];
+                        let mut totals = [0; UNIT];
+                        add(weights, &wholes[block * inputs * rows..][..inputs * rows], rows, &mut totals);
+                        let mut by_output = [0.0; UNIT];
+                        spread(&constants[scales as usize + 1 + first..], rows, &mut by_output);
+                        for at in 0..UNIT {
+                            sums[at] += totals[at] as f32 * by_output[at];
+                        }
+                    } else {
+                        let weights = &constants[product.weights as usize + first * inputs..][..panels * PANEL * inputs];
+                        add(weights.as_chunks().0, &memory[of_block(block, input)..][..inputs * rows], rows, sums);
+                    }
+                }
+            }
+            for sums in sums.chunks_mut(RUN) {
+                kernels::apply(product.function, sums, &[0.0; RUN][..sums.len()]);
+            }
+            for (block, sums) in sums.chunks_exact(width).enumerate() {
+                memory[of_block(block, out)..][..outputs * rows].copy_from_slice(&sums[..outputs * rows]);
             }
         }
     }
@@ -270,12 +363,15 @@ impl Run<'_> {
                 Numbers::Byte { scales } => f32::from(bytes[table + at] as i8) * constants[scales as usize + row],
             }
         };
+        let (block_rows, blocks) = self.blocks(gather.out.memory);
         let mut ids = [0.0; TILE];
         for at in 0..gather.ids {
-            self.read(gather.from.memory, gather.from.offset + gather.from.strides[0] * at, &mut ids);
+            let from = (gather.from.memory, (gather.from.offset + gather.from.strides[0] * at) as usize, 1);
+            for (block, ids) in ids.chunks_mut(block_rows).enumerate().take(blocks) {
+                self.read(from, (block, block_rows), block_rows, ids);
+            }
             let out = (gather.out.offset + gather.out.strides[0] * at) as usize;
-            let lanes = if gather.out.memory == Memory::Request { 1 } else { self.lanes };
-            for (lane, id) in ids[..lanes].iter().enumerate() {
+            for (lane, id) in ids[..blocks * block_rows].iter().enumerate() {
                 let id = if *id < 0.0 { *id + rows as f32 } else { *id };
                 // A float becomes the nearest index; NaN becomes 0, so it is asked for by name.
                 let row = Some(id as usize).filter(|row| *row < rows && id >= 0.0);
@@ -295,88 +391,24 @@ impl Run<'_> {
     }
 }
 
-/// A dense layer at one of its positions.
-struct Layer<'a> {
-    graph: &'a Graph,
-    product: &'a Product,
-    /// Of a block.
-    rows: usize,
-    /// Of result, input and start.
-    places: [usize; 3],
-    memory: &'a mut GraphScratch,
-}
-
-impl Layer<'_> {
-    /// Where a place of a block is in its memory.
-    fn at(&self, block: usize, place: usize) -> usize {
-        (block * self.graph.columns + place) * self.rows
-    }
-
-    fn inputs(&self, block: usize) -> &[f32] {
-        let from = self.at(block, self.places[1]);
-        let memory =
-            if self.product.out.memory == Memory::Request { &self.memory.request } else { &self.memory.columns };
-        &memory[from..from + self.product.inputs as usize * self.rows]
-    }
-
-    /// Adds a block's inputs as whole numbers to those of the blocks before it.
-    fn quantise(&mut self, block: usize, multiplier: f32) {
-        let mut pairs = core::mem::take(&mut self.memory.pairs);
-        kernels::quantise(self.inputs(block), self.rows, multiplier, &mut pairs);
-        self.memory.pairs = pairs;
-    }
-
-    /// As many outputs from the `first` on as are computed at once, for the rows of a block.
-    fn unit(&mut self, first: usize, block: usize) {
-        let Graph { constants, pairs, .. } = self.graph;
-        let (product, rows) = (self.product, self.rows);
-        let (inputs, outputs) = (product.inputs as usize, product.outputs as usize);
-        let count = (UNIT / rows).min(outputs - first);
-        let (values, panels) = (count * rows, count.div_ceil(PANEL));
-        let start = self.places[2] + first;
-        let mut sums = match product.start.memory {
-            Memory::Candidates => spread(&self.memory.columns[self.at(block, start)..], 1),
-            Memory::Request => spread(&self.memory.request[start..], rows),
-            _ => spread(&constants[start..], rows),
-        };
-        if let Numbers::Byte { scales } = product.numbers {
-            let inputs = inputs.div_ceil(2);
-            let weights = &pairs[product.weights as usize + first / PANEL * inputs..][..panels * inputs];
-            let wholes = &self.memory.pairs[block * inputs * rows..][..inputs * rows];
-            let mut totals = [0; UNIT];
-            add(weights, wholes, rows, &mut totals);
-            let scales = spread(&constants[scales as usize + 1 + first..], rows);
-            for at in 0..UNIT {
-                sums[at] += totals[at] as f32 * scales[at];
-            }
-        } else {
-            let weights = &constants[product.weights as usize + first * inputs..][..panels * PANEL * inputs];
-            add(weights.as_chunks().0, self.inputs(block), rows, &mut sums);
-        }
-        kernels::apply(product.function, &mut sums, &[0.0; UNIT]);
-        let out = self.at(block, self.places[0] + first);
-        let memory = &mut *self.memory;
-        let memory = if product.out.memory == Memory::Request { &mut memory.request } else { &mut memory.columns };
-        // A copy of a size that is known is a few instructions.
-        if values == UNIT {
-            memory[out..][..UNIT].copy_from_slice(&sums);
-        } else {
-            memory[out..][..values].copy_from_slice(&sums[..values]);
-        }
-    }
-}
-
-/// Values for a unit: one for each output and all `rows` of a block, or where there is one for each row, as they are.
+/// A value for each output and all `rows` of a block; those behind the last output stay as they are.
 #[inline(never)]
-fn spread(values: &[f32], rows: usize) -> [f32; UNIT] {
-    let mut unit = [0.0; UNIT];
+fn spread(values: &[f32], rows: usize, outputs: &mut [f32]) {
     if rows == 1 {
-        unit.copy_from_slice(&values[..UNIT]);
+        outputs.iter_mut().zip(values).for_each(|(output, value)| *output = *value);
     } else {
-        let (outputs, _) = unit.as_chunks_mut::<ROWS>();
+        let (outputs, _) = outputs.as_chunks_mut::<ROWS>();
         outputs.iter_mut().zip(values).for_each(|(rows, value)| *rows = [*value; ROWS]);
     }
-    unit
+}
+
+/// Moves the first of so many rows: of the two numbers that there are, one copy is of a size that is known.
+#[inline]
+fn move_rows(to: &mut [f32], from: &[f32], rows: usize) {
+    match (to.first_chunk_mut::<ROWS>(), from.first_chunk()) {
+        (Some(to), Some(from)) if rows == ROWS => *to = *from,
+        _ => to[0] = from[0],
+    }
 }
 
 fn add<N: kernels::Number>(weights: &[[N; PANEL]], inputs: &[N], rows: usize, sums: &mut [N; UNIT]) {
@@ -384,11 +416,5 @@ fn add<N: kernels::Number>(weights: &[[N; PANEL]], inputs: &[N], rows: usize, su
         kernels::add_products_of_row(weights, inputs, sums);
     } else {
         kernels::add_products(weights, inputs, sums);
-    }
-}
-
-fn advance(at: &mut [u32; 3], views: [&View<MAX_DIMS>; 3], dim: usize) {
-    for (at, view) in at.iter_mut().zip(views) {
-        *at += view.strides[dim];
     }
 }
