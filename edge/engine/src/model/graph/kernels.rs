@@ -75,47 +75,46 @@ impl Number for i32 {
     }
 }
 
-/// Adds `weights * inputs` to the sums of a panel's outputs, for eight rows: eight accumulators of four.
-pub(super) fn add_products<N: Number>(weights: &[[N; PANEL]], inputs: &[N], sums: &mut [N; UNIT]) {
+/// Adds `weights * inputs` to the sums of all panels' outputs, for eight rows: eight accumulators of four.
+pub(super) fn add_products<N: Number>(weights: &[[N; PANEL]], inputs: &[N], sums: &mut [[[N; 4]; 8]]) {
     let (inputs, _) = inputs.as_chunks::<4>();
     let (inputs, _) = inputs.as_chunks::<2>();
-    let (quarters, _) = sums.as_chunks_mut::<4>();
-    let mut held = [N::vector(quarters[0]); 8];
-    each::<8>(|at| held[at] = N::vector(quarters[at]));
-    for (weights, [low, high]) in weights.iter().zip(inputs) {
-        let (low, high) = (N::vector(*low), N::vector(*high));
-        each::<PANEL>(|at| {
-            let weight = N::vector([weights[at]; 4]);
-            held[2 * at] = N::add_product(held[2 * at], weight, low);
-            held[2 * at + 1] = N::add_product(held[2 * at + 1], weight, high);
-        });
+    for (weights, sums) in weights.chunks_exact(inputs.len()).zip(sums) {
+        let mut held = [N::vector(sums[0]); 8];
+        each::<8>(|at| held[at] = N::vector(sums[at]));
+        for (weights, [low, high]) in weights.iter().zip(inputs) {
+            let (low, high) = (N::vector(*low), N::vector(*high));
+            each::<PANEL>(|at| {
+                let weight = N::vector([weights[at]; 4]);
+                held[2 * at] = N::add_product(held[2 * at], weight, low);
+                held[2 * at + 1] = N::add_product(held[2 * at + 1], weight, high);
+            });
+        }
+        each::<8>(|at| sums[at] = N::array(held[at]));
     }
-    each::<8>(|at| quarters[at] = N::array(held[at]));
 }
 
 /// The same for one row and the outputs of eight panels, each of `inputs.len()` weights; where there are fewer, the last is
 /// computed again.
 #[inline(never)]
-pub(super) fn add_products_of_row<N: Number>(weights: &[[N; PANEL]], inputs: &[N], sums: &mut [N; UNIT]) {
+pub(super) fn add_products_of_row<N: Number>(weights: &[[N; PANEL]], inputs: &[N], sums: &mut [[N; 4]; 8]) {
     let last = weights.len() - inputs.len();
     let mut panels = [&weights[..inputs.len()]; 8];
     each::<8>(|at| panels[at] = &weights[(at * inputs.len()).min(last)..][..inputs.len()]);
-    let (quarters, _) = sums.as_chunks_mut::<4>();
-    let mut held = [N::vector(quarters[0]); 8];
-    each::<8>(|at| held[at] = N::vector(quarters[at]));
+    let mut held = [N::vector(sums[0]); 8];
+    each::<8>(|at| held[at] = N::vector(sums[at]));
     for (at, x) in inputs.iter().enumerate() {
         let x = N::vector([*x; 4]);
         each::<8>(|panel| held[panel] = N::add_product(held[panel], N::vector(panels[panel][at]), x));
     }
-    each::<8>(|at| quarters[at] = N::array(held[at]));
+    each::<8>(|at| sums[at] = N::array(held[at]));
 }
 
-/// Makes whole numbers of a layer's inputs and packs them in pairs of neighbouring inputs, row by row, behind those of `pairs`.
+/// Makes whole numbers of a layer's inputs and packs them in pairs of neighbouring inputs, row by row.
 #[inline(never)]
 pub(super) fn quantise(inputs: &[f32], rows: usize, multiplier: f32, pairs: &mut Vec<i32>) {
-    let at = pairs.len();
-    pairs.resize(at + inputs.len().div_ceil(2 * rows) * rows, 0);
-    let packed = &mut pairs[at..];
+    pairs.resize(inputs.len().div_ceil(2 * rows) * rows, 0);
+    let packed = pairs.as_mut_slice();
     // There is a value of nothing behind an odd number of inputs.
     if rows == 1 {
         for (pair, inputs) in packed.iter_mut().zip(inputs.chunks(2)) {
@@ -174,29 +173,35 @@ pub(super) fn apply(function: Function, left: &mut [f32], right: &[f32]) {
     }
 }
 
-/// Combines what a place holds with a function's value; a selection takes the right operand.
-pub(super) fn combine(combination: Combination, held: &mut [f32], value: &[f32], right: &[f32]) {
+/// Combines what a place holds with a function's values; a selection takes the right operand. If there are more values than
+/// places, a place combines with one after the other.
+pub(super) fn combine(combination: Combination, held: &mut [f32], values: &[f32], right: &[f32]) {
     let function = match combination {
-        Combination::Store => return held.copy_from_slice(value),
+        Combination::Store => return map(held, values, |_, value| value),
         Combination::Add => Function::Add,
         Combination::Multiply => Function::Multiply,
         Combination::Max => Function::Max,
         Combination::Min => Function::Min,
         Combination::Select => {
-            for ((held, value), right) in held.iter_mut().zip(value).zip(right) {
-                *held = if *value == 0.0 { *held } else { *right };
+            let size = held.len();
+            for (at, (value, right)) in values.iter().zip(right).enumerate() {
+                if *value != 0.0 {
+                    held[at % size] = *right;
+                }
             }
             return;
         }
     };
-    apply(function, held, value);
+    apply(function, held, values);
 }
 
 #[inline]
 fn map(left: &mut [f32], right: &[f32], function: impl Fn(f32x4, f32x4) -> f32x4) {
     let ((left, _), (right, _)) = (left.as_chunks_mut(), right.as_chunks());
-    for (left, right) in left.iter_mut().zip(right) {
-        *left = function(f32x4::new(*left), f32x4::new(*right)).to_array();
+    for right in right.chunks_exact(left.len()) {
+        for (left, right) in left.iter_mut().zip(right) {
+            *left = function(f32x4::new(*left), f32x4::new(*right)).to_array();
+        }
     }
 }
 

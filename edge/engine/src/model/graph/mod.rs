@@ -43,10 +43,12 @@ pub(super) struct GraphScratch {
     request: Vec<f32>,
     /// For each block of candidates its columns.
     columns: Vec<f32>,
-    /// Inputs of a layer of whole numbers.
-    pairs: Vec<i32>,
-    /// Outputs of a layer on their way.
+    /// Outputs of a layer for a block, on their way.
     sums: Vec<f32>,
+    /// Inputs of a layer of whole numbers, its sums, and what they are multiplied with.
+    wholes: Vec<i32>,
+    totals: Vec<i32>,
+    scaled: Vec<f32>,
 }
 
 /// The innermost dimension of a function over an index space.
@@ -270,16 +272,17 @@ impl Run<'_> {
             if needs_right {
                 self.read(from_right, block, pitch, &mut right[..values]);
             }
+            kernels::apply(each.function, &mut left[..whole], &right[..whole]);
             if !is_kept && needs_held {
                 self.read(out, block, pitch, &mut result[..values]);
             }
-            kernels::apply(each.function, &mut left[..whole], &right[..whole]);
-            let held = if is_kept { pitch } else { whole };
-            for (value, right) in left[..whole].chunks_exact(held).zip(right.chunks_exact(held)) {
-                kernels::combine(each.combination, &mut result[..held], value, right);
+            if is_kept || needs_held {
+                let held = if is_kept { pitch } else { whole };
+                kernels::combine(each.combination, &mut result[..held], &left[..whole], &right[..whole]);
             }
             if !is_kept {
-                self.write(out, block, pitch, &result[..values]);
+                let value = if needs_held { &result } else { &left };
+                self.write(out, block, pitch, &value[..values]);
             }
             for place in [&mut out, &mut from_left, &mut from_right] {
                 place.1 += place.2 * count;
@@ -294,59 +297,44 @@ impl Run<'_> {
     fn product(&mut self, product: &Product) {
         let (rows, blocks) = self.blocks(product.out.memory);
         let (inputs, outputs) = (product.inputs as usize, product.outputs as usize);
-        // Outputs that are computed at once; values of a block, with those that fill its last unit.
-        let together = UNIT / rows;
-        let width = outputs.next_multiple_of(together) * rows;
+        let values = outputs * rows;
+        let panels = outputs.div_ceil(PANEL);
         let Graph { constants, pairs, columns, .. } = self.graph;
+        let GraphScratch { request, columns: candidates, sums, wholes, totals, scaled } = &mut *self.memory;
+        // With what fills the last unit.
+        let width = values.next_multiple_of(UNIT);
+        sums.resize(width, 0.0);
         for position in 0..product.positions {
-            let GraphScratch { request, columns: candidates, pairs: wholes, sums } = &mut *self.memory;
             let at = |view: &View<1>| (view.offset + view.strides[0] * position) as usize;
-            let [out, input, start] = [&product.out, &product.input, &product.start].map(at);
-            let of_block = |block: usize, place: usize| (block * columns + place) * rows;
-            sums.resize(blocks * width, 0.0);
-            for (block, sums) in sums.chunks_exact_mut(width).enumerate() {
+            let places = [&product.out, &product.input, &product.start].map(at);
+            for block in 0..blocks {
+                let [out, input, start] = places.map(|place| (block * columns + place) * rows);
                 match product.start.memory {
-                    Memory::Candidates => {
-                        sums[..outputs * rows].copy_from_slice(&candidates[of_block(block, start)..][..outputs * rows]);
+                    Memory::Candidates => sums[..values].copy_from_slice(&candidates[start..][..values]),
+                    Memory::Request => spread(&request[places[2]..], rows, sums),
+                    _ => spread(&constants[places[2]..], rows, sums),
+                }
+                let memory = if product.out.memory == Memory::Request { &mut *request } else { &mut *candidates };
+                let from = &memory[input..][..inputs * rows];
+                if let Numbers::Byte { scales } = product.numbers {
+                    let scales = &constants[scales as usize..];
+                    kernels::quantise(from, rows, scales[0], wholes);
+                    refill(totals, width, 0);
+                    let weights = &pairs[product.weights as usize..][..panels * inputs.div_ceil(2)];
+                    add(weights, wholes, rows, totals);
+                    scaled.resize(width, 0.0);
+                    spread(&scales[1..], rows, scaled);
+                    for ((sum, total), scale) in sums.iter_mut().zip(&*totals).zip(&*scaled) {
+                        *sum += *total as f32 * scale;
                     }
-                    Memory::Request => spread(&request[start..][..outputs], rows, sums),
-                    _ => spread(&constants[start..][..outputs], rows, sums),
+                } else {
+                    let weights = &constants[product.weights as usize..][..panels * PANEL * inputs];
+                    add(weights.as_chunks().0, from, rows, sums);
                 }
-            }
-            let memory = if product.out.memory == Memory::Request { request } else { candidates };
-            wholes.clear();
-            if let Numbers::Byte { scales } = product.numbers {
-                for block in 0..blocks {
-                    let inputs = &memory[of_block(block, input)..][..inputs * rows];
-                    kernels::quantise(inputs, rows, constants[scales as usize], wholes);
+                for sums in sums.chunks_mut(RUN) {
+                    kernels::apply(product.function, sums, &[0.0; RUN][..sums.len()]);
                 }
-            }
-            for first in (0..outputs).step_by(together) {
-                let panels = together.min(outputs - first).div_ceil(PANEL);
-                for block in 0..blocks {
-                    let (sums, _) = sums[block * width + first * rows..].as_chunks_mut();
-                    let sums = &mut sums[0];
-                    if let Numbers::Byte { scales } = product.numbers {
-                        let inputs = inputs.div_ceil(2);
-                        let weights = &pairs[product.weights as usize + first / PANEL * inputs..][..panels * inputs];
-                        let mut totals = [0; UNIT];
-                        add(weights, &wholes[block * inputs * rows..][..inputs * rows], rows, &mut totals);
-                        let mut by_output = [0.0; UNIT];
-                        spread(&constants[scales as usize + 1 + first..], rows, &mut by_output);
-                        for at in 0..UNIT {
-                            sums[at] += totals[at] as f32 * by_output[at];
-                        }
-                    } else {
-                        let weights = &constants[product.weights as usize + first * inputs..][..panels * PANEL * inputs];
-                        add(weights.as_chunks().0, &memory[of_block(block, input)..][..inputs * rows], rows, sums);
-                    }
-                }
-            }
-            for sums in sums.chunks_mut(RUN) {
-                kernels::apply(product.function, sums, &[0.0; RUN][..sums.len()]);
-            }
-            for (block, sums) in sums.chunks_exact(width).enumerate() {
-                memory[of_block(block, out)..][..outputs * rows].copy_from_slice(&sums[..outputs * rows]);
+                memory[out..][..values].copy_from_slice(&sums[..values]);
             }
         }
     }
@@ -411,9 +399,14 @@ fn move_rows(to: &mut [f32], from: &[f32], rows: usize) {
     }
 }
 
-fn add<N: kernels::Number>(weights: &[[N; PANEL]], inputs: &[N], rows: usize, sums: &mut [N; UNIT]) {
+/// Adds the products of all panels, of which as many as make a unit are done at once.
+fn add<N: kernels::Number>(weights: &[[N; PANEL]], inputs: &[N], rows: usize, sums: &mut [N]) {
+    let (sums, _) = sums.as_chunks_mut::<4>();
+    let (sums, _) = sums.as_chunks_mut::<8>();
     if rows == 1 {
-        kernels::add_products_of_row(weights, inputs, sums);
+        for (weights, sums) in weights.chunks(8 * inputs.len()).zip(sums) {
+            kernels::add_products_of_row(weights, inputs, sums);
+        }
     } else {
         kernels::add_products(weights, inputs, sums);
     }
