@@ -14,8 +14,6 @@ use wide::{f32x4, i16x8, i32x4};
 use crate::each::each;
 use crate::math;
 
-/// Candidates that a step is done for at once.
-pub(super) const TILE: usize = 32;
 /// Rows that a loop treats together.
 pub(super) const ROWS: usize = 8;
 /// Outputs that a layer computes at once, times their rows: as many as eight vectors hold. They are 4 outputs of 8 rows, or, of a
@@ -147,69 +145,61 @@ fn pack(low: f32x4, high: f32x4, multiplier: f32) -> [i32; 4] {
     (bits(low) & i32x4::splat(0xffff) | high).to_array()
 }
 
-/// Replaces each left value by the function of it and the right one.
+/// The function of each left value and the right one.
 #[inline(never)]
-pub(super) fn apply(function: Function, left: &mut [f32], right: &[f32]) {
+pub(super) fn apply(function: Function, out: &mut [f32], left: &[f32], right: &[f32]) {
     let one = f32x4::splat(1.0);
     match function {
-        Function::Left => {}
-        Function::Add => map(left, right, |l, r| l + r),
-        Function::Subtract => map(left, right, |l, r| l - r),
-        Function::Multiply => map(left, right, |l, r| l * r),
-        Function::Divide => map(left, right, |l, r| l / r),
-        Function::Max => map(left, right, max),
-        Function::Min => map(left, right, |l, r| -max(-l, -r)),
-        Function::Less => map(left, right, |l, r| l.simd_lt(r) & one),
-        Function::Equal => map(left, right, |l, r| l.simd_eq(r) & one),
-        Function::Exp => exp(left),
-        Function::Log => one_by_one(left, math::ln),
-        Function::Sqrt => one_by_one(left, math::sqrt),
-        Function::Abs => map(left, right, |l, _| l.abs()),
-        Function::Floor => one_by_one(left, libm::floorf),
-        Function::Round => one_by_one(left, libm::rintf),
-        Function::Sigmoid => with_power(left, |l| -l, |_, power| one / (one + power)),
-        Function::Tanh => with_power(left, |l| l.abs() + l.abs(), math::tanh_by_power),
-        Function::Erf => with_power(left, |l| -l * l, math::erf_by_power),
+        Function::Left => out.copy_from_slice(left),
+        Function::Add => map(out, left, right, |l, r| l + r),
+        Function::Subtract => map(out, left, right, |l, r| l - r),
+        Function::Multiply => map(out, left, right, |l, r| l * r),
+        Function::Divide => map(out, left, right, |l, r| l / r),
+        Function::Max => map(out, left, right, max),
+        Function::Min => map(out, left, right, |l, r| -max(-l, -r)),
+        Function::Less => map(out, left, right, |l, r| l.simd_lt(r) & one),
+        Function::Equal => map(out, left, right, |l, r| l.simd_eq(r) & one),
+        Function::Exp => exp(out, left),
+        Function::Log => one_by_one(out, left, math::ln),
+        Function::Sqrt => one_by_one(out, left, math::sqrt),
+        Function::Abs => map(out, left, right, |l, _| l.abs()),
+        Function::Floor => one_by_one(out, left, libm::floorf),
+        Function::Round => one_by_one(out, left, libm::rintf),
+        Function::Sigmoid => with_power(out, left, |l| -l, |_, power| one / (one + power)),
+        Function::Tanh => with_power(out, left, |l| l.abs() + l.abs(), math::tanh_by_power),
+        Function::Erf => with_power(out, left, |l| -l * l, math::erf_by_power),
     }
 }
 
-/// Combines what a place holds with a function's values; a selection takes the right operand. If there are more values than
-/// places, a place combines with one after the other.
-pub(super) fn combine(combination: Combination, held: &mut [f32], values: &[f32], right: &[f32]) {
+/// Combines what a place holds with a function's value; a selection takes the right operand.
+pub(super) fn combine(combination: Combination, out: &mut [f32], held: &[f32], value: &[f32], right: &[f32]) {
     let function = match combination {
-        Combination::Store => return map(held, values, |_, value| value),
+        Combination::Store => return out.copy_from_slice(value),
         Combination::Add => Function::Add,
         Combination::Multiply => Function::Multiply,
         Combination::Max => Function::Max,
         Combination::Min => Function::Min,
         Combination::Select => {
-            let size = held.len();
-            for (at, (value, right)) in values.iter().zip(right).enumerate() {
-                if *value != 0.0 {
-                    held[at % size] = *right;
-                }
+            for (((out, held), value), right) in out.iter_mut().zip(held).zip(value).zip(right) {
+                *out = if *value == 0.0 { *held } else { *right };
             }
             return;
         }
     };
-    apply(function, held, values);
+    apply(function, out, held, value);
 }
 
 #[inline]
-fn map(left: &mut [f32], right: &[f32], function: impl Fn(f32x4, f32x4) -> f32x4) {
-    let ((left, _), (right, _)) = (left.as_chunks_mut(), right.as_chunks());
-    for right in right.chunks_exact(left.len()) {
-        for (left, right) in left.iter_mut().zip(right) {
-            *left = function(f32x4::new(*left), f32x4::new(*right)).to_array();
-        }
+fn map(out: &mut [f32], left: &[f32], right: &[f32], function: impl Fn(f32x4, f32x4) -> f32x4) {
+    let ((out, _), (left, _), (right, _)) = (out.as_chunks_mut(), left.as_chunks(), right.as_chunks());
+    for ((out, left), right) in out.iter_mut().zip(left).zip(right) {
+        *out = function(f32x4::new(*left), f32x4::new(*right)).to_array();
     }
 }
 
 #[inline(never)]
-fn one_by_one(values: &mut [f32], function: fn(f32) -> f32) {
-    for value in values {
-        *value = function(*value);
-    }
+fn one_by_one(out: &mut [f32], values: &[f32], function: fn(f32) -> f32) {
+    out.iter_mut().zip(values).for_each(|(out, value)| *out = function(*value));
 }
 
 #[inline]
@@ -220,18 +210,20 @@ fn max(left: f32x4, right: f32x4) -> f32x4 {
 
 /// `function(l, e^exponent(l))` for each value: one loop for all powers, because a polynomial is long.
 #[inline]
-fn with_power(left: &mut [f32], exponent: impl Fn(f32x4) -> f32x4, function: impl Fn(f32x4, f32x4) -> f32x4) {
+fn with_power(
+    out: &mut [f32],
+    left: &[f32],
+    exponent: impl Fn(f32x4) -> f32x4,
+    function: impl Fn(f32x4, f32x4) -> f32x4,
+) {
     let mut powers = [0.0; RUN];
     let powers = &mut powers[..left.len()];
-    map(powers, left, |_, l| exponent(l));
-    exp(powers);
-    map(left, powers, function);
+    map(out, left, left, |l, _| exponent(l));
+    exp(powers, out);
+    map(out, left, powers, function);
 }
 
 #[inline(never)]
-fn exp(values: &mut [f32]) {
-    let (vectors, _) = values.as_chunks_mut();
-    for vector in vectors {
-        *vector = math::power(f32x4::new(*vector)).to_array();
-    }
+fn exp(out: &mut [f32], values: &[f32]) {
+    map(out, values, values, |value, _| math::power(value));
 }

@@ -18,7 +18,7 @@ use selvedge_format::graph::{
 use selvedge_format::{DecodeError, U16s};
 
 use crate::buffer::refill;
-use kernels::{ROWS, RUN, TILE, UNIT, VECTOR};
+use kernels::{ROWS, RUN, UNIT, VECTOR};
 
 /// A validated program.
 #[derive(Debug)]
@@ -43,6 +43,8 @@ pub(super) struct GraphScratch {
     request: Vec<f32>,
     /// For each block of candidates its columns.
     columns: Vec<f32>,
+    /// What a function makes, and what it reads where that lies otherwise than it must.
+    buffers: Vec<[f32; RUN]>,
     /// Outputs of a layer for a block, on their way.
     sums: Vec<f32>,
     /// Inputs of a layer of whole numbers, its sums, and what they are multiplied with.
@@ -53,6 +55,9 @@ pub(super) struct GraphScratch {
 
 /// The innermost dimension of a function over an index space.
 const INNER: usize = MAX_DIMS - 1;
+
+/// Buffers of a function: its value, what that is combined to, and its three operands.
+const BUFFERS: usize = 5;
 
 /// A memory, the first value there, and the way to the next.
 type Place = (Memory, usize, usize);
@@ -86,22 +91,18 @@ impl Graph {
 
     /// Scores of as many rows as there are places for.
     pub(super) fn scores(&self, matrix: &[f32], stride: usize, scratch: &mut GraphScratch, scores: &mut [f32]) {
-        let mut run = Run { graph: self, matrix, stride, start: 0, rows: 1, lanes: 1, memory: scratch };
+        let mut run = Run { graph: self, matrix, stride, start: 0, rows: 1, memory: scratch };
         refill(&mut run.memory.request, self.request + UNIT, 0.0);
+        run.memory.buffers.resize(BUFFERS, [0.0; RUN]);
         run.steps(&self.of_request);
-        for (tile, scores) in scores.chunks_mut(TILE).enumerate() {
-            run.start = tile * TILE;
+        for scores in scores.chunks_mut(ROWS) {
             // A row alone is computed alone.
             run.rows = if scores.len() == 1 { 1 } else { ROWS };
-            run.lanes = scores.len().next_multiple_of(run.rows);
             // What is read before it is written must not tell of another request.
-            refill(&mut run.memory.columns, self.columns * run.lanes + UNIT, 0.0);
+            refill(&mut run.memory.columns, self.columns * run.rows + UNIT, 0.0);
             run.steps(&self.of_candidates);
-            for (block, scores) in scores.chunks_mut(run.rows).enumerate() {
-                let mut column = [0.0; ROWS];
-                run.read((Memory::Candidates, self.score, 1), (block, run.rows), run.rows, &mut column[..run.rows]);
-                scores.copy_from_slice(&column[..scores.len()]);
-            }
+            scores.copy_from_slice(&run.memory.columns[self.score * run.rows..][..scores.len()]);
+            run.start += ROWS;
         }
     }
 
@@ -132,17 +133,15 @@ pub fn step_cost(step: &Step) -> u64 {
     step.work() * unit
 }
 
-/// A program on the way through a tile, or through what comes before all tiles.
+/// A program on the way through a block of candidates, or through what comes before them.
 struct Run<'a> {
     graph: &'a Graph,
     matrix: &'a [f32],
     stride: usize,
-    /// First row of the tile.
+    /// First row of the block.
     start: usize,
-    /// Rows of a block: [`ROWS`], or 1.
+    /// How many it has: [`ROWS`], or 1.
     rows: usize,
-    /// Rows of the tile, a multiple of those of a block; of a step of the request only the first counts.
-    lanes: usize,
     memory: &'a mut GraphScratch,
 }
 
@@ -157,56 +156,55 @@ impl Run<'_> {
         }
     }
 
-    /// Rows of a block, and how many blocks there are for a result in that memory.
-    const fn blocks(&self, out: Memory) -> (usize, usize) {
-        match out {
-            Memory::Request => (1, 1),
-            _ => (self.rows, self.lanes / self.rows),
-        }
+    /// Rows of a result in that memory.
+    fn rows(&self, out: Memory) -> usize {
+        if out == Memory::Request { 1 } else { self.rows }
     }
 
-    /// Reads values of a block one after the other into places of `pitch`; of a value that is there once, all are that.
+    /// A memory from a place on, as far as the next value is from it, and how many rows a value has: where it has one, that holds
+    /// for all.
     #[inline(never)]
-    fn read(&self, (memory, at, stride): Place, (block, rows): (usize, usize), pitch: usize, values: &mut [f32]) {
-        let columns = &self.memory.columns;
-        let from = match memory {
-            Memory::Constants | Memory::Request => {
-                let from = if memory == Memory::Request { &self.memory.request } else { &self.graph.constants };
-                let mut at = at;
-                for value in values.chunks_exact_mut(pitch) {
-                    value.fill(from[at]);
-                    at += stride;
-                }
-                return;
-            }
-            Memory::Candidates if stride == 1 && pitch == rows => {
-                let from = (block * self.graph.columns + at) * rows;
-                values.copy_from_slice(&columns[from..from + values.len()]);
-                return;
-            }
-            Memory::Candidates => (columns.as_slice(), (block * self.graph.columns + at) * rows, stride * rows),
-            Memory::Features => (self.matrix, at * self.stride + self.start + block * rows, stride * self.stride),
+    fn from(&self, (memory, at, stride): Place, rows: usize) -> (&[f32], usize, usize) {
+        let (from, at, stride, rows) = match memory {
+            Memory::Constants => (self.graph.constants.as_slice(), at, stride, 1),
+            Memory::Request => (self.memory.request.as_slice(), at, stride, 1),
+            Memory::Candidates => (self.memory.columns.as_slice(), at * rows, stride * rows, rows),
+            Memory::Features => (self.matrix, at * self.stride + self.start, stride * self.stride, rows),
         };
-        let (from, mut at, stride) = from;
-        for value in values.chunks_exact_mut(pitch) {
-            move_rows(value, &from[at..], rows);
-            at += stride;
+        (&from[at..], stride, rows)
+    }
+
+    /// Values one after the other, each in so many places: where they lie like that, or copied.
+    #[inline(never)]
+    fn values<'v>(&'v self, place: Place, rows: usize, pitch: usize, copy: &'v mut [f32]) -> &'v [f32] {
+        let (from, stride, rows) = self.from(place, rows);
+        if rows == pitch && stride == rows {
+            return &from[..copy.len()];
         }
+        for (at, value) in copy.chunks_exact_mut(pitch).enumerate() {
+            let from = &from[at * stride..];
+            match (value.first_chunk_mut::<ROWS>(), from.first_chunk()) {
+                (Some(value), Some(from)) if rows == ROWS => *value = *from,
+                _ => value.fill(from[0]),
+            }
+        }
+        copy
     }
 
     #[inline(never)]
-    fn write(&mut self, (memory, at, stride): Place, (block, rows): (usize, usize), pitch: usize, values: &[f32]) {
-        let (to, mut at) = match memory {
-            Memory::Request => (&mut self.memory.request, at),
-            _ => (&mut self.memory.columns, (block * self.graph.columns + at) * rows),
-        };
+    fn write(&mut self, (memory, at, stride): Place, rows: usize, pitch: usize, values: &[f32]) {
+        let to = if memory == Memory::Request { &mut self.memory.request } else { &mut self.memory.columns };
+        let to = &mut to[at * rows..];
         if stride == 1 && pitch == rows {
-            to[at..at + values.len()].copy_from_slice(values);
+            to[..values.len()].copy_from_slice(values);
             return;
         }
-        for value in values.chunks_exact(pitch) {
-            move_rows(&mut to[at..], value, rows);
-            at += stride * rows;
+        for (at, value) in values.chunks_exact(pitch).enumerate() {
+            let to = &mut to[at * stride * rows..];
+            match (to.first_chunk_mut::<ROWS>(), value.first_chunk()) {
+                (Some(to), Some(value)) if rows == ROWS => *to = *value,
+                _ => to[0] = value[0],
+            }
         }
     }
 
@@ -214,17 +212,14 @@ impl Run<'_> {
         let views = [&each.out, &each.left, &each.right];
         let mut at = views.map(|view| view.offset);
         let mut index = [0; MAX_DIMS];
-        let mut buffers = [[0.0; RUN]; 3];
-        let (rows, blocks) = self.blocks(each.out.memory);
-        loop {
-            for block in 0..blocks {
-                self.run(each, at, (block, rows), &mut buffers);
-            }
+        let mut buffers = core::mem::take(&mut self.memory.buffers);
+        'all: loop {
+            self.run(each, at, &mut buffers);
             // The next index of the outer dimensions, as an odometer counts.
             let mut dim = INNER;
             loop {
                 if dim == 0 {
-                    return;
+                    break 'all;
                 }
                 dim -= 1;
                 index[dim] += 1;
@@ -240,108 +235,118 @@ impl Run<'_> {
                 index[dim] = 0;
             }
         }
+        self.memory.buffers = buffers;
     }
 
-    /// The innermost dimension, for a block: as many values at once as a buffer holds.
-    fn run(&mut self, each: &Each, at: [u32; 3], block: (usize, usize), buffers: &mut [[f32; RUN]; 3]) {
-        let [result, left, right] = buffers;
+    /// The innermost dimension: as many values at once as a buffer holds.
+    fn run(&mut self, each: &Each, at: [u32; 3], buffers: &mut [[f32; RUN]]) {
+        let [result, value, copy_of_left, copy_of_right, copy_of_held] = buffers else { return };
         let place = |view: &View<MAX_DIMS>, at: u32| (view.memory, at as usize, view.strides[INNER] as usize);
-        let (mut out, mut from_left, mut from_right) =
-            (place(&each.out, at[0]), place(&each.left, at[1]), place(&each.right, at[2]));
+        let (mut out, mut left, mut right) = (place(&each.out, at[0]), place(&each.left, at[1]), place(&each.right, at[2]));
+        let rows = self.rows(out.0);
         let is_unary = each.function == Function::Left || each.function >= Function::Exp;
-        let needs_right = !is_unary || each.combination == Combination::Select;
+        if is_unary && each.combination != Combination::Select {
+            right = left;
+        }
         let needs_held = each.combination != Combination::Store;
         // A sum over the innermost dimension stays where it is. Functions are of whole vectors, though one row alone is of interest.
         let is_kept = out.2 == 0;
-        let pitch = if is_kept { block.1.max(VECTOR) } else { block.1 };
+        let pitch = if is_kept { rows.max(VECTOR) } else { rows };
         let size = each.sizes[INNER] as usize;
         // What reads its own results goes one by one.
         let overlaps = |from: Place| {
             from.0 == out.0 && from != out && from.1 <= out.1 + out.2 * size && out.1 <= from.1 + from.2 * size
         };
-        let most = if overlaps(from_left) || overlaps(from_right) { 1 } else { RUN / pitch };
+        let most = if overlaps(left) || overlaps(right) { 1 } else { RUN / pitch };
         if is_kept && needs_held {
-            self.read(out, block, pitch, &mut result[..pitch]);
+            result[..pitch].copy_from_slice(self.values(out, rows, pitch, &mut copy_of_held[..pitch]));
         }
         let mut rest = size;
         while rest > 0 {
             let count = most.min(rest);
             let values = count * pitch;
             let whole = values.next_multiple_of(VECTOR);
-            self.read(from_left, block, pitch, &mut left[..values]);
-            if needs_right {
-                self.read(from_right, block, pitch, &mut right[..values]);
-            }
-            kernels::apply(each.function, &mut left[..whole], &right[..whole]);
-            if !is_kept && needs_held {
-                self.read(out, block, pitch, &mut result[..values]);
-            }
-            if is_kept || needs_held {
-                let held = if is_kept { pitch } else { whole };
-                kernels::combine(each.combination, &mut result[..held], &left[..whole], &right[..whole]);
+            let from_left = self.values(left, rows, pitch, &mut copy_of_left[..whole]);
+            let from_right = self.values(right, rows, pitch, &mut copy_of_right[..whole]);
+            kernels::apply(each.function, &mut value[..whole], from_left, from_right);
+            let mut written = &*value;
+            if is_kept {
+                for (value, right) in value[..whole].chunks_exact(pitch).zip(from_right.chunks_exact(pitch)) {
+                    let mut held = [0.0; ROWS];
+                    held[..pitch].copy_from_slice(&result[..pitch]);
+                    kernels::combine(each.combination, &mut result[..pitch], &held[..pitch], value, right);
+                }
+            } else if needs_held {
+                let held = self.values(out, rows, pitch, &mut copy_of_held[..whole]);
+                kernels::combine(each.combination, &mut result[..whole], held, &value[..whole], from_right);
+                written = result;
             }
             if !is_kept {
-                let value = if needs_held { &result } else { &left };
-                self.write(out, block, pitch, &value[..values]);
+                self.write(out, rows, pitch, &written[..values]);
             }
-            for place in [&mut out, &mut from_left, &mut from_right] {
+            for place in [&mut out, &mut left, &mut right] {
                 place.1 += place.2 * count;
             }
             rest -= count;
         }
         if is_kept {
-            self.write(out, block, pitch, &result[..pitch]);
+            self.write(out, rows, pitch, &result[..pitch]);
         }
     }
 
     fn product(&mut self, product: &Product) {
-        let (rows, blocks) = self.blocks(product.out.memory);
+        let rows = self.rows(product.out.memory);
         let (inputs, outputs) = (product.inputs as usize, product.outputs as usize);
         let values = outputs * rows;
         let panels = outputs.div_ceil(PANEL);
-        let Graph { constants, pairs, columns, .. } = self.graph;
-        let GraphScratch { request, columns: candidates, sums, wholes, totals, scaled } = &mut *self.memory;
+        let Graph { constants, pairs, .. } = self.graph;
+        let GraphScratch { request, columns: candidates, sums, wholes, totals, scaled, .. } = &mut *self.memory;
         // With what fills the last unit.
         let width = values.next_multiple_of(UNIT);
         sums.resize(width, 0.0);
         for position in 0..product.positions {
             let at = |view: &View<1>| (view.offset + view.strides[0] * position) as usize;
-            let places = [&product.out, &product.input, &product.start].map(at);
-            for block in 0..blocks {
-                let [out, input, start] = places.map(|place| (block * columns + place) * rows);
-                match product.start.memory {
-                    Memory::Candidates => sums[..values].copy_from_slice(&candidates[start..][..values]),
-                    Memory::Request => spread(&request[places[2]..], rows, sums),
-                    _ => spread(&constants[places[2]..], rows, sums),
+            let [out, input, start] = [&product.out, &product.input, &product.start].map(at);
+            match product.start.memory {
+                Memory::Candidates => sums[..values].copy_from_slice(&candidates[start * rows..][..values]),
+                Memory::Request => spread(&request[start..], rows, sums),
+                _ => spread(&constants[start..], rows, sums),
+            }
+            let memory = if product.out.memory == Memory::Request { &mut *request } else { &mut *candidates };
+            let from = &memory[input * rows..][..inputs * rows];
+            if let Numbers::Byte { scales } = product.numbers {
+                let scales = &constants[scales as usize..];
+                kernels::quantise(from, rows, scales[0], wholes);
+                refill(totals, width, 0);
+                let weights = &pairs[product.weights as usize..][..panels * inputs.div_ceil(2)];
+                add(weights, wholes, rows, totals);
+                scaled.resize(width, 0.0);
+                spread(&scales[1..], rows, scaled);
+                for ((sum, total), scale) in sums.iter_mut().zip(&*totals).zip(&*scaled) {
+                    *sum += *total as f32 * scale;
                 }
-                let memory = if product.out.memory == Memory::Request { &mut *request } else { &mut *candidates };
-                let from = &memory[input..][..inputs * rows];
-                if let Numbers::Byte { scales } = product.numbers {
-                    let scales = &constants[scales as usize..];
-                    kernels::quantise(from, rows, scales[0], wholes);
-                    refill(totals, width, 0);
-                    let weights = &pairs[product.weights as usize..][..panels * inputs.div_ceil(2)];
-                    add(weights, wholes, rows, totals);
-                    scaled.resize(width, 0.0);
-                    spread(&scales[1..], rows, scaled);
-                    for ((sum, total), scale) in sums.iter_mut().zip(&*totals).zip(&*scaled) {
-                        *sum += *total as f32 * scale;
-                    }
-                } else {
-                    let weights = &constants[product.weights as usize..][..panels * PANEL * inputs];
-                    add(weights.as_chunks().0, from, rows, sums);
+            } else {
+                let weights = &constants[product.weights as usize..][..panels * PANEL * inputs];
+                add(weights.as_chunks().0, from, rows, sums);
+            }
+            let out = &mut memory[out * rows..][..values];
+            for (out, sums) in out.chunks_mut(RUN).zip(sums.chunks(RUN)) {
+                // Of a row alone the last vector may be the beginning of one.
+                let (vectors, rest) = out.split_at_mut(out.len() / VECTOR * VECTOR);
+                let (sums, last) = sums.split_at(vectors.len());
+                kernels::apply(product.function, vectors, sums, &[0.0; RUN][..sums.len()]);
+                if !rest.is_empty() {
+                    let mut vector = [0.0; VECTOR];
+                    kernels::apply(product.function, &mut vector, &last[..VECTOR], &[0.0; VECTOR]);
+                    rest.copy_from_slice(&vector[..rest.len()]);
                 }
-                for sums in sums.chunks_mut(RUN) {
-                    kernels::apply(product.function, sums, &[0.0; RUN][..sums.len()]);
-                }
-                memory[out..][..values].copy_from_slice(&sums[..values]);
             }
         }
     }
 
     fn gather(&mut self, gather: &Gather) {
         let (width, rows) = (gather.width as usize, gather.rows as usize);
-        let Graph { constants, bytes, columns, .. } = self.graph;
+        let Graph { constants, bytes, .. } = self.graph;
         let table = gather.table as usize;
         let stored = |row: usize, value: usize| {
             let at = row * width + value;
@@ -351,15 +356,14 @@ impl Run<'_> {
                 Numbers::Byte { scales } => f32::from(bytes[table + at] as i8) * constants[scales as usize + row],
             }
         };
-        let (block_rows, blocks) = self.blocks(gather.out.memory);
-        let mut ids = [0.0; TILE];
+        let lanes = self.rows(gather.out.memory);
+        let mut copy = [0.0; ROWS];
         for at in 0..gather.ids {
             let from = (gather.from.memory, (gather.from.offset + gather.from.strides[0] * at) as usize, 1);
-            for (block, ids) in ids.chunks_mut(block_rows).enumerate().take(blocks) {
-                self.read(from, (block, block_rows), block_rows, ids);
-            }
             let out = (gather.out.offset + gather.out.strides[0] * at) as usize;
-            for (lane, id) in ids[..blocks * block_rows].iter().enumerate() {
+            let mut ids = [0.0; ROWS];
+            ids[..lanes].copy_from_slice(self.values(from, lanes, lanes, &mut copy[..lanes]));
+            for (lane, id) in ids[..lanes].iter().enumerate() {
                 let id = if *id < 0.0 { *id + rows as f32 } else { *id };
                 // A float becomes the nearest index; NaN becomes 0, so it is asked for by name.
                 let row = Some(id as usize).filter(|row| *row < rows && id >= 0.0);
@@ -368,10 +372,7 @@ impl Run<'_> {
                     let place = out + value;
                     match gather.out.memory {
                         Memory::Request => self.memory.request[place] = value_there,
-                        _ => {
-                            let block = lane / self.rows * columns + place;
-                            self.memory.columns[block * self.rows + lane % self.rows] = value_there;
-                        }
+                        _ => self.memory.columns[place * lanes + lane] = value_there,
                     }
                 }
             }
@@ -387,15 +388,6 @@ fn spread(values: &[f32], rows: usize, outputs: &mut [f32]) {
     } else {
         let (outputs, _) = outputs.as_chunks_mut::<ROWS>();
         outputs.iter_mut().zip(values).for_each(|(rows, value)| *rows = [*value; ROWS]);
-    }
-}
-
-/// Moves the first of so many rows: of the two numbers that there are, one copy is of a size that is known.
-#[inline]
-fn move_rows(to: &mut [f32], from: &[f32], rows: usize) {
-    match (to.first_chunk_mut::<ROWS>(), from.first_chunk()) {
-        (Some(to), Some(from)) if rows == ROWS => *to = *from,
-        _ => to[0] = from[0],
     }
 }
 
