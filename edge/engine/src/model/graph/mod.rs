@@ -161,31 +161,35 @@ impl Run<'_> {
         if out == Memory::Request { 1 } else { self.rows }
     }
 
-    /// A memory from a place on, as far as the next value is from it, and how many rows a value has: where it has one, that holds
-    /// for all.
+    /// Values one after the other, each in so many places: where they lie like that, or copied.
     #[inline(never)]
-    fn from(&self, (memory, at, stride): Place, rows: usize) -> (&[f32], usize, usize) {
+    fn values<'v>(&'v self, place: Place, rows: usize, pitch: usize, copy: &'v mut [f32]) -> &'v [f32] {
+        let (memory, at, stride) = place;
+        // The first value, how far the next is from it, and how many rows it has: where it has one, that holds for all.
         let (from, at, stride, rows) = match memory {
             Memory::Constants => (self.graph.constants.as_slice(), at, stride, 1),
             Memory::Request => (self.memory.request.as_slice(), at, stride, 1),
             Memory::Candidates => (self.memory.columns.as_slice(), at * rows, stride * rows, rows),
             Memory::Features => (self.matrix, at * self.stride + self.start, stride * self.stride, rows),
         };
-        (&from[at..], stride, rows)
-    }
-
-    /// Values one after the other, each in so many places: where they lie like that, or copied.
-    #[inline(never)]
-    fn values<'v>(&'v self, place: Place, rows: usize, pitch: usize, copy: &'v mut [f32]) -> &'v [f32] {
-        let (from, stride, rows) = self.from(place, rows);
         if rows == pitch && stride == rows {
-            return &from[..copy.len()];
+            return &from[at..][..copy.len()];
         }
-        for (at, value) in copy.chunks_exact_mut(pitch).enumerate() {
-            let from = &from[at * stride..];
-            match (value.first_chunk_mut::<ROWS>(), from.first_chunk()) {
-                (Some(value), Some(from)) if rows == ROWS => *value = *from,
-                _ => value.fill(from[0]),
+        let mut at = at;
+        if pitch == ROWS {
+            // Of a size that is known: a few instructions each.
+            let (values, _) = copy.as_chunks_mut::<ROWS>();
+            for value in values {
+                *value = match from[at..].first_chunk() {
+                    Some(from) if rows == ROWS => *from,
+                    _ => [from[at]; ROWS],
+                };
+                at += stride;
+            }
+        } else {
+            for value in copy.chunks_exact_mut(pitch) {
+                value.fill(from[at]);
+                at += stride;
             }
         }
         copy
