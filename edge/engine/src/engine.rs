@@ -341,7 +341,7 @@ impl Engine {
         let Some(snapshot) = &self.snapshot else { return Err((FallbackReason::NotLoaded, 0)) };
         let of_each = snapshot.cost + (slots * snapshot.slot_cost).div_ceil(8);
         let ranking_cost = (candidates as u64).saturating_mul(of_each);
-        let request_cost = snapshot.model().request_cost(candidates);
+        let request_cost = snapshot.model().request_cost(candidates as u64);
         let cost = ranking_cost.saturating_add(request_cost).saturating_add(offer_cost);
         if candidates == 0 {
             return Err((FallbackReason::NoCandidates, cost));

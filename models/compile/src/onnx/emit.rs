@@ -259,7 +259,7 @@ impl Emitter {
         Place { memory, offset, strides }
     }
 
-    /// A function for every index of the views' common shape; their last axis is the innermost.
+    /// A function for every index of the views' common shape.
     pub(super) fn each(
         &mut self,
         function: Function,
@@ -284,11 +284,14 @@ impl Emitter {
             let help = format!("a program has at most {MAX_DIMS} axes besides that of the candidates: reshape first");
             return Err(CompileError::new(CompileErrorKind::Unsupported, "", message, help));
         }
+        let axes = in_order(axes, out);
         let mut sizes = [1; MAX_DIMS];
         for (size, axis) in sizes[MAX_DIMS - axes.len()..].iter_mut().zip(&axes) {
             *size = left.shape[*axis] as u32;
         }
-        let (out, left, right) = (self.strided(out, &axes), self.strided(left, &axes), self.strided(right, &axes));
+        let (mut out, mut left, mut right) =
+            (self.strided(out, &axes), self.strided(left, &axes), self.strided(right, &axes));
+        join(&mut sizes, [&mut out.strides, &mut left.strides, &mut right.strides]);
         self.steps.push(Draft::Done(Step::Each(Each { function, combination, sizes, out, left, right })));
         Ok(())
     }
@@ -499,4 +502,30 @@ fn within(found: usize, limit: usize, what: &str) -> Result<(), CompileError> {
     }
     let message = format!("the model needs {found} {what}, of which a bundle has at most {limit}");
     Err(CompileError::new(CompileErrorKind::Limit, "", message, "make the model smaller"))
+}
+
+/// The axes with that innermost in which results lie side by side: the engine treats them as one run. Those that are summed over
+/// keep their order, and with it the order of sums.
+fn in_order(mut axes: Vec<usize>, out: &View) -> Vec<usize> {
+    if let Some(at) = axes.iter().rposition(|axis| out.strides[*axis] == 1) {
+        let axis = axes.remove(at);
+        axes.push(axis);
+    }
+    axes
+}
+
+/// Makes one dimension of two that all views walk through as one.
+fn join(sizes: &mut [u32; MAX_DIMS], mut strides: [&mut [u32; MAX_DIMS]; 3]) {
+    for at in (1..MAX_DIMS).rev() {
+        while sizes[at - 1] > 1 && strides.iter().all(|strides| strides[at - 1] == strides[at] * sizes[at]) {
+            sizes[at] *= sizes[at - 1];
+            // What is further out moves up.
+            sizes[..at].rotate_right(1);
+            sizes[0] = 1;
+            for strides in &mut strides {
+                strides[..at].rotate_right(1);
+                strides[0] = 0;
+            }
+        }
+    }
 }

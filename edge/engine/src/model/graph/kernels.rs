@@ -14,16 +14,16 @@ use wide::{f32x4, i16x8, i32x4};
 use crate::each::each;
 use crate::math;
 
-/// Candidates that a step is done for at once.
-pub(super) const TILE: usize = 32;
 /// Rows that a loop treats together.
 pub(super) const ROWS: usize = 8;
 /// Outputs that a layer computes at once, times their rows: as many as eight vectors hold. They are 4 outputs of 8 rows, or, of a
 /// row alone, 32 outputs.
 pub(super) const UNIT: usize = 32;
 
-/// A value of each candidate of a tile.
-pub(super) type Column = [f32; TILE];
+/// Values that a function is called for at once.
+pub(super) const RUN: usize = 256;
+/// Values of a vector.
+pub(super) const VECTOR: usize = 4;
 
 /// What weights and inputs of a layer are: floats, or pairs of 16-bit whole numbers that are multiplied and added at once.
 pub(super) trait Number: Copy {
@@ -73,49 +73,48 @@ impl Number for i32 {
     }
 }
 
-/// Adds `weights * inputs` to the sums of a panel's outputs, for eight rows: eight accumulators of four.
+/// Adds `weights * inputs` to the sums of all panels' outputs, for eight rows: eight accumulators of four.
 // Long, and called from layers and from attention.
 #[inline(never)]
-pub(super) fn add_products<N: Number>(weights: &[[N; PANEL]], inputs: &[N], sums: &mut [N; UNIT]) {
+pub(super) fn add_products<N: Number>(weights: &[[N; PANEL]], inputs: &[N], sums: &mut [[[N; 4]; 8]]) {
     let (inputs, _) = inputs.as_chunks::<4>();
     let (inputs, _) = inputs.as_chunks::<2>();
-    let (quarters, _) = sums.as_chunks_mut::<4>();
-    let mut held = [N::vector(quarters[0]); 8];
-    each::<8>(|at| held[at] = N::vector(quarters[at]));
-    for (weights, [low, high]) in weights.iter().zip(inputs) {
-        let (low, high) = (N::vector(*low), N::vector(*high));
-        each::<PANEL>(|at| {
-            let weight = N::vector([weights[at]; 4]);
-            held[2 * at] = N::add_product(held[2 * at], weight, low);
-            held[2 * at + 1] = N::add_product(held[2 * at + 1], weight, high);
-        });
+    for (weights, sums) in weights.chunks_exact(inputs.len()).zip(sums) {
+        let mut held = [N::vector(sums[0]); 8];
+        each::<8>(|at| held[at] = N::vector(sums[at]));
+        for (weights, [low, high]) in weights.iter().zip(inputs) {
+            let (low, high) = (N::vector(*low), N::vector(*high));
+            each::<PANEL>(|at| {
+                let weight = N::vector([weights[at]; 4]);
+                held[2 * at] = N::add_product(held[2 * at], weight, low);
+                held[2 * at + 1] = N::add_product(held[2 * at + 1], weight, high);
+            });
+        }
+        each::<8>(|at| sums[at] = N::array(held[at]));
     }
-    each::<8>(|at| quarters[at] = N::array(held[at]));
 }
 
 /// The same for one row and the outputs of eight panels, each of `inputs.len()` weights; where there are fewer, the last is
 /// computed again.
 #[inline(never)]
-pub(super) fn add_products_of_row<N: Number>(weights: &[[N; PANEL]], inputs: &[N], sums: &mut [N; UNIT]) {
+pub(super) fn add_products_of_row<N: Number>(weights: &[[N; PANEL]], inputs: &[N], sums: &mut [[N; 4]; 8]) {
     let last = weights.len() - inputs.len();
     let mut panels = [&weights[..inputs.len()]; 8];
     each::<8>(|at| panels[at] = &weights[(at * inputs.len()).min(last)..][..inputs.len()]);
-    let (quarters, _) = sums.as_chunks_mut::<4>();
-    let mut held = [N::vector(quarters[0]); 8];
-    each::<8>(|at| held[at] = N::vector(quarters[at]));
+    let mut held = [N::vector(sums[0]); 8];
+    each::<8>(|at| held[at] = N::vector(sums[at]));
     for (at, x) in inputs.iter().enumerate() {
         let x = N::vector([*x; 4]);
         each::<8>(|panel| held[panel] = N::add_product(held[panel], N::vector(panels[panel][at]), x));
     }
-    each::<8>(|at| quarters[at] = N::array(held[at]));
+    each::<8>(|at| sums[at] = N::array(held[at]));
 }
 
-/// Makes whole numbers of a layer's inputs and packs them in pairs of neighbouring inputs, row by row, behind those of `pairs`.
+/// Makes whole numbers of a layer's inputs and packs them in pairs of neighbouring inputs, row by row.
 #[inline(never)]
 pub(super) fn quantise(inputs: &[f32], rows: usize, multiplier: f32, pairs: &mut Vec<i32>) {
-    let at = pairs.len();
-    pairs.resize(at + inputs.len().div_ceil(2 * rows) * rows, 0);
-    let packed = &mut pairs[at..];
+    pairs.resize(inputs.len().div_ceil(2 * rows) * rows, 0);
+    let packed = pairs.as_mut_slice();
     // There is a value of nothing behind an odd number of inputs.
     if rows == 1 {
         for (pair, inputs) in packed.iter_mut().zip(inputs.chunks(2)) {
@@ -148,63 +147,61 @@ fn pack(low: f32x4, high: f32x4, multiplier: f32) -> [i32; 4] {
     (bits(low) & i32x4::splat(0xffff) | high).to_array()
 }
 
-/// Replaces each left value by the function of it and the right one.
+/// The function of each left value and the right one.
 #[inline(never)]
-pub(super) fn apply(function: Function, left: &mut [f32], right: &[f32]) {
+pub(super) fn apply(function: Function, out: &mut [f32], left: &[f32], right: &[f32]) {
     let one = f32x4::splat(1.0);
     match function {
-        Function::Left => {}
-        Function::Add => map(left, right, |l, r| l + r),
-        Function::Subtract => map(left, right, |l, r| l - r),
-        Function::Multiply => map(left, right, |l, r| l * r),
-        Function::Divide => map(left, right, |l, r| l / r),
-        Function::Max => map(left, right, max),
-        Function::Min => map(left, right, |l, r| -max(-l, -r)),
-        Function::Less => map(left, right, |l, r| l.simd_lt(r) & one),
-        Function::Equal => map(left, right, |l, r| l.simd_eq(r) & one),
-        Function::Exp => exp(left),
-        Function::Log => one_by_one(left, math::ln),
-        Function::Sqrt => one_by_one(left, math::sqrt),
-        Function::Abs => map(left, right, |l, _| l.abs()),
-        Function::Floor => one_by_one(left, libm::floorf),
-        Function::Round => one_by_one(left, libm::rintf),
-        Function::Sigmoid => with_power(left, |l| -l, |_, power| one / (one + power)),
-        Function::Tanh => with_power(left, |l| l.abs() + l.abs(), math::tanh_by_power),
-        Function::Erf => with_power(left, |l| -l * l, math::erf_by_power),
+        Function::Left => out.copy_from_slice(left),
+        Function::Add => map(out, left, right, |l, r| l + r),
+        Function::Subtract => map(out, left, right, |l, r| l - r),
+        Function::Multiply => map(out, left, right, |l, r| l * r),
+        Function::Divide => map(out, left, right, |l, r| l / r),
+        Function::Max => map(out, left, right, max),
+        Function::Min => map(out, left, right, |l, r| -max(-l, -r)),
+        Function::Less => map(out, left, right, |l, r| l.simd_lt(r) & one),
+        Function::Equal => map(out, left, right, |l, r| l.simd_eq(r) & one),
+        Function::Exp => exp(out, left),
+        Function::Log => one_by_one(out, left, math::ln),
+        Function::Sqrt => one_by_one(out, left, math::sqrt),
+        Function::Abs => map(out, left, right, |l, _| l.abs()),
+        Function::Floor => one_by_one(out, left, libm::floorf),
+        Function::Round => one_by_one(out, left, libm::rintf),
+        Function::Sigmoid => with_power(out, left, |l| -l, |_, power| one / (one + power)),
+        Function::Tanh => with_power(out, left, |l| l.abs() + l.abs(), math::tanh_by_power),
+        Function::Erf => with_power(out, left, |l| -l * l, math::erf_by_power),
     }
 }
 
 /// Combines what a place holds with a function's value; a selection takes the right operand.
-pub(super) fn combine(combination: Combination, held: &mut [f32], value: &[f32], right: &[f32]) {
+pub(super) fn combine(combination: Combination, out: &mut [f32], held: &[f32], value: &[f32], right: &[f32]) {
     let function = match combination {
-        Combination::Store => return held.copy_from_slice(value),
+        Combination::Store => return out.copy_from_slice(value),
         Combination::Add => Function::Add,
         Combination::Multiply => Function::Multiply,
         Combination::Max => Function::Max,
         Combination::Min => Function::Min,
         Combination::Select => {
-            for ((held, value), right) in held.iter_mut().zip(value).zip(right) {
-                *held = if *value == 0.0 { *held } else { *right };
+            for (((out, held), value), right) in out.iter_mut().zip(held).zip(value).zip(right) {
+                *out = if *value == 0.0 { *held } else { *right };
             }
             return;
         }
     };
-    apply(function, held, value);
+    apply(function, out, held, value);
 }
 
 #[inline]
-fn map(left: &mut [f32], right: &[f32], function: impl Fn(f32x4, f32x4) -> f32x4) {
-    let ((left, _), (right, _)) = (left.as_chunks_mut(), right.as_chunks());
-    for (left, right) in left.iter_mut().zip(right) {
-        *left = function(f32x4::new(*left), f32x4::new(*right)).to_array();
+fn map(out: &mut [f32], left: &[f32], right: &[f32], function: impl Fn(f32x4, f32x4) -> f32x4) {
+    let ((out, _), (left, _), (right, _)) = (out.as_chunks_mut(), left.as_chunks(), right.as_chunks());
+    for ((out, left), right) in out.iter_mut().zip(left).zip(right) {
+        *out = function(f32x4::new(*left), f32x4::new(*right)).to_array();
     }
 }
 
 #[inline(never)]
-fn one_by_one(values: &mut [f32], function: fn(f32) -> f32) {
-    for value in values {
-        *value = function(*value);
-    }
+fn one_by_one(out: &mut [f32], values: &[f32], function: fn(f32) -> f32) {
+    out.iter_mut().zip(values).for_each(|(out, value)| *out = function(*value));
 }
 
 #[inline]
@@ -215,19 +212,20 @@ fn max(left: f32x4, right: f32x4) -> f32x4 {
 
 /// `function(l, e^exponent(l))` for each value: one loop for all powers, because a polynomial is long.
 #[inline]
-fn with_power(left: &mut [f32], exponent: impl Fn(f32x4) -> f32x4, function: impl Fn(f32x4, f32x4) -> f32x4) {
-    let mut powers = [0.0; TILE];
+fn with_power(
+    out: &mut [f32],
+    left: &[f32],
+    exponent: impl Fn(f32x4) -> f32x4,
+    function: impl Fn(f32x4, f32x4) -> f32x4,
+) {
+    let mut powers = [0.0; RUN];
     let powers = &mut powers[..left.len()];
-    map(powers, left, |_, l| exponent(l));
-    exp(powers);
-    map(left, powers, function);
+    map(out, left, left, |l, _| exponent(l));
+    exp(powers, out);
+    map(out, left, powers, function);
 }
 
-/// `e^x` for each value.
 #[inline(never)]
-pub(super) fn exp(values: &mut [f32]) {
-    let (vectors, _) = values.as_chunks_mut();
-    for vector in vectors {
-        *vector = math::power(f32x4::new(*vector)).to_array();
-    }
+fn exp(out: &mut [f32], values: &[f32]) {
+    map(out, values, values, |value, _| math::power(value));
 }

@@ -33,9 +33,15 @@ impl Run<'_> {
                 // What fills the last panel is no candidate.
                 weights.truncate(candidates * ROWS);
                 let mut most = [f32::NEG_INFINITY; ROWS];
-                weights.chunks_exact(ROWS).for_each(|scores| kernels::apply(Function::Max, &mut most, scores));
-                weights.chunks_exact_mut(ROWS).for_each(|scores| kernels::apply(Function::Subtract, scores, &most));
-                kernels::exp(weights);
+                for scores in weights.chunks_exact(ROWS) {
+                    let held = most;
+                    kernels::apply(Function::Max, &mut most, &held, scores);
+                }
+                for scores in weights.chunks_exact_mut(ROWS) {
+                    let mut below = [0.0; ROWS];
+                    kernels::apply(Function::Subtract, &mut below, scores, &most);
+                    kernels::apply(Function::Exp, scores, &below, &below);
+                }
                 for first in (0..meet.value_width).step_by(PANEL) {
                     let mut sums = [0.0; UNIT];
                     for (block, weights) in weights.chunks(ROWS * ROWS).enumerate() {
@@ -48,7 +54,10 @@ impl Run<'_> {
                 // Functions are of vectors of four.
                 let value = |row: usize| [columns[graph.place(row, value + column)]; PANEL];
                 let mut held = value(0);
-                (1..candidates).for_each(|row| kernels::apply(meet.function, &mut held, &value(row)));
+                for row in 1..candidates {
+                    let before = held;
+                    kernels::apply(meet.function, &mut held, &before, &value(row));
+                }
                 (0..candidates).for_each(|row| columns[graph.place(row, out + column)] = held[0]);
             }
         }
@@ -73,6 +82,6 @@ fn add(weights: &[f32], (step, distance): (usize, usize), inputs: &[f32], sums: 
                 *weight = weights[(part * ROWS + input) * step + output * distance];
             }
         }
-        kernels::add_products(&packed, inputs, sums);
+        super::add(&packed[..inputs.len() / ROWS], inputs, ROWS, sums);
     }
 }

@@ -1,11 +1,11 @@
 //! Tensor programs: dense layers, embeddings and everything between, over all candidates.
 //!
-//! Steps are interpreted for a tile of [`TILE`] candidates at a time, column by column, so that one step's dispatch is
-//! shared by the tile, all values of a tile stay in the processor's cache, and memory does not grow with the request. What
-//! is the same for all candidates is done once, before the first tile. The candidates of a tile never meet, so a score does not
-//! depend on who else is ranked, down to its bits, unless the program has steps of a list.
+//! Steps are interpreted for a block of [`ROWS`] candidates at a time: where values lie next to each other, a function is called
+//! for a run of them, and memory does not grow with the request. What is the same for all candidates is done once, before the
+//! first block. The candidates of a block never meet, so a score does not depend on who else is ranked, down to its bits, unless the
+//! program has steps of a list.
 //!
-//! The columns of such a program are kept for all tiles instead of used again. Each of its steps is done for all tiles before the
+//! The columns of such a program are kept for all blocks instead of used again. Each of its steps is done for all blocks before the
 //! next, those of the list ([`list`]) for all candidates at once. Rows that only fill a vector take no part.
 //!
 //! All loops are over whole vectors of rows. Sums run over inputs in their order, each in one accumulator, which gives one
@@ -22,7 +22,7 @@ use selvedge_format::graph::{
 use selvedge_format::{DecodeError, U16s};
 
 use crate::buffer::refill;
-use kernels::{Column, ROWS, TILE, UNIT};
+use kernels::{ROWS, RUN, UNIT, VECTOR};
 
 /// A validated program.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ pub struct Graph {
     request: usize,
     /// Done once per request, in order.
     of_request: Vec<Step>,
-    /// Done for every tile, in order, or for all candidates at once.
+    /// Done for every block, in order, or for all candidates at once.
     of_candidates: Vec<Step>,
     /// Whether candidates meet.
     is_of_list: bool,
@@ -51,11 +51,26 @@ pub(super) struct GraphScratch {
     request: Vec<f32>,
     /// For each block of candidates its columns.
     columns: Vec<f32>,
-    /// Inputs of a layer of whole numbers.
-    pairs: Vec<i32>,
+    /// What a function makes, and what it reads where that lies otherwise than it must.
+    buffers: Vec<[f32; RUN]>,
+    /// Outputs of a layer for a block, on their way.
+    sums: Vec<f32>,
+    /// Inputs of a layer of whole numbers, its sums, and what they are multiplied with.
+    wholes: Vec<i32>,
+    totals: Vec<i32>,
+    scaled: Vec<f32>,
     /// Of eight rows that attend to the list: by candidate.
     weights: Vec<f32>,
 }
+
+/// The innermost dimension of a function over an index space.
+const INNER: usize = MAX_DIMS - 1;
+
+/// Buffers of a function: its value, what that is combined to, and its three operands.
+const BUFFERS: usize = 5;
+
+/// A memory, the first value there, and the way to the next.
+type Place = (Memory, usize, usize);
 
 /// A value of one candidate moved, added or multiplied, in cost units of 1/64: about 0.5 ns on the machine where eight tree
 /// tests take 2.
@@ -99,11 +114,11 @@ impl Graph {
 
     /// Scores of as many rows as there are places for.
     pub(super) fn scores(&self, matrix: &[f32], stride: usize, scratch: &mut GraphScratch, scores: &mut [f32]) {
-        let mut run =
-            Run { graph: self, matrix, stride, start: 0, first: 0, candidates: 1, rows: 1, lanes: 1, memory: scratch };
+        let mut run = Run { graph: self, matrix, stride, start: 0, first: 0, candidates: 1, rows: 1, memory: scratch };
         refill(&mut run.memory.request, self.request + UNIT, 0.0);
+        run.memory.buffers.resize(BUFFERS, [0.0; RUN]);
         self.of_request.iter().for_each(|step| run.step(step));
-        let together = if self.is_of_list { scores.len() } else { TILE };
+        let together = if self.is_of_list { scores.len() } else { ROWS };
         for (group, scores) in scores.chunks_mut(together).enumerate() {
             // A row alone is computed alone, unless it is a list.
             run.rows = if scores.len() == 1 && !self.is_of_list { 1 } else { ROWS };
@@ -112,18 +127,15 @@ impl Graph {
             refill(&mut run.memory.columns, self.columns * lanes + UNIT, 0.0);
             run.candidates = scores.len();
             for step in &self.of_candidates {
-                for first in (0..lanes).step_by(TILE) {
-                    run.start = group * TILE + first;
+                for first in (0..lanes).step_by(ROWS) {
+                    run.start = group * ROWS + first;
                     run.first = first * self.columns;
-                    run.lanes = TILE.min(lanes - first);
                     run.step(step);
                 }
             }
-            for (tile, scores) in scores.chunks_mut(TILE).enumerate() {
-                run.first = tile * TILE * self.columns;
-                let mut column = [0.0; TILE];
-                run.read(Memory::Candidates, self.score as u32, &mut column);
-                scores.copy_from_slice(&column[..scores.len()]);
+            for (block, scores) in scores.chunks_mut(run.rows).enumerate() {
+                let at = (block * self.columns + self.score) * run.rows;
+                scores.copy_from_slice(&run.memory.columns[at..][..scores.len()]);
             }
         }
     }
@@ -161,21 +173,19 @@ pub fn step_cost(step: &Step) -> u64 {
     step.work() * unit + more
 }
 
-/// A program on the way through a tile, or through what comes before all tiles.
+/// A program on the way through a block of candidates, or through what comes before them.
 struct Run<'a> {
     graph: &'a Graph,
     matrix: &'a [f32],
     stride: usize,
-    /// First row of the tile.
+    /// First row of the block.
     start: usize,
     /// Where its columns begin.
     first: usize,
     /// Those whose columns are there.
     candidates: usize,
-    /// Rows of a block: [`ROWS`], or 1.
+    /// How many rows it has: [`ROWS`], or 1.
     rows: usize,
-    /// Rows of the tile, a multiple of those of a block; of a step of the request only the first counts.
-    lanes: usize,
     memory: &'a mut GraphScratch,
 }
 
@@ -186,103 +196,89 @@ impl Run<'_> {
             Step::Each(each) => self.each(each),
             Step::Product(product) => self.product(product),
             Step::Gather(gather) => self.gather(gather),
-            // The first tile's turn is that of all.
+            // The first block's turn is that of all.
             Step::Meet(meet) if self.first == 0 => self.meet(meet),
             Step::Meet(_) => {}
         }
     }
 
-    /// Whether features of a row that is alone go side by side where the row's values are, as most programs begin.
-    fn is_copy_of_row(&self, each: &Each) -> bool {
-        self.stride == 1
-            && (each.function, each.combination) == (Function::Left, Combination::Store)
-            && each.left.memory == Memory::Features
-            && each.sizes[..MAX_DIMS - 1].iter().all(|size| *size == 1)
-            && each.left.strides[MAX_DIMS - 1] == 1
-            && each.out.strides[MAX_DIMS - 1] == 1
+    /// Rows of a result in that memory.
+    fn rows(&self, out: Memory) -> usize {
+        if out == Memory::Request { 1 } else { self.rows }
     }
 
-    fn copy_row(&mut self, each: &Each) {
-        let count = each.sizes[MAX_DIMS - 1] as usize;
-        let memory = &mut *self.memory;
-        let memory = if each.out.memory == Memory::Request { &mut memory.request } else { &mut memory.columns };
-        memory[each.out.offset as usize..][..count].copy_from_slice(&self.matrix[each.left.offset as usize..][..count]);
-    }
-
-    // Called from many places and long, as it copies a column.
+    /// Values one after the other, each in so many places: where they lie like that, or copied.
     #[inline(never)]
-    fn read(&self, memory: Memory, at: u32, column: &mut Column) {
-        let at = at as usize;
-        let all = match memory {
-            Memory::Constants => self.graph.constants[at],
-            Memory::Request => self.memory.request[at],
-            Memory::Candidates => {
-                let blocks = self.memory.columns[self.first..].chunks_exact(self.graph.columns * self.rows);
-                for (lanes, block) in column.chunks_exact_mut(self.rows).zip(blocks) {
-                    lanes.copy_from_slice(&block[at * self.rows..][..self.rows]);
-                }
-                return;
-            }
-            Memory::Features => {
-                let values = &self.matrix[at * self.stride + self.start..][..self.lanes];
-                column[..values.len()].copy_from_slice(values);
-                return;
-            }
+    fn values<'v>(&'v self, place: Place, rows: usize, pitch: usize, copy: &'v mut [f32]) -> &'v [f32] {
+        let (memory, at, stride) = place;
+        // The first value, how far the next is from it, and how many rows it has: where it has one, that holds for all.
+        let (from, at, stride, rows) = match memory {
+            Memory::Constants => (self.graph.constants.as_slice(), at, stride, 1),
+            Memory::Request => (self.memory.request.as_slice(), at, stride, 1),
+            Memory::Candidates => (self.memory.columns.as_slice(), self.first + at * rows, stride * rows, rows),
+            Memory::Features => (self.matrix, at * self.stride + self.start, stride * self.stride, rows),
         };
-        column.fill(all);
+        if rows == pitch && stride == rows && at + copy.len() <= from.len() {
+            return &from[at..][..copy.len()];
+        }
+        let mut at = at;
+        if pitch == ROWS {
+            // Of a size that is known: a few instructions each.
+            let (values, _) = copy.as_chunks_mut::<ROWS>();
+            for value in values {
+                *value = match from[at..].first_chunk() {
+                    Some(from) if rows == ROWS => *from,
+                    _ => [from[at]; ROWS],
+                };
+                at += stride;
+            }
+        } else {
+            // The last vector of a row alone may reach past the features.
+            for value in copy.chunks_exact_mut(pitch) {
+                value.fill(from.get(at).copied().unwrap_or_default());
+                at += stride;
+            }
+        }
+        copy
     }
 
     #[inline(never)]
-    fn write(&mut self, memory: Memory, at: u32, column: &Column) {
-        let at = at as usize;
-        if memory == Memory::Request {
-            self.memory.request[at] = column[0];
+    fn write(&mut self, (memory, at, stride): Place, rows: usize, pitch: usize, values: &[f32]) {
+        let to = match memory {
+            Memory::Request => &mut self.memory.request[at..],
+            _ => &mut self.memory.columns[self.first + at * rows..],
+        };
+        if stride == 1 && pitch == rows {
+            to[..values.len()].copy_from_slice(values);
             return;
         }
-        let blocks = self.memory.columns[self.first..].chunks_exact_mut(self.graph.columns * self.rows);
-        for (lanes, block) in column.chunks_exact(self.rows).zip(blocks) {
-            block[at * self.rows..][..self.rows].copy_from_slice(lanes);
+        for (at, value) in values.chunks_exact(pitch).enumerate() {
+            let to = &mut to[at * stride * rows..];
+            match (to.first_chunk_mut::<ROWS>(), value.first_chunk()) {
+                (Some(to), Some(value)) if rows == ROWS => *to = *value,
+                _ => to[0] = value[0],
+            }
         }
     }
 
     fn each(&mut self, each: &Each) {
-        const INNER: usize = MAX_DIMS - 1;
         let views = [&each.out, &each.left, &each.right];
         let mut at = views.map(|view| view.offset);
         let mut index = [0; MAX_DIMS];
-        let (mut result, mut left, mut right) = ([0.0; TILE], [0.0; TILE], [0.0; TILE]);
-        let is_unary = each.function == Function::Left || each.function >= Function::Exp;
-        let needs_right = !is_unary || each.combination == Combination::Select;
-        // Functions are of whole vectors, though one row alone is of interest.
-        let lanes = self.lanes.next_multiple_of(ROWS);
-        loop {
-            let mut inner = at;
-            for step in 0..each.sizes[INNER] {
-                // A sum over the innermost dimension stays where it is.
-                let is_kept = each.out.strides[INNER] == 0;
-                if each.combination != Combination::Store && (step == 0 || !is_kept) {
-                    self.read(each.out.memory, inner[0], &mut result);
-                }
-                self.read(each.left.memory, inner[1], &mut left);
-                if needs_right {
-                    self.read(each.right.memory, inner[2], &mut right);
-                }
-                kernels::apply(each.function, &mut left[..lanes], &right[..lanes]);
-                kernels::combine(each.combination, &mut result[..lanes], &left[..lanes], &right[..lanes]);
-                if !is_kept || step + 1 == each.sizes[INNER] {
-                    self.write(each.out.memory, inner[0], &result);
-                }
-                advance(&mut inner, views, INNER);
-            }
+        let mut buffers = core::mem::take(&mut self.memory.buffers);
+        'all: loop {
+            self.run(each, at, &mut buffers);
             // The next index of the outer dimensions, as an odometer counts.
             let mut dim = INNER;
             loop {
                 if dim == 0 {
-                    return;
+                    break 'all;
                 }
                 dim -= 1;
                 index[dim] += 1;
-                advance(&mut at, views, dim);
+                for (at, view) in at.iter_mut().zip(views) {
+                    *at += view.strides[dim];
+                }
                 if index[dim] < each.sizes[dim] {
                     break;
                 }
@@ -292,32 +288,112 @@ impl Run<'_> {
                 index[dim] = 0;
             }
         }
+        self.memory.buffers = buffers;
+    }
+
+    /// The innermost dimension: as many values at once as a buffer holds.
+    fn run(&mut self, each: &Each, at: [u32; 3], buffers: &mut [[f32; RUN]]) {
+        let [result, value, copy_of_left, copy_of_right, copy_of_held] = buffers else { return };
+        let place = |view: &View<MAX_DIMS>, at: u32| (view.memory, at as usize, view.strides[INNER] as usize);
+        let (mut out, mut left, mut right) =
+            (place(&each.out, at[0]), place(&each.left, at[1]), place(&each.right, at[2]));
+        let rows = self.rows(out.0);
+        let is_unary = each.function == Function::Left || each.function >= Function::Exp;
+        if is_unary && each.combination != Combination::Select {
+            right = left;
+        }
+        let needs_held = each.combination != Combination::Store;
+        // A sum over the innermost dimension stays where it is. Functions are of whole vectors, though one row alone is of interest.
+        let is_kept = out.2 == 0;
+        let pitch = if is_kept { rows.max(VECTOR) } else { rows };
+        let size = each.sizes[INNER] as usize;
+        // What reads its own results goes one by one.
+        let overlaps = |from: Place| {
+            from.0 == out.0 && from != out && from.1 <= out.1 + out.2 * size && out.1 <= from.1 + from.2 * size
+        };
+        let most = if overlaps(left) || overlaps(right) { 1 } else { RUN / pitch };
+        if is_kept && needs_held {
+            result[..pitch].copy_from_slice(self.values(out, rows, pitch, &mut copy_of_held[..pitch]));
+        }
+        let mut rest = size;
+        while rest > 0 {
+            let count = most.min(rest);
+            let values = count * pitch;
+            let whole = values.next_multiple_of(VECTOR);
+            let from_left = self.values(left, rows, pitch, &mut copy_of_left[..whole]);
+            let from_right = self.values(right, rows, pitch, &mut copy_of_right[..whole]);
+            kernels::apply(each.function, &mut value[..whole], from_left, from_right);
+            let mut written = &*value;
+            if is_kept {
+                for (value, right) in value[..whole].chunks_exact(pitch).zip(from_right.chunks_exact(pitch)) {
+                    let mut held = [0.0; ROWS];
+                    held[..pitch].copy_from_slice(&result[..pitch]);
+                    kernels::combine(each.combination, &mut result[..pitch], &held[..pitch], value, right);
+                }
+            } else if needs_held {
+                let held = self.values(out, rows, pitch, &mut copy_of_held[..whole]);
+                kernels::combine(each.combination, &mut result[..whole], held, &value[..whole], from_right);
+                written = result;
+            }
+            if !is_kept {
+                self.write(out, rows, pitch, &written[..values]);
+            }
+            for place in [&mut out, &mut left, &mut right] {
+                place.1 += place.2 * count;
+            }
+            rest -= count;
+        }
+        if is_kept {
+            self.write(out, rows, pitch, &result[..pitch]);
+        }
     }
 
     fn product(&mut self, product: &Product) {
-        let of_request = product.out.memory == Memory::Request;
-        let (rows, blocks) = if of_request { (1, 1) } else { (self.rows, self.lanes / self.rows) };
-        let Graph { constants, .. } = self.graph;
-        let memory = &mut *self.memory;
+        let rows = self.rows(product.out.memory);
+        let (inputs, outputs) = (product.inputs as usize, product.outputs as usize);
+        let values = outputs * rows;
+        let panels = outputs.div_ceil(PANEL);
+        let Graph { constants, pairs, .. } = self.graph;
+        let GraphScratch { request, columns, sums, wholes, totals, scaled, .. } = &mut *self.memory;
+        let (request, candidates) = (request.as_mut_slice(), &mut columns[self.first..]);
+        // With what fills the last unit.
+        let width = values.next_multiple_of(UNIT);
+        sums.resize(width, 0.0);
         for position in 0..product.positions {
             let at = |view: &View<1>| (view.offset + view.strides[0] * position) as usize;
-            let mut layer = Layer {
-                graph: self.graph,
-                product,
-                first: self.first,
-                rows,
-                places: [&product.out, &product.input, &product.start].map(at),
-                memory: &mut *memory,
-            };
-            if let Numbers::Byte { scales } = product.numbers {
-                layer.memory.pairs.clear();
-                for block in 0..blocks {
-                    layer.quantise(block, constants[scales as usize]);
-                }
+            let [out, input, start] = [&product.out, &product.input, &product.start].map(at);
+            match product.start.memory {
+                Memory::Candidates => sums[..values].copy_from_slice(&candidates[start * rows..][..values]),
+                Memory::Request => spread(&request[start..], rows, sums),
+                _ => spread(&constants[start..], rows, sums),
             }
-            for first in (0..product.outputs as usize).step_by(UNIT / rows) {
-                for block in 0..blocks {
-                    layer.unit(first, block);
+            let memory = if product.out.memory == Memory::Request { &mut *request } else { &mut *candidates };
+            let from = &memory[input * rows..][..inputs * rows];
+            if let Numbers::Byte { scales } = product.numbers {
+                let scales = &constants[scales as usize..];
+                kernels::quantise(from, rows, scales[0], wholes);
+                refill(totals, width, 0);
+                let weights = &pairs[product.weights as usize..][..panels * inputs.div_ceil(2)];
+                add(weights, wholes, rows, totals);
+                scaled.resize(width, 0.0);
+                spread(&scales[1..], rows, scaled);
+                for ((sum, total), scale) in sums.iter_mut().zip(&*totals).zip(&*scaled) {
+                    *sum += *total as f32 * scale;
+                }
+            } else {
+                let weights = &constants[product.weights as usize..][..panels * PANEL * inputs];
+                add(weights.as_chunks().0, from, rows, sums);
+            }
+            let out = &mut memory[out * rows..][..values];
+            for (out, sums) in out.chunks_mut(RUN).zip(sums.chunks(RUN)) {
+                // Of a row alone the last vector may be the beginning of one.
+                let (vectors, rest) = out.split_at_mut(out.len() / VECTOR * VECTOR);
+                let (sums, last) = sums.split_at(vectors.len());
+                kernels::apply(product.function, vectors, sums, &[0.0; RUN][..sums.len()]);
+                if !rest.is_empty() {
+                    let mut vector = [0.0; VECTOR];
+                    kernels::apply(product.function, &mut vector, &last[..VECTOR], &[0.0; VECTOR]);
+                    rest.copy_from_slice(&vector[..rest.len()]);
                 }
             }
         }
@@ -325,7 +401,7 @@ impl Run<'_> {
 
     fn gather(&mut self, gather: &Gather) {
         let (width, rows) = (gather.width as usize, gather.rows as usize);
-        let Graph { constants, bytes, columns, .. } = self.graph;
+        let Graph { constants, bytes, .. } = self.graph;
         let table = gather.table as usize;
         let stored = |row: usize, value: usize| {
             let at = row * width + value;
@@ -335,11 +411,13 @@ impl Run<'_> {
                 Numbers::Byte { scales } => f32::from(bytes[table + at] as i8) * constants[scales as usize + row],
             }
         };
-        let mut ids = [0.0; TILE];
+        let lanes = self.rows(gather.out.memory);
+        let mut copy = [0.0; ROWS];
         for at in 0..gather.ids {
-            self.read(gather.from.memory, gather.from.offset + gather.from.strides[0] * at, &mut ids);
+            let from = (gather.from.memory, (gather.from.offset + gather.from.strides[0] * at) as usize, 1);
             let out = (gather.out.offset + gather.out.strides[0] * at) as usize;
-            let lanes = if gather.out.memory == Memory::Request { 1 } else { self.lanes };
+            let mut ids = [0.0; ROWS];
+            ids[..lanes].copy_from_slice(self.values(from, lanes, lanes, &mut copy[..lanes]));
             for (lane, id) in ids[..lanes].iter().enumerate() {
                 let id = if *id < 0.0 { *id + rows as f32 } else { *id };
                 // A float becomes the nearest index; NaN becomes 0, so it is asked for by name.
@@ -349,10 +427,7 @@ impl Run<'_> {
                     let place = out + value;
                     match gather.out.memory {
                         Memory::Request => self.memory.request[place] = value_there,
-                        _ => {
-                            let block = lane / self.rows * columns + place;
-                            self.memory.columns[self.first + block * self.rows + lane % self.rows] = value_there;
-                        }
+                        _ => self.memory.columns[self.first + place * lanes + lane] = value_there,
                     }
                 }
             }
@@ -360,102 +435,26 @@ impl Run<'_> {
     }
 }
 
-/// A dense layer at one of its positions.
-struct Layer<'a> {
-    graph: &'a Graph,
-    product: &'a Product,
-    /// Where the tile's columns begin.
-    first: usize,
-    /// Of a block.
-    rows: usize,
-    /// Of result, input and start.
-    places: [usize; 3],
-    memory: &'a mut GraphScratch,
-}
-
-impl Layer<'_> {
-    /// Where a place of a block is in its memory.
-    fn at(&self, block: usize, place: usize) -> usize {
-        self.first + (block * self.graph.columns + place) * self.rows
-    }
-
-    fn inputs(&self, block: usize) -> &[f32] {
-        let from = self.at(block, self.places[1]);
-        let memory =
-            if self.product.out.memory == Memory::Request { &self.memory.request } else { &self.memory.columns };
-        &memory[from..from + self.product.inputs as usize * self.rows]
-    }
-
-    /// Adds a block's inputs as whole numbers to those of the blocks before it.
-    fn quantise(&mut self, block: usize, multiplier: f32) {
-        let mut pairs = core::mem::take(&mut self.memory.pairs);
-        kernels::quantise(self.inputs(block), self.rows, multiplier, &mut pairs);
-        self.memory.pairs = pairs;
-    }
-
-    /// As many outputs from the `first` on as are computed at once, for the rows of a block.
-    fn unit(&mut self, first: usize, block: usize) {
-        let Graph { constants, pairs, .. } = self.graph;
-        let (product, rows) = (self.product, self.rows);
-        let (inputs, outputs) = (product.inputs as usize, product.outputs as usize);
-        let count = (UNIT / rows).min(outputs - first);
-        let (values, panels) = (count * rows, count.div_ceil(PANEL));
-        let start = self.places[2] + first;
-        let mut sums = match product.start.memory {
-            Memory::Candidates => spread(&self.memory.columns[self.at(block, start)..], 1),
-            Memory::Request => spread(&self.memory.request[start..], rows),
-            _ => spread(&constants[start..], rows),
-        };
-        if let Numbers::Byte { scales } = product.numbers {
-            let inputs = inputs.div_ceil(2);
-            let weights = &pairs[product.weights as usize + first / PANEL * inputs..][..panels * inputs];
-            let wholes = &self.memory.pairs[block * inputs * rows..][..inputs * rows];
-            let mut totals = [0; UNIT];
-            add(weights, wholes, rows, &mut totals);
-            let scales = spread(&constants[scales as usize + 1 + first..], rows);
-            for at in 0..UNIT {
-                sums[at] += totals[at] as f32 * scales[at];
-            }
-        } else {
-            let weights = &constants[product.weights as usize + first * inputs..][..panels * PANEL * inputs];
-            add(weights.as_chunks().0, self.inputs(block), rows, &mut sums);
-        }
-        kernels::apply(product.function, &mut sums, &[0.0; UNIT]);
-        let out = self.at(block, self.places[0] + first);
-        let memory = &mut *self.memory;
-        let memory = if product.out.memory == Memory::Request { &mut memory.request } else { &mut memory.columns };
-        // A copy of a size that is known is a few instructions.
-        if values == UNIT {
-            memory[out..][..UNIT].copy_from_slice(&sums);
-        } else {
-            memory[out..][..values].copy_from_slice(&sums[..values]);
-        }
-    }
-}
-
-/// Values for a unit: one for each output and all `rows` of a block, or where there is one for each row, as they are.
+/// A value for each output and all `rows` of a block; those behind the last output stay as they are.
 #[inline(never)]
-fn spread(values: &[f32], rows: usize) -> [f32; UNIT] {
-    let mut unit = [0.0; UNIT];
+fn spread(values: &[f32], rows: usize, outputs: &mut [f32]) {
     if rows == 1 {
-        unit.copy_from_slice(&values[..UNIT]);
+        outputs.iter_mut().zip(values).for_each(|(output, value)| *output = *value);
     } else {
-        let (outputs, _) = unit.as_chunks_mut::<ROWS>();
+        let (outputs, _) = outputs.as_chunks_mut::<ROWS>();
         outputs.iter_mut().zip(values).for_each(|(rows, value)| *rows = [*value; ROWS]);
     }
-    unit
 }
 
-fn add<N: kernels::Number>(weights: &[[N; PANEL]], inputs: &[N], rows: usize, sums: &mut [N; UNIT]) {
+/// Adds the products of all panels, of which as many as make a unit are done at once.
+fn add<N: kernels::Number>(weights: &[[N; PANEL]], inputs: &[N], rows: usize, sums: &mut [N]) {
+    let (sums, _) = sums.as_chunks_mut::<4>();
+    let (sums, _) = sums.as_chunks_mut::<8>();
     if rows == 1 {
-        kernels::add_products_of_row(weights, inputs, sums);
+        for (weights, sums) in weights.chunks(8 * inputs.len()).zip(sums) {
+            kernels::add_products_of_row(weights, inputs, sums);
+        }
     } else {
         kernels::add_products(weights, inputs, sums);
-    }
-}
-
-fn advance(at: &mut [u32; 3], views: [&View<MAX_DIMS>; 3], dim: usize) {
-    for (at, view) in at.iter_mut().zip(views) {
-        *at += view.strides[dim];
     }
 }
