@@ -1,5 +1,5 @@
 //! Rows of features in, scores out: a module that `selvedge compile --emit wasm` wrote, on wasmtime: docs/reference/emit.md.
-use std::{env, fs};
+use std::{env, fs, io, io::Write as _};
 
 use wasmtime::{Engine, Instance, Module, Result, Store, ensure, format_err};
 
@@ -9,8 +9,8 @@ fn main() -> Result<()> {
     let row = |row: &str| row.split(':').map(str::parse).collect::<Result<Vec<f32>, _>>();
     let rows = rows.split(',').map(row).collect::<Result<Vec<_>, _>>()?;
     let scores = predict(&fs::read(module)?, rows.len() as u32, &rows.concat())?;
-    scores.iter().for_each(|score| println!("{score}"));
-    Ok(())
+    let lines: String = scores.iter().map(|score| format!("{score}\n")).collect();
+    Ok(io::stdout().write_all(lines.as_bytes())?)
 }
 
 pub(crate) fn predict(module: &[u8], rows: u32, values: &[f32]) -> Result<Vec<f32>> {
