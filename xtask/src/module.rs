@@ -45,10 +45,15 @@ pub(crate) const SMALL: &str = "-Oz";
 
 /// With SIMD, for the guest and the browser. The engine is built at level 2; loops that must be unrolled are written out
 /// (`edge/engine/src/each.rs`).
-pub(crate) const SIMD: [&str; 4] =
-    ["-Ctarget-feature=+simd128", "-Cllvm-args=-unroll-threshold=50", WITHOUT_PLACES, SMALL_STACK];
+pub(crate) const SIMD: [&str; 5] = [
+    "-Ctarget-feature=+simd128",
+    "-Cllvm-args=-unroll-threshold=50",
+    "-Cllvm-args=-inline-threshold=40",
+    WITHOUT_PLACES,
+    SMALL_STACK,
+];
 /// Without.
-pub(crate) const PLAIN: [&str; 2] = [WITHOUT_PLACES, SMALL_STACK];
+pub(crate) const PLAIN: [&str; 3] = ["-Cllvm-args=-inline-threshold=10", WITHOUT_PLACES, SMALL_STACK];
 
 /// A panic traps without a word, so the names of source files that it would print are never read; they stay in the module
 /// all the same unless the compiler is told. The flag is unstable, hence `RUSTC_BOOTSTRAP` beside it.

@@ -55,6 +55,8 @@ pub(super) struct GraphScratch {
     buffers: Vec<[f32; RUN]>,
     /// Outputs of a layer for a block, on their way.
     sums: Vec<f32>,
+    /// Right values of a layer's function.
+    zeros: Vec<f32>,
     /// Inputs of a layer of whole numbers, its sums, and what they are multiplied with.
     wholes: Vec<i32>,
     totals: Vec<i32>,
@@ -207,35 +209,33 @@ impl Run<'_> {
         if out == Memory::Request { 1 } else { self.rows }
     }
 
-    /// Values one after the other, each in so many places: where they lie like that, or copied.
+    /// Values one after the other, each of so many rows: where they lie like that, or copied.
     #[inline(never)]
-    fn values<'v>(&'v self, place: Place, rows: usize, pitch: usize, copy: &'v mut [f32]) -> &'v [f32] {
-        let (memory, at, stride) = place;
+    fn values<'v>(&'v self, (memory, at, stride): Place, rows: usize, copy: &'v mut [f32]) -> &'v [f32] {
         // The first value, how far the next is from it, and how many rows it has: where it has one, that holds for all.
-        let (from, at, stride, rows) = match memory {
+        let (from, mut at, stride, there) = match memory {
             Memory::Constants => (self.graph.constants.as_slice(), at, stride, 1),
             Memory::Request => (self.memory.request.as_slice(), at, stride, 1),
             Memory::Candidates => (self.memory.columns.as_slice(), self.first + at * rows, stride * rows, rows),
             Memory::Features => (self.matrix, at * self.stride + self.start, stride * self.stride, rows),
         };
-        if rows == pitch && stride == rows && at + copy.len() <= from.len() {
+        if there == rows && stride == rows && at + copy.len() <= from.len() {
             return &from[at..][..copy.len()];
         }
-        let mut at = at;
-        if pitch == ROWS {
+        if rows == ROWS {
             // Of a size that is known: a few instructions each.
             let (values, _) = copy.as_chunks_mut::<ROWS>();
             for value in values {
                 *value = match from[at..].first_chunk() {
-                    Some(from) if rows == ROWS => *from,
+                    Some(from) if there == ROWS => *from,
                     _ => [from[at]; ROWS],
                 };
                 at += stride;
             }
         } else {
             // The last vector of a row alone may reach past the features.
-            for value in copy.chunks_exact_mut(pitch) {
-                value.fill(from.get(at).copied().unwrap_or_default());
+            for value in &mut *copy {
+                *value = from.get(at).copied().unwrap_or_default();
                 at += stride;
             }
         }
@@ -243,16 +243,16 @@ impl Run<'_> {
     }
 
     #[inline(never)]
-    fn write(&mut self, (memory, at, stride): Place, rows: usize, pitch: usize, values: &[f32]) {
+    fn write(&mut self, (memory, at, stride): Place, rows: usize, values: &[f32]) {
         let to = match memory {
             Memory::Request => &mut self.memory.request[at..],
             _ => &mut self.memory.columns[self.first + at * rows..],
         };
-        if stride == 1 && pitch == rows {
+        if stride == 1 {
             to[..values.len()].copy_from_slice(values);
             return;
         }
-        for (at, value) in values.chunks_exact(pitch).enumerate() {
+        for (at, value) in values.chunks_exact(rows).enumerate() {
             let to = &mut to[at * stride * rows..];
             match (to.first_chunk_mut::<ROWS>(), value.first_chunk()) {
                 (Some(to), Some(value)) if rows == ROWS => *to = *value,
@@ -302,49 +302,31 @@ impl Run<'_> {
         if is_unary && each.combination != Combination::Select {
             right = left;
         }
-        let needs_held = each.combination != Combination::Store;
-        // A sum over the innermost dimension stays where it is. Functions are of whole vectors, though one row alone is of interest.
-        let is_kept = out.2 == 0;
-        let pitch = if is_kept { rows.max(VECTOR) } else { rows };
         let size = each.sizes[INNER] as usize;
-        // What reads its own results goes one by one.
+        // What reads its own results goes one by one, as what is summed in one place does.
         let overlaps = |from: Place| {
             from.0 == out.0 && from != out && from.1 <= out.1 + out.2 * size && out.1 <= from.1 + from.2 * size
         };
-        let most = if overlaps(left) || overlaps(right) { 1 } else { RUN / pitch };
-        if is_kept && needs_held {
-            result[..pitch].copy_from_slice(self.values(out, rows, pitch, &mut copy_of_held[..pitch]));
-        }
+        let most = if out.2 == 0 || overlaps(left) || overlaps(right) { 1 } else { RUN / rows };
         let mut rest = size;
         while rest > 0 {
             let count = most.min(rest);
-            let values = count * pitch;
-            let whole = values.next_multiple_of(VECTOR);
-            let from_left = self.values(left, rows, pitch, &mut copy_of_left[..whole]);
-            let from_right = self.values(right, rows, pitch, &mut copy_of_right[..whole]);
+            // Functions are of whole vectors, though one row alone is of interest.
+            let whole = (count * rows).next_multiple_of(VECTOR);
+            let from_left = self.values(left, rows, &mut copy_of_left[..whole]);
+            let from_right = self.values(right, rows, &mut copy_of_right[..whole]);
             kernels::apply(each.function, &mut value[..whole], from_left, from_right);
             let mut written = &*value;
-            if is_kept {
-                for (value, right) in value[..whole].chunks_exact(pitch).zip(from_right.chunks_exact(pitch)) {
-                    let mut held = [0.0; ROWS];
-                    held[..pitch].copy_from_slice(&result[..pitch]);
-                    kernels::combine(each.combination, &mut result[..pitch], &held[..pitch], value, right);
-                }
-            } else if needs_held {
-                let held = self.values(out, rows, pitch, &mut copy_of_held[..whole]);
+            if each.combination != Combination::Store {
+                let held = self.values(out, rows, &mut copy_of_held[..whole]);
                 kernels::combine(each.combination, &mut result[..whole], held, &value[..whole], from_right);
                 written = result;
             }
-            if !is_kept {
-                self.write(out, rows, pitch, &written[..values]);
-            }
+            self.write(out, rows, &written[..count * rows]);
             for place in [&mut out, &mut left, &mut right] {
                 place.1 += place.2 * count;
             }
             rest -= count;
-        }
-        if is_kept {
-            self.write(out, rows, pitch, &result[..pitch]);
         }
     }
 
@@ -354,11 +336,12 @@ impl Run<'_> {
         let values = outputs * rows;
         let panels = outputs.div_ceil(PANEL);
         let Graph { constants, pairs, .. } = self.graph;
-        let GraphScratch { request, columns, sums, wholes, totals, scaled, .. } = &mut *self.memory;
+        let GraphScratch { request, columns, sums, zeros, wholes, totals, scaled, .. } = &mut *self.memory;
         let (request, candidates) = (request.as_mut_slice(), &mut columns[self.first..]);
         // With what fills the last unit.
         let width = values.next_multiple_of(UNIT);
         sums.resize(width, 0.0);
+        zeros.resize(width, 0.0);
         for position in 0..product.positions {
             let at = |view: &View<1>| (view.offset + view.strides[0] * position) as usize;
             let [out, input, start] = [&product.out, &product.input, &product.start].map(at);
@@ -384,18 +367,13 @@ impl Run<'_> {
                 let weights = &constants[product.weights as usize..][..panels * PANEL * inputs];
                 add(weights.as_chunks().0, from, rows, sums);
             }
-            let out = &mut memory[out * rows..][..values];
-            for (out, sums) in out.chunks_mut(RUN).zip(sums.chunks(RUN)) {
-                // Of a row alone the last vector may be the beginning of one.
-                let (vectors, rest) = out.split_at_mut(out.len() / VECTOR * VECTOR);
-                let (sums, last) = sums.split_at(vectors.len());
-                kernels::apply(product.function, vectors, sums, &[0.0; RUN][..sums.len()]);
-                if !rest.is_empty() {
-                    let mut vector = [0.0; VECTOR];
-                    kernels::apply(product.function, &mut vector, &last[..VECTOR], &[0.0; VECTOR]);
-                    rest.copy_from_slice(&vector[..rest.len()]);
-                }
-            }
+            // Of a row alone the last vector may reach into what lies behind, which stays as it is.
+            let out = &mut memory[out * rows..][..values + VECTOR];
+            let mut behind = [0.0; VECTOR];
+            behind.copy_from_slice(&out[values..]);
+            let whole = values.next_multiple_of(VECTOR);
+            kernels::apply(product.function, &mut out[..whole], &sums[..whole], &zeros[..whole]);
+            out[values..].copy_from_slice(&behind);
         }
     }
 
@@ -417,7 +395,7 @@ impl Run<'_> {
             let from = (gather.from.memory, (gather.from.offset + gather.from.strides[0] * at) as usize, 1);
             let out = (gather.out.offset + gather.out.strides[0] * at) as usize;
             let mut ids = [0.0; ROWS];
-            ids[..lanes].copy_from_slice(self.values(from, lanes, lanes, &mut copy[..lanes]));
+            ids[..lanes].copy_from_slice(self.values(from, lanes, &mut copy[..lanes]));
             for (lane, id) in ids[..lanes].iter().enumerate() {
                 let id = if *id < 0.0 { *id + rows as f32 } else { *id };
                 // A float becomes the nearest index; NaN becomes 0, so it is asked for by name.
