@@ -2,7 +2,7 @@
 //!
 //! While a program is written, every value has a place of its own. Here the steps that nothing reads are left out, and values
 //! that are never needed together share their place: a value lives from the step that writes it to the last one that reads
-//! it, and the first gap that is wide enough takes it (linear scan, Poletto and Sarkar 1999). A tile's columns then
+//! it, and the first gap that is wide enough takes it (linear scan, Poletto and Sarkar 1999). A block's columns then
 //! stay in the cache, and a loop of many turns needs the memory of one. A step that goes through its operand and its result in
 //! the same order may write over what nothing reads after it.
 //!
