@@ -382,6 +382,46 @@ proptest! {
 }
 
 #[test]
+fn a_layer_with_a_function_is_the_layer_and_then_the_function() {
+    const OUTPUTS: usize = 100;
+    let mut draw = Draw::new(3);
+    let rows: Vec<[f32; FEATURES]> = (0..9).map(|_| core::array::from_fn(|_| 4.0 * draw.unit() - 2.0)).collect();
+    let mut constants: Vec<f32> = (0..OUTPUTS).map(|_| draw.unit()).collect();
+    let weights: Vec<f32> = (0..FEATURES * OUTPUTS).map(|_| draw.unit() - 0.5).collect();
+    constants.extend(pack(&weights, FEATURES, OUTPUTS));
+    let outputs = OUTPUTS as u32;
+    let layer = product(Memory::Candidates, FEATURES as u32, outputs, 8, place(Memory::Constants, 0, 0), outputs);
+    let (sums, score) = (place(Memory::Candidates, 8, 1), place(Memory::Candidates, 8 + outputs, 0));
+    let functions = [
+        Function::Left,
+        Function::Max,
+        Function::Exp,
+        Function::Log,
+        Function::Sqrt,
+        Function::Abs,
+        Function::Floor,
+        Function::Round,
+        Function::Sigmoid,
+        Function::Tanh,
+        Function::Erf,
+    ];
+    for function in functions {
+        let scored = |steps: &[Step]| {
+            let mut all = vec![copy(Memory::Candidates, 0, FEATURES as u32)];
+            all.extend_from_slice(steps);
+            all.push(each(Function::Left, Combination::Add, outputs, [score, sums, sums]));
+            let program = Graph::encode(0, 9 + outputs, 8 + outputs, &all, &constants, &[]);
+            let found = scores(&load(&program).expect("valid"), &rows, &mut ModelScratch::default());
+            found.into_iter().map(f32::to_bits).collect::<Vec<_>>()
+        };
+        let fused = scored(&[Step::Product(Product { function, ..layer })]);
+        let zero = place(Memory::Candidates, 8 + outputs, 0);
+        let apart = [Step::Product(layer), each(function, Combination::Store, outputs, [sums, sums, zero])];
+        assert_eq!(fused, scored(&apart), "{function:?}");
+    }
+}
+
+#[test]
 fn the_largest_sum_of_bytes_is_exact() {
     const INPUTS: u32 = 1 << 13;
     let copies = (0..INPUTS).step_by(FEATURES - 1).map(|at| {

@@ -219,10 +219,13 @@ fn with_power(
     function: impl Fn(f32x4, f32x4) -> f32x4,
 ) {
     let mut powers = [0.0; RUN];
-    let powers = &mut powers[..left.len()];
-    map(out, left, left, |l, _| exponent(l));
-    exp(powers, out);
-    map(out, left, powers, function);
+    // A layer has more outputs than a run has values.
+    for (out, left) in out.chunks_mut(RUN).zip(left.chunks(RUN)) {
+        let powers = &mut powers[..left.len()];
+        map(out, left, left, |l, _| exponent(l));
+        exp(powers, out);
+        map(out, left, powers, &function);
+    }
 }
 
 #[inline(never)]
