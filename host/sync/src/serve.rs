@@ -123,9 +123,10 @@ pub fn run_until_signal(config: Config, started: impl FnOnce(SocketAddr)) -> Res
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(HostError::Server)?;
     runtime.block_on(async {
         let mut running = start(config).await?;
-        started(running.address);
+        // Before anybody knows the address: who does may end the host at once.
         let mut terminate =
             tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).map_err(HostError::Server)?;
+        started(running.address);
         tokio::select! {
             ended = running.wait() => return ended,
             _ = terminate.recv() => {}
