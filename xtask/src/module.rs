@@ -48,7 +48,7 @@ pub(crate) const SMALL: &str = "-Oz";
 pub(crate) const SIMD: [&str; 5] = [
     "-Ctarget-feature=+simd128",
     "-Cllvm-args=-unroll-threshold=50",
-    "-Cllvm-args=-inline-threshold=40",
+    "-Cllvm-args=-inline-threshold=75",
     WITHOUT_PLACES,
     SMALL_STACK,
 ];

@@ -2,9 +2,9 @@
 //!
 //! All columns of all candidates are there, in blocks of [`ROWS`]. For eight candidates who ask, the weights of all who are asked
 //! are outputs of a dense layer whose weights are the keys, and what they get is the outputs of another, whose weights are the
-//! values and whose inputs are what came out of the first: both are the kernel of dense layers, for which eight weights are packed at a time.
-//! Weights of a pair are there for eight rows at a time, so memory grows with the list and not with its square (Rabe and Staats,
-//! 2112.05682).
+//! values and whose inputs are what came out of the first. Both are the kernel of dense layers, for which eight weights are packed
+//! at a time. Weights of a pair are there for eight rows at a time, so memory grows with the list and not with its square (Rabe and
+//! Staats, 2112.05682).
 //!
 //! What one candidate gets is a sum over all in the order of the request, in one accumulator: the same bits with and without SIMD.
 

@@ -21,7 +21,7 @@ use selvedge_format::graph::{
 };
 use selvedge_format::{DecodeError, U16s};
 
-use crate::buffer::refill;
+use crate::buffer::{refill, resize};
 use kernels::{ROWS, RUN, UNIT, VECTOR};
 
 /// A validated program.
@@ -118,7 +118,7 @@ impl Graph {
     pub(super) fn scores(&self, matrix: &[f32], stride: usize, scratch: &mut GraphScratch, scores: &mut [f32]) {
         let mut run = Run { graph: self, matrix, stride, start: 0, first: 0, candidates: 1, rows: 1, memory: scratch };
         refill(&mut run.memory.request, self.request + UNIT, 0.0);
-        run.memory.buffers.resize(BUFFERS, [0.0; RUN]);
+        resize(&mut run.memory.buffers, BUFFERS, [0.0; RUN]);
         self.of_request.iter().for_each(|step| run.step(step));
         let together = if self.is_of_list { scores.len() } else { ROWS };
         for (group, scores) in scores.chunks_mut(together).enumerate() {
@@ -340,8 +340,8 @@ impl Run<'_> {
         let (request, candidates) = (request.as_mut_slice(), &mut columns[self.first..]);
         // With what fills the last unit.
         let width = values.next_multiple_of(UNIT);
-        sums.resize(width, 0.0);
-        zeros.resize(width, 0.0);
+        resize(sums, width, 0.0);
+        resize(zeros, width, 0.0);
         for position in 0..product.positions {
             let at = |view: &View<1>| (view.offset + view.strides[0] * position) as usize;
             let [out, input, start] = [&product.out, &product.input, &product.start].map(at);
@@ -358,7 +358,7 @@ impl Run<'_> {
                 refill(totals, width, 0);
                 let weights = &pairs[product.weights as usize..][..panels * inputs.div_ceil(2)];
                 add(weights, wholes, rows, totals);
-                scaled.resize(width, 0.0);
+                resize(scaled, width, 0.0);
                 spread(&scales[1..], rows, scaled);
                 for ((sum, total), scale) in sums.iter_mut().zip(&*totals).zip(&*scaled) {
                     *sum += *total as f32 * scale;
