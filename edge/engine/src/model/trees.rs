@@ -261,7 +261,7 @@ impl Trees {
             return Ok(());
         }
         let inner = self.nodes.iter().filter(|node| !node.is_leaf());
-        // Sorted as integers, feature above. Thresholds are finite; -0 and 0 are one for every comparison.
+        // Sorted as integers, feature above. No threshold is NaN; -0 and 0 are one for every comparison.
         let mut thresholds: Vec<u64> =
             inner.map(|node| (node.feature() as u64) << 32 | u64::from(ascending_bits(node.value + 0.0))).collect();
         crate::order::sort(&mut thresholds);
