@@ -7,7 +7,14 @@ use alloc::vec::Vec;
 #[inline(never)]
 pub(crate) fn refill<T: Copy>(buffer: &mut Vec<T>, len: usize, value: T) {
     resize(buffer, len, value);
-    buffer.fill(value);
+    // A loop stores one value in a turn. Copying what is there already, twice as much each time, is the host's own copy of memory.
+    let mut filled = len.min(64);
+    buffer[..filled].fill(value);
+    while filled < len {
+        let more = filled.min(len - filled);
+        buffer.copy_within(..more, filled);
+        filled += more;
+    }
 }
 
 /// Makes the buffer that long for somebody who writes all of it; what was there may still be there, else it is `value`.

@@ -526,6 +526,10 @@ impl Lengths {
             Step::Product(product) => {
                 let Product { positions, inputs, outputs, out, input, start, numbers, .. } = *product;
                 let sizes = [positions];
+                let end = out.end(&sizes, outputs);
+                let is_apart = |from: &View<1>, width: u32| {
+                    end <= from.offset.into() || from.end(&sizes, width) <= out.offset.into()
+                };
                 ![positions, inputs, outputs].contains(&0)
                     && self.flows(out.memory, &[start.memory])
                     && input.memory == out.memory
@@ -534,8 +538,9 @@ impl Lengths {
                     && self.holds(&input, &sizes, inputs)
                     && self.holds(&start, &sizes, outputs)
                     && !(matches!(numbers, Numbers::Byte { .. }) && inputs > MAX_BYTE_INPUTS as u32)
-                    // A kernel may read its inputs again after it has written some outputs.
-                    && (out.end(&sizes, outputs) <= input.offset.into() || input.end(&sizes, inputs) <= out.offset.into())
+                    // A kernel may read its inputs again after it has written some outputs, and starts some sums after others.
+                    && is_apart(&input, inputs)
+                    && (start.memory != out.memory || start == out || is_apart(&start, outputs))
             }
             Step::Meet(meet) => {
                 let columns = self.0[Memory::Candidates as usize];

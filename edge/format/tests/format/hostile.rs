@@ -930,6 +930,20 @@ fn narrow_weights_are_there_and_numbers() {
 }
 
 #[test]
+fn a_layer_starts_from_what_it_has_not_written() {
+    let starts_at = |offset, strides| {
+        let mut layer = Layer::new(Numbers::Single);
+        layer.constants = vec![0.5; 8];
+        (layer.product.positions, layer.product.out.strides) = (2, [1]);
+        layer.product.start = View { memory: Memory::Candidates, offset, strides };
+        !layer.is_refused()
+    };
+    assert!(starts_at(2, [1]), "from the result's own place");
+    assert!(starts_at(0, [1]) && starts_at(4, [1]), "from beside it");
+    assert!(!starts_at(1, [1]) && !starts_at(3, [1]) && !starts_at(2, [0]), "from what was a result before");
+}
+
+#[test]
 fn sums_of_bytes_cannot_overflow() {
     let layer = |inputs: u32| {
         let mut layer = Layer::new(Numbers::Byte { scales: 1 });

@@ -73,15 +73,25 @@ impl Number for i32 {
     }
 }
 
-/// Adds `weights * inputs` to the sums of all panels' outputs, for eight rows: eight accumulators of four.
+/// Adds `weights * inputs` to the sums of all panels' outputs, for eight rows: eight accumulators of four. Outputs for which there is
+/// a start begin with that instead.
 // Long, and called from layers and from attention.
 #[inline(never)]
-pub(super) fn add_products<N: Number>(weights: &[[N; PANEL]], inputs: &[N], sums: &mut [[[N; 4]; 8]]) {
+pub(super) fn add_products<N: Number>(
+    weights: &[[N; PANEL]],
+    inputs: &[N],
+    starts: &[N],
+    sums: &mut [[[N; 4]; 8]],
+) {
     let (inputs, _) = inputs.as_chunks::<4>();
     let (inputs, _) = inputs.as_chunks::<2>();
-    for (weights, sums) in weights.chunks_exact(inputs.len()).zip(sums) {
+    let (starts, _) = starts.as_chunks::<PANEL>();
+    for (panel, (weights, sums)) in weights.chunks_exact(inputs.len()).zip(sums).enumerate() {
         let mut held = [N::vector(sums[0]); 8];
-        each::<8>(|at| held[at] = N::vector(sums[at]));
+        match starts.get(panel) {
+            Some(start) => each::<8>(|at| held[at] = N::vector([start[at / 2]; 4])),
+            None => each::<8>(|at| held[at] = N::vector(sums[at])),
+        }
         for (weights, [low, high]) in weights.iter().zip(inputs) {
             let (low, high) = (N::vector(*low), N::vector(*high));
             each::<PANEL>(|at| {
@@ -108,6 +118,19 @@ pub(super) fn add_products_of_row<N: Number>(weights: &[[N; PANEL]], inputs: &[N
         each::<8>(|panel| held[panel] = N::add_product(held[panel], N::vector(panels[panel][at]), x));
     }
     each::<8>(|at| sums[at] = N::array(held[at]));
+}
+
+/// Adds whole numbers, each times the scale of its output.
+#[inline(never)]
+pub(super) fn add_scaled(scales: &[f32], rows: usize, totals: &[i32], sums: &mut [f32]) {
+    let ((sums, _), (totals, _)) = (sums.as_chunks_mut(), totals.as_chunks());
+    for (at, (sum, total)) in sums.iter_mut().zip(totals).enumerate() {
+        let scale = match scales.get(at * VECTOR..).and_then(<[f32]>::first_chunk) {
+            Some(scales) if rows == 1 => f32x4::new(*scales),
+            _ => f32x4::splat(scales[at * VECTOR / ROWS]),
+        };
+        *sum = (f32x4::new(*sum) + i32x4::new(*total).round_float() * scale).to_array();
+    }
 }
 
 /// Makes whole numbers of a layer's inputs and packs them in pairs of neighbouring inputs, row by row.
@@ -218,14 +241,10 @@ fn with_power(
     exponent: impl Fn(f32x4) -> f32x4,
     function: impl Fn(f32x4, f32x4) -> f32x4,
 ) {
-    let mut powers = [0.0; RUN];
-    // A layer has more outputs than a run has values.
-    for (out, left) in out.chunks_mut(RUN).zip(left.chunks(RUN)) {
-        let powers = &mut powers[..left.len()];
-        map(out, left, left, |l, _| exponent(l));
-        exp(powers, out);
-        map(out, left, powers, &function);
-    }
+    let powers = &mut [0.0; RUN][..left.len()];
+    map(out, left, left, |l, _| exponent(l));
+    exp(powers, out);
+    map(out, left, powers, function);
 }
 
 #[inline(never)]

@@ -82,6 +82,6 @@ fn add(weights: &[f32], (step, distance): (usize, usize), inputs: &[f32], sums: 
                 *weight = weights[(part * ROWS + input) * step + output * distance];
             }
         }
-        super::add(&packed[..inputs.len() / ROWS], inputs, ROWS, sums);
+        super::add(&packed[..inputs.len() / ROWS], inputs, ROWS, &[], sums);
     }
 }

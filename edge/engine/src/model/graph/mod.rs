@@ -51,16 +51,10 @@ pub(super) struct GraphScratch {
     request: Vec<f32>,
     /// For each block of candidates its columns.
     columns: Vec<f32>,
-    /// What a function makes, and what it reads where that lies otherwise than it must.
+    /// What a function makes, and what it reads where that lies otherwise than it must; sums of a layer on their way.
     buffers: Vec<[f32; RUN]>,
-    /// Outputs of a layer for a block, on their way.
-    sums: Vec<f32>,
-    /// Right values of a layer's function.
-    zeros: Vec<f32>,
-    /// Inputs of a layer of whole numbers, its sums, and what they are multiplied with.
+    /// Inputs of a layer of whole numbers.
     wholes: Vec<i32>,
-    totals: Vec<i32>,
-    scaled: Vec<f32>,
     /// Of eight rows that attend to the list: by candidate.
     weights: Vec<f32>,
 }
@@ -222,7 +216,9 @@ impl Run<'_> {
         if there == rows && stride == rows && at + copy.len() <= from.len() {
             return &from[at..][..copy.len()];
         }
-        if rows == ROWS {
+        if there < rows && stride == 1 {
+            spread(&from[at..], rows, copy);
+        } else if rows == ROWS {
             // Of a size that is known: a few instructions each.
             let (values, _) = copy.as_chunks_mut::<ROWS>();
             for value in values {
@@ -333,47 +329,57 @@ impl Run<'_> {
     fn product(&mut self, product: &Product) {
         let rows = self.rows(product.out.memory);
         let (inputs, outputs) = (product.inputs as usize, product.outputs as usize);
-        let values = outputs * rows;
-        let panels = outputs.div_ceil(PANEL);
         let Graph { constants, pairs, .. } = self.graph;
-        let GraphScratch { request, columns, sums, zeros, wholes, totals, scaled, .. } = &mut *self.memory;
+        let GraphScratch { request, columns, wholes, buffers, .. } = &mut *self.memory;
+        let [sums, totals, ..] = buffers.as_mut_slice() else { return };
+        let totals: &mut [i32; RUN] = bytemuck::cast_mut(totals);
         let (request, candidates) = (request.as_mut_slice(), &mut columns[self.first..]);
-        // With what fills the last unit.
-        let width = values.next_multiple_of(UNIT);
-        resize(sums, width, 0.0);
-        resize(zeros, width, 0.0);
         for position in 0..product.positions {
             let at = |view: &View<1>| (view.offset + view.strides[0] * position) as usize;
             let [out, input, start] = [&product.out, &product.input, &product.start].map(at);
-            match product.start.memory {
-                Memory::Candidates => sums[..values].copy_from_slice(&candidates[start * rows..][..values]),
-                Memory::Request => spread(&request[start..], rows, sums),
-                _ => spread(&constants[start..], rows, sums),
-            }
-            let memory = if product.out.memory == Memory::Request { &mut *request } else { &mut *candidates };
-            let from = &memory[input * rows..][..inputs * rows];
-            if let Numbers::Byte { scales } = product.numbers {
-                let scales = &constants[scales as usize..];
-                kernels::quantise(from, rows, scales[0], wholes);
-                refill(totals, width, 0);
-                let weights = &pairs[product.weights as usize..][..panels * inputs.div_ceil(2)];
-                add(weights, wholes, rows, totals);
-                resize(scaled, width, 0.0);
-                spread(&scales[1..], rows, scaled);
-                for ((sum, total), scale) in sums.iter_mut().zip(&*totals).zip(&*scaled) {
-                    *sum += *total as f32 * scale;
+            // As many outputs at once as a buffer holds: their sums never leave the nearest cache.
+            for first in (0..outputs).step_by(RUN / rows) {
+                let values = (outputs - first).min(RUN / rows) * rows;
+                // With what fills the last panel.
+                let panels = first / PANEL..(first + values / rows).div_ceil(PANEL);
+                let from = match product.start.memory {
+                    Memory::Candidates => &candidates[(start + first) * rows..],
+                    Memory::Request => &request[start + first..],
+                    _ => &constants[start + first..],
+                };
+                let memory = if product.out.memory == Memory::Request { &*request } else { &*candidates };
+                let inputs_there = &memory[input * rows..][..inputs * rows];
+                let weights = |inputs: usize| panels.start * inputs..panels.end * inputs;
+                if let Numbers::Byte { scales } = product.numbers {
+                    let scales = &constants[scales as usize..];
+                    if first == 0 {
+                        kernels::quantise(inputs_there, rows, scales[0], wholes);
+                    }
+                    *totals = [0; RUN];
+                    let weights = &pairs[product.weights as usize..][weights(inputs.div_ceil(2))];
+                    add(weights, wholes, rows, &[], &mut totals[..]);
+                    begin(product.start.memory, from, rows, &mut sums[..values]);
+                    let whole = values.next_multiple_of(VECTOR);
+                    kernels::add_scaled(&scales[1 + first..], rows, totals, &mut sums[..whole]);
+                } else {
+                    let packed = &constants[product.weights as usize..][weights(PANEL * inputs)];
+                    let mut starts = from;
+                    // One number for each output is spread by the kernel itself.
+                    if rows == 1 || product.start.memory == Memory::Candidates {
+                        begin(product.start.memory, from, rows, &mut sums[..values]);
+                        starts = &[];
+                    }
+                    add(packed.as_chunks().0, inputs_there, rows, starts, &mut sums[..]);
                 }
-            } else {
-                let weights = &constants[product.weights as usize..][..panels * PANEL * inputs];
-                add(weights.as_chunks().0, from, rows, sums);
+                // Of a row alone the last vector may reach into what lies behind, which stays as it is.
+                let memory = if product.out.memory == Memory::Request { &mut *request } else { &mut *candidates };
+                let out = &mut memory[(out + first) * rows..][..values + VECTOR];
+                let mut behind = [0.0; VECTOR];
+                behind.copy_from_slice(&out[values..]);
+                let whole = values.next_multiple_of(VECTOR);
+                kernels::apply(product.function, &mut out[..whole], &sums[..whole], &[0.0; RUN]);
+                out[values..].copy_from_slice(&behind);
             }
-            // Of a row alone the last vector may reach into what lies behind, which stays as it is.
-            let out = &mut memory[out * rows..][..values + VECTOR];
-            let mut behind = [0.0; VECTOR];
-            behind.copy_from_slice(&out[values..]);
-            let whole = values.next_multiple_of(VECTOR);
-            kernels::apply(product.function, &mut out[..whole], &sums[..whole], &zeros[..whole]);
-            out[values..].copy_from_slice(&behind);
         }
     }
 
@@ -424,8 +430,17 @@ fn spread(values: &[f32], rows: usize, outputs: &mut [f32]) {
     }
 }
 
-/// Adds the products of all panels, of which as many as make a unit are done at once.
-fn add<N: kernels::Number>(weights: &[[N; PANEL]], inputs: &[N], rows: usize, sums: &mut [N]) {
+/// What sums start from: numbers of a block, or of each output.
+fn begin(memory: Memory, from: &[f32], rows: usize, sums: &mut [f32]) {
+    if memory == Memory::Candidates {
+        sums.copy_from_slice(&from[..sums.len()]);
+    } else {
+        spread(from, rows, sums);
+    }
+}
+
+/// Adds the products of all panels, of which as many as make a unit are done at once, to the sums or to what they start from.
+fn add<N: kernels::Number>(weights: &[[N; PANEL]], inputs: &[N], rows: usize, starts: &[N], sums: &mut [N]) {
     let (sums, _) = sums.as_chunks_mut::<4>();
     let (sums, _) = sums.as_chunks_mut::<8>();
     if rows == 1 {
@@ -433,6 +448,6 @@ fn add<N: kernels::Number>(weights: &[[N; PANEL]], inputs: &[N], rows: usize, su
             kernels::add_products_of_row(weights, inputs, sums);
         }
     } else {
-        kernels::add_products(weights, inputs, sums);
+        kernels::add_products(weights, inputs, starts, sums);
     }
 }
