@@ -27,7 +27,7 @@ use alloc::vec::Vec;
 use bytemuck::cast;
 use selvedge_format::DecodeError;
 use selvedge_format::model::{Finish, LEAF, MISSING_LEFT, TreeNodes};
-use wide::i8x16;
+use wide::{f32x4, i8x16, i32x4};
 
 use crate::buffer::{refill, resize};
 use crate::each::each;
@@ -43,6 +43,8 @@ const MAX_PLANAR_LEAVES: usize = 256;
 /// Bins are stored with their upper bit flipped, because the signed byte comparison is the one that every vector unit
 /// has.
 const BIAS: u8 = 0x80;
+/// Levels of a search whose thresholds are all compared.
+const TOGETHER: u32 = 4;
 /// Walks that are made in step.
 const WALKS: usize = 8;
 /// Most rows that are walked where planes are possible: a vector of them takes as long as five walks.
@@ -552,33 +554,47 @@ fn fill_bins(scale: &Scale, column: &[f32], (low, high): (&mut [i8], &mut [i8]))
     let (values, _) = column.as_chunks::<LANES>();
     let ((low, _), (high, _)) = (low.as_chunks_mut::<LANES>(), high.as_chunks_mut::<LANES>());
     for ((values, low), high) in values.iter().zip(low).zip(high) {
+        let (fours, first) = (values.as_chunks().0, f32x4::splat(values[0]));
+        let (mut is_uniform, mut is_there) = (i32x4::splat(-1), i32x4::splat(-1));
+        each::<4>(|four| {
+            let x = f32x4::new(fours[four]);
+            is_uniform &= cast::<_, i32x4>(x).simd_eq(cast::<_, i32x4>(first));
+            is_there &= cast::<_, i32x4>(x.simd_eq(x));
+        });
         // Many columns repeat one value for all or most candidates.
-        let is_uniform = values.iter().fold(true, |same, x| same & (x.to_bits() == values[0].to_bits()));
-        let ranks = if is_uniform {
-            [ranks(&scale.table, levels, &[values[0]])[0]; LANES]
-        } else {
-            ranks(&scale.table, levels, values)
-        };
-        for (lane, rank) in ranks.into_iter().enumerate() {
-            let missing = 0_u8.wrapping_sub(u8::from(values[lane].is_nan()));
-            low[lane] = (rank ^ BIAS) as i8;
-            high[lane] = ((rank | missing) ^ BIAS) as i8;
+        for (low, rank) in low.iter_mut().zip(ranks(&scale.table, levels, values, is_uniform.all())) {
+            *low = (rank as u8 ^ BIAS) as i8;
+        }
+        *high = *low;
+        if !is_there.all() {
+            for (high, x) in high.iter_mut().zip(values) {
+                *high = if x.is_nan() { i8::MAX } else { *high };
+            }
         }
     }
 }
 
-/// Binary search of several values in step: no branch, and no search waits for another.
+/// Binary search of several values in step: no branch, and no search waits for another. On its first levels whole vectors are
+/// compared with all thresholds that it could meet there. One value for all is searched once.
 #[inline]
-fn ranks<const N: usize>(table: &[f32; 256], levels: u32, values: &[f32; N]) -> [u8; N] {
-    let mut ranks = [0_u8; N];
-    for level in (0..levels).rev() {
-        let below = (1_u8 << level) - 1;
-        let next = |rank: u8, x: f32| rank | u8::from(table[usize::from(rank | below)] <= x) << level;
-        if N == LANES {
-            each::<4>(|four| each::<4>(|at| ranks[4 * four + at] = next(ranks[4 * four + at], values[4 * four + at])));
-        } else {
-            ranks.iter_mut().zip(values).for_each(|(rank, x)| *rank = next(*rank, *x));
+fn ranks(table: &[f32; 256], levels: u32, values: &[f32; LANES], is_uniform: bool) -> [u32; LANES] {
+    let (searched, rest) = if is_uniform { (1, levels) } else { (LANES, levels.saturating_sub(TOGETHER)) };
+    let (mut counts, x) = ([i32x4::splat(0); 4], values.as_chunks().0);
+    let mut at = (1 << rest) - 1;
+    while at < (1 << levels) - 1 {
+        let threshold = f32x4::splat(table[at & 255]);
+        each::<4>(|four| counts[four] -= cast::<_, i32x4>(threshold.simd_le(f32x4::new(x[four]))));
+        at += 1 << rest;
+    }
+    let mut ranks = [0; LANES];
+    for (four, count) in ranks.as_chunks_mut::<4>().0.iter_mut().zip(counts) {
+        *four = cast(count << rest);
+    }
+    for level in (0..rest).rev() {
+        let below = (1_u32 << level) - 1;
+        for (rank, x) in ranks.iter_mut().zip(values).take(searched) {
+            *rank |= u32::from(table[(*rank | below) as usize & 255] <= *x) << level;
         }
     }
-    ranks
+    if is_uniform { [ranks[0]; LANES] } else { ranks }
 }
