@@ -365,16 +365,29 @@ fn network(features: u32, seed: u64) -> Vec<u8> {
             out,
             input,
             start,
+            addend: View::NONE,
             weights,
             numbers: Numbers::Single,
         })
     };
-    // Each starts from what the one before it gave.
+    // Each starts from what the one before it gave, and adds some other column.
     let narrow_layer = |before, weights, numbers| {
+        let addend = row(Memory::Candidates, squashed + 1);
         let (start, input, out) = (before, squashed, before + 1);
         let [start, input, out] = [start, input, out].map(|offset| row(Memory::Candidates, offset));
         let (function, inputs) = (Function::Left, HIDDEN);
-        Step::Product(Product { function, positions: 1, inputs, outputs: 1, out, input, start, weights, numbers })
+        Step::Product(Product {
+            function,
+            positions: 1,
+            inputs,
+            outputs: 1,
+            out,
+            input,
+            start,
+            addend,
+            weights,
+            numbers,
+        })
     };
     let of_features = (Memory::Features, 0);
     let steps = [

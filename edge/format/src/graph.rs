@@ -28,8 +28,8 @@
 //!
 //! step: code u32 = kind | function << 8 | combination or numbers << 16 | dimensions << 24, then
 //!   0 each     size u32 per dimension, outermost first; result, left and right: place u32, stride u32 per dimension
-//!   1 product  positions u32, inputs u32, outputs u32; result, input and start: place u32, stride of a position u32;
-//!              weights u32; of bytes: scales u32
+//!   1 product  positions u32, inputs u32, outputs u32; result, input, start and what is added: place u32, stride of a
+//!              position u32; weights u32; of bytes: scales u32
 //!   2 gather   ids u32, table u32, table rows u32, width u32; result and ids: place u32, stride u32; of bytes: scales u32
 //!   3 meet     heads u32, width u32, value width u32; first columns u32 of result, queries, keys and values
 //! place: memory << 30 | offset; memory 0 constants, 1 request, 2 candidates, 3 features
@@ -193,10 +193,10 @@ pub struct Each {
     pub right: View<MAX_DIMS>,
 }
 
-/// `out = function(start + input * weights)` at each of a number of positions. Inputs and outputs of a position lie next to
+/// `out = function(start + input * weights + addend)` at each of a number of positions. Inputs and outputs of a position lie next to
 /// each other, in one memory.
 ///
-/// Of bytes it is `function(start + scale * (whole * weights))`, where the whole inputs are `input * multiplier`, rounded half to
+/// Of bytes it is `function(start + scale * (whole * weights) + addend)`, where the whole inputs are `input * multiplier`, rounded half to
 /// even and at most [`INPUT_MOST`] from 0; what is not a number is 0. Their sum is exact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Product {
@@ -214,6 +214,9 @@ pub struct Product {
     pub input: View<1>,
     /// Where each sum starts: a bias, or what the request contributes.
     pub start: View<1>,
+    /// Columns that are added to each sum at last: what the candidate contributes to all positions, where sums start from what the
+    /// request contributes to each. A place in the constants says that there are none.
+    pub addend: View<1>,
     /// Offset of the packed weights, in the constants or the narrow bytes.
     pub weights: u32,
     /// What the weights are.
@@ -359,6 +362,9 @@ impl Words<'_> {
 }
 
 impl<const N: usize> View<N> {
+    /// A place where there is nothing.
+    pub const NONE: Self = Self { memory: Memory::Constants, offset: 0, strides: [0; N] };
+
     fn read(words: &mut Words<'_>, dims: usize) -> Self {
         let place = words.next();
         let mut view = Self {
@@ -477,10 +483,21 @@ impl Step {
             }
             1 if dims == 0 => {
                 let [positions, inputs, outputs] = [(); 3].map(|()| words.next());
-                let [out, input, start] = [(); 3].map(|()| View::read(words, 1));
+                let [out, input, start, addend] = [(); 4].map(|()| View::read(words, 1));
                 let weights = words.next();
                 let numbers = Numbers::read(words, combination)?;
-                Self::Product(Product { function, positions, inputs, outputs, out, input, start, weights, numbers })
+                Self::Product(Product {
+                    function,
+                    positions,
+                    inputs,
+                    outputs,
+                    out,
+                    input,
+                    start,
+                    addend,
+                    weights,
+                    numbers,
+                })
             }
             2 if dims == 0 && function == Function::Left => {
                 let [ids, table, rows, width] = [(); 4].map(|()| words.next());
@@ -515,6 +532,16 @@ impl Lengths {
         }
     }
 
+    /// Whether a product may read there. A kernel may read its inputs again after it has written some outputs, and starts some sums
+    /// after others.
+    #[inline(never)]
+    fn reads(&self, product: &Product, from: &View<1>, width: u32) -> bool {
+        let Product { positions, outputs, out, .. } = product;
+        let is_before = |left: &View<1>, width, right: &View<1>| left.end(&[*positions], width) <= right.offset.into();
+        let is_apart = from.memory != out.memory || is_before(from, width, out) || is_before(out, *outputs, from);
+        (from == out || is_apart) && self.holds(from, &[*positions], width)
+    }
+
     fn allow(&self, step: &Step) -> bool {
         match step {
             Step::Each(each) => {
@@ -524,23 +551,19 @@ impl Lengths {
                     && views.iter().all(|view| self.holds(view, &each.sizes, 1))
             }
             Step::Product(product) => {
-                let Product { positions, inputs, outputs, out, input, start, numbers, .. } = *product;
-                let sizes = [positions];
-                let end = out.end(&sizes, outputs);
-                let is_apart = |from: &View<1>, width: u32| {
-                    end <= from.offset.into() || from.end(&sizes, width) <= out.offset.into()
-                };
-                ![positions, inputs, outputs].contains(&0)
+                let Product { positions, inputs, outputs, out, input, start, addend, numbers, .. } = product;
+                ![positions, inputs, outputs].contains(&&0)
                     && self.flows(out.memory, &[start.memory])
                     && input.memory == out.memory
                     && start.memory != Memory::Features
-                    && self.holds(&out, &sizes, outputs)
-                    && self.holds(&input, &sizes, inputs)
-                    && self.holds(&start, &sizes, outputs)
-                    && !(matches!(numbers, Numbers::Byte { .. }) && inputs > MAX_BYTE_INPUTS as u32)
-                    // A kernel may read its inputs again after it has written some outputs, and starts some sums after others.
-                    && is_apart(&input, inputs)
-                    && (start.memory != out.memory || start == out || is_apart(&start, outputs))
+                    && input != out
+                    && self.holds(out, &[*positions], *outputs)
+                    && self.reads(product, input, *inputs)
+                    && self.reads(product, start, *outputs)
+                    && (addend.memory == Memory::Constants
+                        || [addend.memory, out.memory] == [Memory::Candidates; 2]
+                            && self.reads(product, addend, *outputs))
+                    && !(matches!(numbers, Numbers::Byte { .. }) && *inputs > MAX_BYTE_INPUTS as u32)
             }
             Step::Meet(meet) => {
                 let columns = self.0[Memory::Candidates as usize];
@@ -722,7 +745,7 @@ impl Step {
                 let (numbers, scales) = product.numbers.code();
                 words.push(u32::from_le_bytes([1, product.function as u8, numbers, 0]));
                 words.extend([product.positions, product.inputs, product.outputs]);
-                for view in [&product.out, &product.input, &product.start] {
+                for view in [&product.out, &product.input, &product.start, &product.addend] {
                     view.write(0, words);
                 }
                 words.push(product.weights);

@@ -117,7 +117,9 @@ fn the_layers_of_a_network_are_counted_one_by_one() {
     struct Exported {
         features: Vec<exported::Feature>,
     }
-    for (name, dearest) in [("mlp", "dense 16 -> 32, relu"), ("din", "each add"), ("reranker", "dense")] {
+    for (name, dearest) in
+        [("mlp", "dense 16 -> 32, relu"), ("din", "dense 6 times 8 -> 12, sigmoid"), ("reranker", "dense")]
+    {
         let (bytes, exported) = exported::fixture::<Exported>(name);
         let (features, trained) = (exported::declared(&exported.features), import(&bytes).expect("a model"));
         let cost = check(&compile(&features, &model(""), &trained).expect("it compiles"));

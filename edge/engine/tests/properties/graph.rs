@@ -62,6 +62,7 @@ fn product(memory: Memory, inputs: u32, outputs: u32, out: u32, start: View<1>, 
         out,
         input,
         start,
+        addend: View::NONE,
         weights,
         numbers: Numbers::Single,
     }
@@ -392,6 +393,7 @@ fn a_layer_with_a_function_is_the_layer_and_then_the_function() {
     let outputs = OUTPUTS as u32;
     let layer = product(Memory::Candidates, FEATURES as u32, outputs, 8, place(Memory::Constants, 0, 0), outputs);
     let (sums, score) = (place(Memory::Candidates, 8, 1), place(Memory::Candidates, 8 + outputs, 0));
+    let more = place(Memory::Candidates, 9 + outputs, 1);
     let functions = [
         Function::Left,
         Function::Max,
@@ -410,14 +412,22 @@ fn a_layer_with_a_function_is_the_layer_and_then_the_function() {
             let mut all = vec![copy(Memory::Candidates, 0, FEATURES as u32)];
             all.extend_from_slice(steps);
             all.push(each(Function::Left, Combination::Add, outputs, [score, sums, sums]));
-            let program = Graph::encode(0, 9 + outputs, 8 + outputs, &all, &constants, &[]);
-            let found = scores(&load(&program).expect("valid"), &rows, &mut ModelScratch::default());
-            found.into_iter().map(f32::to_bits).collect::<Vec<_>>()
+            let program = Graph::encode(0, 9 + 2 * outputs, 8 + outputs, &all, &constants, &[]);
+            let (model, mut scratch) = (load(&program).expect("valid"), ModelScratch::default());
+            let found = scores(&model, &rows, &mut scratch).into_iter().map(f32::to_bits).collect::<Vec<_>>();
+            assert_eq!(scores(&model, &rows[..1], &mut scratch)[0].to_bits(), found[0], "alone: {function:?}");
+            found
         };
         let fused = scored(&[Step::Product(Product { function, ..layer })]);
         let zero = place(Memory::Candidates, 8 + outputs, 0);
         let apart = [Step::Product(layer), each(function, Combination::Store, outputs, [sums, sums, zero])];
         assert_eq!(fused, scored(&apart), "{function:?}");
+        // The same again, of the first one's outputs and another's added.
+        let [out, addend] = [8, 9 + outputs].map(|first| place(Memory::Candidates, first, 0));
+        let other = Step::Product(Product { out: addend, ..layer });
+        let fused = scored(&[other, Step::Product(Product { out, addend, function, ..layer })]);
+        let add = each(Function::Add, Combination::Store, outputs, [sums, sums, more]);
+        assert_eq!(fused, scored(&[other, apart[0], add, apart[1]]), "{function:?} of a sum");
     }
 }
 

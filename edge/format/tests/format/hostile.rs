@@ -893,6 +893,7 @@ impl Layer {
             out: row(Memory::Candidates, 2),
             input: row(Memory::Candidates, 0),
             start: row(Memory::Constants, 0),
+            addend: View::NONE,
             weights: 0,
             numbers,
         };
@@ -941,6 +942,17 @@ fn a_layer_starts_from_what_it_has_not_written() {
     assert!(starts_at(2, [1]), "from the result's own place");
     assert!(starts_at(0, [1]) && starts_at(4, [1]), "from beside it");
     assert!(!starts_at(1, [1]) && !starts_at(3, [1]) && !starts_at(2, [0]), "from what was a result before");
+    let adds = |memory, offset| {
+        let mut layer = Layer::new(Numbers::Single);
+        layer.constants = vec![0.5; 8];
+        layer.product.addend = View { memory, offset, strides: [0] };
+        !layer.is_refused()
+    };
+    let last = (1 << 14) - 1;
+    assert!(adds(Memory::Candidates, 1) && adds(Memory::Candidates, 2) && adds(Memory::Candidates, last), "columns");
+    assert!(!adds(Memory::Candidates, last + 1), "no column");
+    assert!(!adds(Memory::Request, 0) && !adds(Memory::Features, 0), "no columns");
+    assert!(adds(Memory::Constants, u32::MAX >> 2), "none");
 }
 
 #[test]

@@ -651,6 +651,7 @@ pub(crate) fn graph() -> Vec<u8> {
             out,
             input,
             start,
+            addend: row(Memory::Candidates, 2, 2),
             weights: 12,
             numbers,
         })
@@ -665,6 +666,7 @@ pub(crate) fn graph() -> Vec<u8> {
             out,
             input,
             start,
+            addend: View::NONE,
             weights,
             numbers: Numbers::Single,
         })

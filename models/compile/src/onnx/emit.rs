@@ -310,36 +310,40 @@ impl Emitter {
         Ok(out)
     }
 
-    /// A dense layer by weights `[inputs][outputs]`; its step is returned.
+    /// A dense layer by weights `[inputs][outputs]`, of an input and for a result, to which columns may be added; its step is returned.
     pub(super) fn product(
         &mut self,
-        input: Rows<'_>,
-        out: Rows<'_>,
+        (input, out, addend): (Rows<'_>, Rows<'_>, Option<Rows<'_>>),
         positions: usize,
         weights: Vec<f32>,
         start: Start<'_>,
     ) -> usize {
         let inputs = input.view.shape.last().copied().unwrap_or(1);
         let outputs = weights.len() / inputs;
-        let row = |(memory, offset): (Memory, u32), stride: usize| Place { memory, offset, strides: [stride as u32] };
         let (start, bias) = match start {
-            Start::Bias(bias) => (row((Memory::Constants, 0), 0), Some(self.weights.hold(bias))),
-            Start::Values(values) => (row(self.place(values.view), values.stride), None),
+            Start::Values(values) => (self.rows(values), None),
+            Start::Bias(bias) => (Place::NONE, Some(self.weights.hold(bias))),
         };
         let product = Product {
             function: Function::Left,
             positions: positions as u32,
             inputs: inputs as u32,
             outputs: outputs as u32,
-            out: row(self.place(out.view), out.stride),
-            input: row(self.place(input.view), input.stride),
+            out: self.rows(out),
+            input: self.rows(input),
             start,
+            addend: addend.map_or(Place::NONE, |addend| self.rows(addend)),
             weights: 0,
             numbers: Numbers::Single,
         };
         let weights = self.weights.hold(weights);
         self.steps.push(Draft::Dense(Dense { product, weights, bias }));
         self.steps.len() - 1
+    }
+
+    fn rows(&mut self, rows: Rows<'_>) -> Place<1> {
+        let (memory, offset) = self.place(rows.view);
+        Place { memory, offset, strides: [rows.stride as u32] }
     }
 
     /// The layer of products, if each may have the same function.

@@ -248,6 +248,7 @@ fn accesses(step: &Step) -> Vec<Access> {
             vec![
                 Access::of(&product.input, &sizes, product.inputs, false),
                 Access::of(&product.start, &sizes, product.outputs, false),
+                Access::of(&product.addend, &sizes, product.outputs, false),
                 Access::of(&product.out, &sizes, product.outputs, true),
             ]
         }
@@ -275,7 +276,7 @@ fn move_places(step: &mut Step, request: &Buffers, columns: &Buffers) {
             [out, left, right].into_iter().for_each(|view| place(view.memory, &mut view.offset));
         }
         Step::Product(product) => {
-            let views = [&mut product.out, &mut product.input, &mut product.start];
+            let views = [&mut product.out, &mut product.input, &mut product.start, &mut product.addend];
             views.into_iter().for_each(|view| place(view.memory, &mut view.offset));
         }
         Step::Gather(gather) => {
@@ -377,6 +378,7 @@ mod tests {
                 out: view(Memory::Candidates, out * SIZE as u32),
                 input: view(Memory::Candidates, input * SIZE as u32),
                 start: view(Memory::Candidates, start * SIZE as u32),
+                addend: View::NONE,
                 weights: 0,
                 numbers: Numbers::Single,
             })

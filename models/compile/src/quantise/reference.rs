@@ -140,6 +140,10 @@ impl<'a> Reference<'a> {
                         .enumerate()
                         .fold(start, |sum, (input, x)| sum + self.weight(product, input, output) * x),
                 };
+                let sum = match product.addend.memory {
+                    Memory::Constants => sum,
+                    memory => sum + self.read(memory, at(&product.addend) + output, features),
+                };
                 self.write(product.out.memory, at(&product.out) + output, function(product.function, sum, 0.0));
             }
         }

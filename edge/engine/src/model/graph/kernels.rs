@@ -77,12 +77,7 @@ impl Number for i32 {
 /// a start begin with that instead.
 // Long, and called from layers and from attention.
 #[inline(never)]
-pub(super) fn add_products<N: Number>(
-    weights: &[[N; PANEL]],
-    inputs: &[N],
-    starts: &[N],
-    sums: &mut [[[N; 4]; 8]],
-) {
+pub(super) fn add_products<N: Number>(weights: &[[N; PANEL]], inputs: &[N], starts: &[N], sums: &mut [[[N; 4]; 8]]) {
     let (inputs, _) = inputs.as_chunks::<4>();
     let (inputs, _) = inputs.as_chunks::<2>();
     let (starts, _) = starts.as_chunks::<PANEL>();

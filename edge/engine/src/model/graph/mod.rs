@@ -331,12 +331,12 @@ impl Run<'_> {
         let (inputs, outputs) = (product.inputs as usize, product.outputs as usize);
         let Graph { constants, pairs, .. } = self.graph;
         let GraphScratch { request, columns, wholes, buffers, .. } = &mut *self.memory;
-        let [sums, totals, ..] = buffers.as_mut_slice() else { return };
+        let [sums, totals, with_addend, ..] = buffers.as_mut_slice() else { return };
         let totals: &mut [i32; RUN] = bytemuck::cast_mut(totals);
         let (request, candidates) = (request.as_mut_slice(), &mut columns[self.first..]);
         for position in 0..product.positions {
             let at = |view: &View<1>| (view.offset + view.strides[0] * position) as usize;
-            let [out, input, start] = [&product.out, &product.input, &product.start].map(at);
+            let [out, input, start, addend] = [&product.out, &product.input, &product.start, &product.addend].map(at);
             // As many outputs at once as a buffer holds: their sums never leave the nearest cache.
             for first in (0..outputs).step_by(RUN / rows) {
                 let values = (outputs - first).min(RUN / rows) * rows;
@@ -371,12 +371,22 @@ impl Run<'_> {
                     }
                     add(packed.as_chunks().0, inputs_there, rows, starts, &mut sums[..]);
                 }
+                let whole = values.next_multiple_of(VECTOR);
+                let mut sums = &*sums;
+                if product.addend.memory == Memory::Candidates {
+                    kernels::apply(
+                        Function::Add,
+                        &mut with_addend[..whole],
+                        sums,
+                        &candidates[(addend + first) * rows..],
+                    );
+                    sums = with_addend;
+                }
                 // Of a row alone the last vector may reach into what lies behind, which stays as it is.
                 let memory = if product.out.memory == Memory::Request { &mut *request } else { &mut *candidates };
                 let out = &mut memory[(out + first) * rows..][..values + VECTOR];
                 let mut behind = [0.0; VECTOR];
                 behind.copy_from_slice(&out[values..]);
-                let whole = values.next_multiple_of(VECTOR);
                 kernels::apply(product.function, &mut out[..whole], &sums[..whole], &[0.0; RUN]);
                 out[values..].copy_from_slice(&behind);
             }

@@ -292,7 +292,12 @@ impl Lowering<'_> {
         if let (Some(input), Some(output)) = (one_stride(patches, places), one_stride(out, places)) {
             let positions = count(&patches.shape[..places]);
             let (input, out) = (Rows { view: patches, stride: input }, Rows { view: out, stride: output });
-            return vec![self.emitter.product(input, out, positions, weights.to_vec(), Start::Bias(bias.to_vec()))];
+            return vec![self.emitter.product(
+                (input, out, None),
+                positions,
+                weights.to_vec(),
+                Start::Bias(bias.to_vec()),
+            )];
         }
         let axis = (0..places).find(|axis| patches.shape[*axis] > 1).unwrap_or(0);
         let part = |view: &View, at: usize| view.slice(axis, at, 1);

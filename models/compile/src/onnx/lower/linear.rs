@@ -7,7 +7,8 @@
 //! 2018), `[q, k, q - k, q * k] W`, so becomes `q (W1 + W3) + k (W2 - W3) + (q * k) W4`, of which only the last term is
 //! computed per candidate and place.
 //!
-//! Sums start where the term before ended. Where it has fewer places, they start from it again and again.
+//! Sums start where the term before ended. Where it has fewer places, they start from it again and again. Where the request has a
+//! sum for every place and the candidate one for all, they start from both.
 
 use selvedge_format::graph::Function;
 use tract_onnx::prelude::*;
@@ -264,32 +265,49 @@ impl Lowering<'_> {
         let mut terms: Vec<&Term> = linear.terms.iter().collect();
         terms.sort_by_key(|term| (term.input.is_of_candidates(), term.places()));
         let mut bias = Some(linear.bias.clone()).filter(|_| start.is_none());
-        let mut held = start;
+        // What a term starts from, and what is of the candidates and waits for one that adds it.
+        let (mut held, mut beside) = (start, None);
         for term in terms {
             let input = self.readable(&term.input)?;
             let mut shape = input.shape.clone();
             shape[last] = linear.outputs();
             let out = self.emitter.allocate(input.is_of_candidates(), &shape, None);
-            let from = held.as_ref().filter(|held| starts(held, &out)).map(|held| held.broadcast(&shape));
-            let is_sum = from.is_some();
+            let wide = |view: &Option<View>| {
+                view.as_ref().filter(|view| starts(view, &out)).map(|view| view.broadcast(&shape))
+            };
+            if beside.is_some() && (wide(&held).is_none() || wide(&beside).is_none()) {
+                held = self.both(held, beside.take())?;
+            }
+            let (from, addend) = (wide(&held), wide(&beside));
+            let rows = |view| Rows { view, stride: one_stride(view, last).unwrap_or(0) };
             let start = match &from {
-                Some(view) => Start::Values(Rows { view, stride: one_stride(view, last).unwrap_or(0) }),
+                Some(view) => Start::Values(rows(view)),
                 None => Start::Bias(bias.take().unwrap_or_else(|| vec![0.0; linear.outputs()])),
             };
-            let rows = |view| Rows { view, stride: one_stride(view, last).unwrap_or(0) };
-            let product = self.emitter.product(rows(&input), rows(&out), term.places(), term.weights.clone(), start);
+            let layer = (rows(&input), rows(&out), addend.as_ref().map(rows));
+            let product = self.emitter.product(layer, term.places(), term.weights.clone(), start);
             let out = View { layer: Some(Emitter::layer(vec![product])), ..out };
-            held = Some(match held {
-                Some(held) if !is_sum => self.apply(Function::Add, &held, &out)?,
-                _ => out,
-            });
+            (held, beside) = match held {
+                Some(of_request) if from.is_none() && !of_request.is_of_candidates() => (Some(of_request), Some(out)),
+                Some(_) if from.is_none() => (self.both(held, Some(out))?, None),
+                _ => (Some(out), None),
+            };
         }
+        let held = self.both(held, beside)?;
         let held = held.ok_or_else(|| unsupported("a layer without inputs", "export the model again"))?;
         let shape: Vec<usize> = linear.places.iter().copied().chain([linear.outputs()]).collect();
         let wide = if held.shape == shape { held } else { held.broadcast(&shape) };
         let mut order: Vec<usize> = (0..last).collect();
         order.insert(linear.axis, last);
         Ok(View { rows: linear.rows, layer: wide.layer.clone(), ..permuted(&wide, &order) })
+    }
+
+    /// Two sums in one, where there are two.
+    fn both(&mut self, held: Option<View>, beside: Option<View>) -> Lowered<Option<View>> {
+        match (held, beside) {
+            (Some(held), Some(beside)) => self.apply(Function::Add, &held, &beside).map(Some),
+            (held, beside) => Ok(held.or(beside)),
+        }
     }
 
     /// The input where a dense layer can read it: each place in one run, all at one distance.
