@@ -100,7 +100,7 @@ impl Shop {
     }
 
     fn models(&self, cases: &mut Vec<Case>) {
-        for kind in [Kinds::Linear, Kinds::Trees, Kinds::DoubleTrees, Kinds::Network] {
+        for kind in [Kinds::Linear, Kinds::Trees, Kinds::DoubleTrees, Kinds::Network, Kinds::List] {
             for link in [Link::Identity, Link::Logistic] {
                 let bundle = self.bundle(kind, link, &plain(), None);
                 for (at, user) in self.users.iter().enumerate() {
@@ -215,9 +215,10 @@ impl Shop {
 
     /// Several stages: of every kind, with more and fewer candidates than they keep, and too dear for the last.
     fn cascades(&self, cases: &mut Vec<Case>) {
-        let stages: [(&str, &[(Kinds, u32)]); 4] = [
+        let stages: [(&str, &[(Kinds, u32)]); 5] = [
             ("linear, then trees", &[(Kinds::Linear, 20), (Kinds::Trees, 0)]),
             ("trees, then a network", &[(Kinds::Trees, 17), (Kinds::Network, 0)]),
+            ("linear, then a list", &[(Kinds::Linear, 19), (Kinds::List, 0)]),
             ("a network, then trees", &[(Kinds::Network, 1), (Kinds::DoubleTrees, 0)]),
             ("four stages", &[(Kinds::Linear, 33), (Kinds::Trees, 16), (Kinds::Network, 40), (Kinds::DoubleTrees, 0)]),
         ];

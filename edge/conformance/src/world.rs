@@ -4,7 +4,7 @@ use selvedge_engine::state::{Event, GlobalCounters, ItemKeys, UserState};
 use selvedge_format::container::{ContainerBuilder, Kind};
 use selvedge_format::explore::{self, ExploreV1};
 use selvedge_format::graph::{
-    self, Combination, Each, Function, Graph, MAX_DIMS, Memory, Numbers, Product, Step, View,
+    self, Combination, Each, Function, Graph, MAX_DIMS, Meet, Memory, Numbers, Product, Step, View,
 };
 use selvedge_format::model::{
     self, Finish, LEAF, LinearWeights, Link, MISSING_LEFT, ModelKindV1, ModelV1, ModelsV1, StageV1, TreeNode, TreeNodes,
@@ -224,6 +224,8 @@ pub(crate) enum Kinds {
     DoubleTrees,
     /// A tensor program.
     Network,
+    /// A tensor program in which candidates attend to each other and are compared with their list.
+    List,
     /// A tensor program that does much with few weights, so that a few hundred candidates reach the limit.
     Labour,
 }
@@ -303,7 +305,8 @@ pub(crate) fn model(kind: Kinds, features: usize, seed: u8) -> (ModelKindV1, Vec
             let finish = Finish { divisor: 3.0, scale: 7.0, bias: 0.1 };
             (ModelKindV1::DoubleTrees(finish), TreeNodes::encode_double(&trees, &leaves))
         }
-        Kinds::Network => (ModelKindV1::Graph, network(features as u32, seed.into())),
+        Kinds::Network => (ModelKindV1::Graph, network(features as u32, seed.into(), false)),
+        Kinds::List => (ModelKindV1::Graph, network(features as u32, seed.into(), true)),
         Kinds::Labour => (ModelKindV1::Graph, labour()),
     }
 }
@@ -319,8 +322,8 @@ fn labour() -> Vec<u8> {
     Graph::encode(0, 1, 0, &[Step::Each(sum)], &[], &[])
 }
 
-/// Two layers over the features, of which those that are missing count as 0.
-fn network(features: u32, seed: u64) -> Vec<u8> {
+/// Two layers over the features, of which those that are missing count as 0; what the candidates have in the first may meet.
+fn network(features: u32, seed: u64, is_of_list: bool) -> Vec<u8> {
     const HIDDEN: u32 = 5;
     let mut random = Random(seed);
     let mut weights = |inputs: u32, outputs: u32| {
@@ -390,7 +393,7 @@ fn network(features: u32, seed: u64) -> Vec<u8> {
         })
     };
     let of_features = (Memory::Features, 0);
-    let steps = [
+    let mut steps = vec![
         each(Function::Equal, Combination::Store, features, there, of_features, 0),
         each(Function::Left, Combination::Select, features, input, (Memory::Candidates, there), 0),
         layer(Function::Tanh, features, HIDDEN, input, hidden, first),
@@ -399,7 +402,22 @@ fn network(features: u32, seed: u64) -> Vec<u8> {
         narrow_layer(sum, 0, Numbers::Half),
         narrow_layer(sum + 1, whole, Numbers::Byte { scales }),
     ];
-    Graph::encode(0, score + 1, score, &steps, &constants, &narrow)
+    if !is_of_list {
+        return Graph::encode(0, score + 1, score, &steps, &constants, &narrow);
+    }
+    let (attended, most, differs) = (score + 1, score + 5, score + 9);
+    let meet = |function, width, out, value| {
+        Step::Meet(Meet { function, heads: 1, width, value_width: 4, out, query: hidden, key: squashed, value })
+    };
+    let of = |column| (Memory::Candidates, column);
+    steps.extend([
+        meet(Function::Left, 4, attended, squashed),
+        meet(Function::Max, 0, most, hidden),
+        each(Function::Left, Combination::Add, 4, attended, of(most), 0),
+        layer(Function::Left, 4, 1, attended, differs, second),
+        each(Function::Left, Combination::Add, 1, differs, of(score), 0),
+    ]);
+    Graph::encode(0, differs + 1, differs, &steps, &constants, &narrow)
 }
 
 /// Trees from a stump to a deep one, on every feature, with thresholds where values lie and where none do.

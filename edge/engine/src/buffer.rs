@@ -7,7 +7,14 @@ use alloc::vec::Vec;
 #[inline(never)]
 pub(crate) fn refill<T: Copy>(buffer: &mut Vec<T>, len: usize, value: T) {
     resize(buffer, len, value);
-    // A loop stores one value in a turn. Copying what is there already, twice as much each time, is the host's own copy of memory.
+    buffer.fill(value);
+}
+
+/// The same of long buffers: a loop stores one value in a turn, where copying what is there already, twice as much each time, is
+/// the host's own copy of memory.
+#[inline(never)]
+pub(crate) fn refill_long(buffer: &mut Vec<f32>, len: usize, value: f32) {
+    resize(buffer, len, value);
     let mut filled = len.min(64);
     buffer[..filled].fill(value);
     while filled < len {

@@ -10,7 +10,7 @@ use selvedge_format::shared::{SharedField, SharedState};
 use selvedge_format::state::{HistoryEntry, ProfileEntry, ProfileValue, SectionView, StateView, TableView};
 use selvedge_format::{DecodeError, key, key32};
 
-use crate::buffer::refill;
+use crate::buffer::{refill, refill_long};
 use crate::math;
 use crate::snapshot::{Binding, Snapshot, is_constant};
 use crate::state::{cell_of, seconds, value_at};
@@ -73,7 +73,7 @@ impl Counters {
             self.first.push(columns);
             columns += table.len();
         }
-        refill(&mut self.values, columns * candidates, f32::NAN);
+        refill_long(&mut self.values, columns * candidates, f32::NAN);
         refill(&mut self.totals, columns, 0.0);
         refill(&mut self.last, self.first.len() * candidates, NONE);
     }
@@ -264,7 +264,7 @@ impl Columns {
         state: &StateView<'_>,
     ) -> Result<(), DecodeError> {
         let n = self.candidates;
-        refill(&mut self.numbers, snapshot.count(FieldType::Number) * n, f32::NAN);
+        refill_long(&mut self.numbers, snapshot.count(FieldType::Number) * n, f32::NAN);
         refill(&mut self.keys, snapshot.count(FieldType::String) * n, 0);
         refill(&mut self.times, snapshot.count(FieldType::Time) * n, i64::MIN);
         refill(&mut self.token_ranges, snapshot.count(FieldType::Tokens) * n, (0, 0));

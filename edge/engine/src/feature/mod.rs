@@ -22,7 +22,7 @@ use alloc::vec::Vec;
 use selvedge_format::program::{OpV1, ProgramV1};
 use selvedge_format::shared::SharedState;
 
-use crate::buffer::{refill, resize};
+use crate::buffer::{refill_long, resize};
 
 pub use columns::Columns;
 
@@ -53,7 +53,7 @@ pub(crate) fn transpose(values: &[f32], features: usize, stride: usize, matrix: 
 /// Runs the program: fills `matrix` with one column of [`stride`] rows per feature. Padding rows are 0.
 pub(crate) fn run(program: &ProgramV1, shared: Option<&SharedState>, columns: &mut Columns, matrix: &mut Vec<f32>) {
     let (rows, stride) = (columns.candidates(), stride(columns.candidates()));
-    refill(matrix, program.features.len() * stride, 0.0);
+    refill_long(matrix, program.features.len() * stride, 0.0);
     for (index, feature) in program.features.iter().enumerate() {
         let (earlier, rest) = matrix.split_at_mut(index * stride);
         let column = &mut rest[..rows];

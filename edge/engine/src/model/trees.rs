@@ -29,7 +29,7 @@ use selvedge_format::DecodeError;
 use selvedge_format::model::{Finish, LEAF, MISSING_LEFT, TreeNodes};
 use wide::{f32x4, i8x16, i32x4};
 
-use crate::buffer::{refill, resize};
+use crate::buffer::resize;
 use crate::each::each;
 use crate::feature::{self, LANES};
 use crate::math::{ascending_bits, from_ascending_bits};
@@ -43,8 +43,9 @@ const MAX_PLANAR_LEAVES: usize = 256;
 /// Bins are stored with their upper bit flipped, because the signed byte comparison is the one that every vector unit
 /// has.
 const BIAS: u8 = 0x80;
-/// Levels of a search whose thresholds are all compared.
-const TOGETHER: u32 = 4;
+/// Levels of a search whose thresholds are all compared: fifteen vector comparisons are four levels for four values. Without vectors
+/// that would be more work, not less.
+const TOGETHER: u32 = if cfg!(all(target_family = "wasm", not(target_feature = "simd128"))) { 0 } else { 4 };
 /// Walks that are made in step.
 const WALKS: usize = 8;
 /// Most rows that are walked where planes are possible: a vector of them takes as long as five walks.
@@ -380,7 +381,7 @@ impl Trees {
         scores: &mut [f32],
     ) -> usize {
         let scores = &mut scores[start..start + N * LANES];
-        refill(bins, 2 * self.scales.len() * N * LANES, 0);
+        resize(bins, 2 * self.scales.len() * N * LANES, 0);
         for (scale, rows) in self.scales.iter().zip(bins.chunks_exact_mut(2 * N * LANES)) {
             let column = &matrix[usize::from(scale.feature) * stride + start..][..N * LANES];
             fill_bins(scale, column, rows.split_at_mut(N * LANES));
@@ -581,7 +582,7 @@ fn ranks(table: &[f32; 256], levels: u32, values: &[f32; LANES], is_uniform: boo
     let (searched, rest) = if is_uniform { (1, levels) } else { (LANES, levels.saturating_sub(TOGETHER)) };
     let (mut counts, x) = ([i32x4::splat(0); 4], values.as_chunks().0);
     let mut at = (1 << rest) - 1;
-    while at < (1 << levels) - 1 {
+    while TOGETHER > 0 && at < (1 << levels) - 1 {
         let threshold = f32x4::splat(table[at & 255]);
         each::<4>(|four| counts[four] -= cast::<_, i32x4>(threshold.simd_le(f32x4::new(x[four]))));
         at += 1 << rest;

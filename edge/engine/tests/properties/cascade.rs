@@ -7,7 +7,9 @@ use selvedge_format::model::{LinearWeights, ModelKindV1};
 use selvedge_format::program::{OpV1, Scope};
 use selvedge_wire::{RequestBuilder, Values};
 
+use crate::graph::Attention;
 use crate::support::{NOW_MS, PRICE, WEIGHT, assert_same, cascade, engine, number, policy, program};
+use crate::trees::Draw;
 
 /// A linear model over price and weight.
 fn linear(price: f32, weight: f32) -> (ModelKindV1, Vec<u8>) {
@@ -123,6 +125,36 @@ fn a_stage_that_would_be_too_dear_is_left_out_and_the_decision_says_so() {
     assert_eq!(decide(&[3, 2], second - 1), (degraded, first, by_price));
     assert_eq!(decide(&[3, 2], first - 1).0, DecisionStatus::Fallback(FallbackReason::CostLimit));
     assert_eq!(degraded.names(), ("personalized", Some("cost-limit")));
+}
+
+#[test]
+fn candidates_meet_only_where_all_their_pairs_are_paid_for() {
+    let number = |field| OpV1::Number { field };
+    let features = program([number(PRICE), number(WEIGHT), OpV1::Position, OpV1::Position, OpV1::Position]);
+    let first = (ModelKindV1::Linear { bias: 0.0 }, LinearWeights::encode(&[1.0, 0.5, 0.0, 0.0, 0.0], &[0.0; 5]));
+    let list = (ModelKindV1::Graph, Attention::new(2, 8, 8, &mut Draw::new(9)).encode());
+    let alone = cascade(&features, &policy(100), std::slice::from_ref(&list), &[]);
+    let behind = cascade(&features, &policy(100), &[first, list], &[40]);
+    let decide = |bundle: &[u8], candidates: u8, cost| {
+        let numbers: Vec<f32> = (0..candidates).map(|at| f32::from(at) / 64.0).collect();
+        let request = request(&numbers, &numbers).build();
+        let bytes = engine(bundle, Limits { cost, ..Limits::default() }).decide(&request).to_vec();
+        let decision = DecisionView::parse(&bytes).expect("a decision");
+        (decision.status, decision.cost)
+    };
+    let fallback = DecisionStatus::Fallback(FallbackReason::CostLimit);
+    let degraded = DecisionStatus::Degraded(DegradedReason::CostLimit);
+    let cost = |bundle, candidates| decide(bundle, candidates, u64::MAX).1;
+    assert!(cost(&alone, 200) > 3 * cost(&alone, 100), "pairs dominate, and are four times as many");
+    let enough = cost(&alone, 100);
+    assert_eq!(decide(&alone, 100, enough), (DecisionStatus::Personalized, enough));
+    assert_eq!(decide(&alone, 100, enough - 1).0, fallback);
+    assert_eq!(decide(&alone, 101, enough).0, fallback, "one candidate more is a hundred pairs more");
+    // Behind a first stage forty meet, however many there are.
+    let enough = cost(&behind, 200);
+    assert!(enough < cost(&alone, 100) && enough - cost(&behind, 100) < cost(&alone, 40));
+    assert_eq!(decide(&behind, 200, enough), (DecisionStatus::Personalized, enough));
+    assert_eq!(decide(&behind, 200, enough - 1).0, degraded);
 }
 
 #[test]

@@ -142,14 +142,14 @@ proptest! {
 }
 
 /// Attention whose queries, keys and values are layers over the features, and the sum of all that its heads give.
-struct Attention {
+pub(crate) struct Attention {
     meet: Meet,
     /// Of queries, keys and values.
     weights: Vec<f32>,
 }
 
 impl Attention {
-    fn new(heads: u32, width: u32, value_width: u32, draw: &mut Draw) -> Self {
+    pub(crate) fn new(heads: u32, width: u32, value_width: u32, draw: &mut Draw) -> Self {
         let (query, key) = (FEATURES as u32, FEATURES as u32 + heads * width);
         let (value, out) = (key + heads * width, key + heads * (width + value_width));
         let function = Function::Left;
@@ -162,7 +162,7 @@ impl Attention {
         self.weights.len() / FEATURES
     }
 
-    fn encode(&self) -> Vec<u8> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
         let Meet { heads, value_width, out, query, .. } = self.meet;
         let projected = self.projected() as u32;
         let mut constants = pack(&self.weights, FEATURES, self.projected());

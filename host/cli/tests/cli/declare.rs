@@ -1,5 +1,8 @@
 //! `compile` and `features`: declarations, trained models, and what is wrong with them.
 
+use std::fs;
+use std::path::Path;
+
 use crate::shop::{FEATURES, MODEL, Shop, assert_shown, transcript};
 
 #[test]
@@ -58,6 +61,31 @@ fn trained_models_that_do_not_fit_are_refused_by_name() {
             "compile --model model.toml --trained bundle.svb",
         ],
     ));
+}
+
+/// Whatever the working directory is: the weights lie beside the model, and nowhere else.
+#[test]
+fn weights_beside_a_network_are_read_from_its_folder() {
+    let shop = Shop::new();
+    let committed = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/compile/tests/onnx");
+    let copy = |name: &str, to: &str| fs::copy(committed.join(name), shop.path().join(to)).expect("a committed model");
+    fs::create_dir(shop.path().join("export")).expect("a folder");
+    copy("beside.onnx", "export/net.onnx");
+    copy("beside.onnx.data", "beside.onnx.data");
+    let (mut fields, mut features) = ("version = 1\n[fields.item]\n".to_owned(), String::new());
+    for name in ["f0", "f1", "f2", "f3", "f4", "f5"] {
+        fields += &format!("{name} = \"number\"\n");
+        features += &format!("[[feature]]\nname = \"{name}\"\nkind = \"number\"\nfield = \"item.{name}\"\n");
+    }
+    shop.write("network.toml", fields + &features);
+    let model = "version = 1\n[model]\nname = \"net\"\nkind = \"graph\"\nobjective = \"logistic\"\n\
+        features = \"network.toml\"\n";
+    shop.write("net.toml", model);
+    let line = "compile --quiet --model net.toml --trained export/net.onnx --out net.svb";
+    let refused = shop.run(line);
+    copy("beside.onnx.data", "export/beside.onnx.data");
+    assert_shown!(format!("{refused}\n{}", shop.run(line)), (r"(?m)^( *\d+ bytes|  weights of.*)$", "[size]"));
+    assert!(shop.read("net.svb").len() > 1_000);
 }
 
 #[test]

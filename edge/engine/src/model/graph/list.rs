@@ -12,7 +12,7 @@ use selvedge_format::graph::{Function, Meet, PANEL};
 
 use super::kernels::{self, ROWS, UNIT};
 use super::{Graph, GraphScratch, Run};
-use crate::buffer::refill;
+use crate::buffer::refill_long;
 
 impl Run<'_> {
     #[inline(never)]
@@ -24,7 +24,7 @@ impl Run<'_> {
             let [query, key] = [meet.query, meet.key].map(|first| first + head * meet.width);
             let [value, out] = [meet.value, meet.out].map(|first| first + head * meet.value_width);
             for row in (0..candidates).step_by(ROWS).filter(|_| width > 0) {
-                refill(weights, candidates.next_multiple_of(PANEL) * ROWS, 0.0);
+                refill_long(weights, candidates.next_multiple_of(PANEL) * ROWS, 0.0);
                 let asking = &columns[graph.place(row, query)..][..width * ROWS];
                 let (units, _) = weights.as_chunks_mut();
                 for (panel, scores) in units.iter_mut().enumerate() {

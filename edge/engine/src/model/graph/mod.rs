@@ -21,7 +21,7 @@ use selvedge_format::graph::{
 };
 use selvedge_format::{DecodeError, U16s};
 
-use crate::buffer::{refill, resize};
+use crate::buffer::{refill_long, resize};
 use kernels::{ROWS, RUN, UNIT, VECTOR};
 
 /// A validated program.
@@ -111,7 +111,7 @@ impl Graph {
     /// Scores of as many rows as there are places for.
     pub(super) fn scores(&self, matrix: &[f32], stride: usize, scratch: &mut GraphScratch, scores: &mut [f32]) {
         let mut run = Run { graph: self, matrix, stride, start: 0, first: 0, candidates: 1, rows: 1, memory: scratch };
-        refill(&mut run.memory.request, self.request + UNIT, 0.0);
+        refill_long(&mut run.memory.request, self.request + UNIT, 0.0);
         resize(&mut run.memory.buffers, BUFFERS, [0.0; RUN]);
         self.of_request.iter().for_each(|step| run.step(step));
         let together = if self.is_of_list { scores.len() } else { ROWS };
@@ -120,7 +120,7 @@ impl Graph {
             run.rows = if scores.len() == 1 && !self.is_of_list { 1 } else { ROWS };
             let lanes = scores.len().next_multiple_of(run.rows);
             // What is read before it is written must not tell of another request.
-            refill(&mut run.memory.columns, self.columns * lanes + UNIT, 0.0);
+            refill_long(&mut run.memory.columns, self.columns * lanes + UNIT, 0.0);
             run.candidates = scores.len();
             for step in &self.of_candidates {
                 for first in (0..lanes).step_by(ROWS) {
