@@ -191,6 +191,12 @@ pub(super) fn apply(function: Function, out: &mut [f32], left: &[f32], right: &[
     }
 }
 
+/// [`Function::Max`] of each value and 0, which most layers end with.
+pub(super) fn relu(out: &mut [f32], values: &[f32]) {
+    let zero = f32x4::splat(0.0);
+    map(out, values, values, |value, _| value.simd_lt(zero).bitselect(zero, value));
+}
+
 /// Combines what a place holds with a function's value; a selection takes the right operand.
 pub(super) fn combine(combination: Combination, out: &mut [f32], held: &[f32], value: &[f32], right: &[f32]) {
     let function = match combination {

@@ -387,7 +387,10 @@ impl Run<'_> {
                 let out = &mut memory[(out + first) * rows..][..values + VECTOR];
                 let mut behind = [0.0; VECTOR];
                 behind.copy_from_slice(&out[values..]);
-                kernels::apply(product.function, &mut out[..whole], &sums[..whole], &[0.0; RUN]);
+                match product.function {
+                    Function::Max => kernels::relu(&mut out[..whole], &sums[..whole]),
+                    function => kernels::apply(function, &mut out[..whole], &sums[..whole], &[0.0; RUN]),
+                }
                 out[values..].copy_from_slice(&behind);
             }
         }
