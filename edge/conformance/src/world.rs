@@ -417,7 +417,18 @@ fn network(features: u32, seed: u64, is_of_list: bool) -> Vec<u8> {
         layer(Function::Left, 4, 1, attended, differs, second),
         each(Function::Left, Combination::Add, 1, differs, of(score), 0),
     ]);
-    Graph::encode(0, differs + 1, differs, &steps, &constants, &narrow)
+    // A layer whose weights are the first candidate's features.
+    let told = differs + 1;
+    let mut tell = each(Function::Left, Combination::Store, 16, 0, of_features, 0);
+    if let Step::Each(tell) = &mut tell {
+        tell.out.memory = Memory::Request;
+    }
+    let mut by_request = layer(Function::Tanh, 4, 4, hidden, told, 0);
+    if let Step::Product(product) = &mut by_request {
+        product.numbers = Numbers::Request;
+    }
+    steps.extend([tell, by_request, each(Function::Left, Combination::Add, 1, differs, of(told), 0)]);
+    Graph::encode(16, told + 4, differs, &steps, &constants, &narrow)
 }
 
 /// Trees from a stump to a deep one, on every feature, with thresholds where values lie and where none do.

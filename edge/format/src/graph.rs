@@ -174,6 +174,9 @@ pub enum Numbers {
         /// are rounded, then what the sum of each output is multiplied with. All are above 0 and finite.
         scales: u32,
     },
+    /// `f32`, packed among the numbers of the request by steps before: weights of a product of candidates, as those of attention to
+    /// what the request tells of the user.
+    Request,
 }
 
 /// A function over an index space.
@@ -217,7 +220,7 @@ pub struct Product {
     /// Columns that are added to each sum at last: what the candidate contributes to all positions, where sums start from what the
     /// request contributes to each. A place in the constants says that there are none.
     pub addend: View<1>,
-    /// Offset of the packed weights, in the constants or the narrow bytes.
+    /// Offset of the packed weights, in the constants, the narrow bytes or the request's memory.
     pub weights: u32,
     /// What the weights are.
     pub numbers: Numbers,
@@ -395,6 +398,7 @@ impl Numbers {
             0 => Self::Single,
             1 => Self::Half,
             2 => Self::Byte { scales: words.next() },
+            3 => Self::Request,
             _ => return None,
         })
     }
@@ -405,6 +409,7 @@ impl Numbers {
             Self::Single => (0, None),
             Self::Half => (1, None),
             Self::Byte { scales } => (2, Some(scales)),
+            Self::Request => (3, None),
         }
     }
 }
@@ -666,7 +671,7 @@ impl<'a> Graph<'a> {
             let Step::Product(product) = step else { continue };
             let (at, count) = (product.weights as usize, product.stored() as usize);
             match product.numbers {
-                Numbers::Single => {}
+                Numbers::Single | Numbers::Request => {}
                 Numbers::Half => {
                     product.weights = constants.len() as u32;
                     product.numbers = Numbers::Single;
@@ -703,6 +708,10 @@ impl<'a> Graph<'a> {
         let (at, end) = (u64::from(at), |size: u64| u64::from(at).saturating_add(count.saturating_mul(size)));
         match numbers {
             Numbers::Single => (end(1) <= self.constants.len() as u64).then_some(0),
+            Numbers::Request => {
+                let is_product = matches!(step, Step::Product(product) if product.out.memory == Memory::Candidates);
+                (is_product && end(1) <= self.request as u64).then_some(0)
+            }
             Numbers::Half => {
                 let halves = self.bytes.get(usize::try_from(at).ok()?..usize::try_from(end(2)).ok()?)?;
                 U16s::new(halves).iter().all(|half| half & HALF_INFINITE != HALF_INFINITE).then_some(widened)

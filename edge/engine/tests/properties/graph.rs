@@ -383,6 +383,45 @@ proptest! {
 }
 
 #[test]
+fn weights_that_the_request_tells_are_those_of_its_first_candidate() {
+    const OUTPUTS: u32 = 70;
+    let mut draw = Draw::new(8);
+    let rows: Vec<[f32; FEATURES]> = (0..37).map(|_| core::array::from_fn(|_| draw.unit() - 0.5)).collect();
+    // Each output has one of the features as weights, one after the other; unpacked `[inputs][outputs]`.
+    let weight = |input: usize, output: usize| (input + output) % FEATURES;
+    let outputs = OUTPUTS as usize;
+    let named: Vec<f32> = (0..FEATURES * outputs).map(|at| weight(at / outputs, at % outputs) as f32).collect();
+    let named = pack(&named, FEATURES, outputs);
+    let tell = named.iter().enumerate().map(|(at, feature)| {
+        let from = place(Memory::Features, *feature as u32, 1);
+        each(Function::Left, Combination::Store, 1, [place(Memory::Request, at as u32, 1), from, from])
+    });
+    let layer =
+        |weights| product(Memory::Candidates, FEATURES as u32, OUTPUTS, 8, place(Memory::Constants, 0, 0), weights);
+    let (sum, sums) = (place(Memory::Candidates, 7, 0), place(Memory::Candidates, 8, 1));
+    let (first, last) = (
+        copy(Memory::Candidates, 0, FEATURES as u32),
+        each(Function::Left, Combination::Add, OUTPUTS, [sum, sums, sums]),
+    );
+    let told = Product { numbers: Numbers::Request, ..layer(0) };
+    let steps: Vec<Step> = tell.chain([first, Step::Product(told), last]).collect();
+    let told = load(&Graph::encode(named.len() as u32, 8 + OUTPUTS, 7, &steps, &vec![0.25; outputs], &[]));
+    let mut constants = vec![0.25; outputs];
+    constants.extend(named.iter().map(|feature| rows[0][*feature as usize]));
+    let learnt = [first, Step::Product(layer(OUTPUTS)), last];
+    let learnt = load(&Graph::encode(0, 8 + OUTPUTS, 7, &learnt, &constants, &[]));
+    let (told, learnt) = (told.expect("a valid program"), learnt.expect("a valid program"));
+    for count in [1, 2, 37] {
+        let mut scratch = ModelScratch::default();
+        assert_eq!(
+            scores(&told, &rows[..count], &mut scratch),
+            scores(&learnt, &rows[..count], &mut scratch),
+            "{count}"
+        );
+    }
+}
+
+#[test]
 fn a_layer_with_a_function_is_the_layer_and_then_the_function() {
     const OUTPUTS: usize = 100;
     let mut draw = Draw::new(3);

@@ -956,6 +956,23 @@ fn a_layer_starts_from_what_it_has_not_written() {
 }
 
 #[test]
+fn weights_of_a_request_are_there_and_for_candidates() {
+    let row = |memory, offset| View { memory, offset, strides: [0] };
+    let is_valid = |request, weights, memory| {
+        let mut product = Layer::new(Numbers::Request).product;
+        (product.weights, product.out.memory, product.input.memory) = (weights, memory, memory);
+        Graph::parse(&Graph::encode(request, 3, 2, &[Step::Product(product)], &[0.5], &[]), 1).is_ok()
+    };
+    assert!(is_valid(8, 0, Memory::Candidates) && is_valid(10, 2, Memory::Candidates));
+    assert!(!is_valid(7, 0, Memory::Candidates) && !is_valid(8, 1, Memory::Candidates), "not all are there");
+    assert!(!is_valid(8, u32::MAX, Memory::Candidates), "far from all");
+    assert!(!is_valid(20, 8, Memory::Request), "a request's own layer");
+    let (numbers, out, from) = (Numbers::Request, row(Memory::Candidates, 0), row(Memory::Features, 0));
+    let lookup = Step::Gather(Gather { ids: 1, table: 0, numbers, rows: 1, width: 1, out, from });
+    assert!(Graph::parse(&Graph::encode(8, 1, 0, &[lookup], &[0.5; 8], &[]), 1).is_err(), "a table of the request");
+}
+
+#[test]
 fn sums_of_bytes_cannot_overflow() {
     let layer = |inputs: u32| {
         let mut layer = Layer::new(Numbers::Byte { scales: 1 });

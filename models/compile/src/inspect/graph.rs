@@ -112,6 +112,7 @@ const fn stored(numbers: Numbers) -> &'static str {
         Numbers::Single => "",
         Numbers::Half => ", f16",
         Numbers::Byte { .. } => ", int8",
+        Numbers::Request => ", weights of the request",
     }
 }
 
@@ -124,7 +125,9 @@ fn narrow_parameters(graph: &Graph<'_>) -> usize {
         _ => None,
     });
     let layers = graph.steps.iter().filter_map(|step| match step {
-        Step::Product(product) if product.numbers != Numbers::Single => Some(product.stored() as usize),
+        Step::Product(product) if !matches!(product.numbers, Numbers::Single | Numbers::Request) => {
+            Some(product.stored() as usize)
+        }
         _ => None,
     });
     // Lookups share tables.

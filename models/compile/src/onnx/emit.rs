@@ -341,6 +341,45 @@ impl Emitter {
         self.steps.len() - 1
     }
 
+    /// A dense layer whose weights `[inputs][outputs]` the request tells: they are packed once, for all candidates.
+    pub(super) fn product_by_request(
+        &mut self,
+        (input, out): (Rows<'_>, Rows<'_>),
+        positions: usize,
+        weights: &View,
+    ) -> Result<(), CompileError> {
+        let (inputs, outputs) = (weights.shape[0], weights.shape[1]);
+        let packed = self.allocate(false, &[outputs.div_ceil(PANEL), inputs, PANEL], None);
+        for lane in 0..PANEL.min(outputs) {
+            // The lane of all panels that have it; what fills the last panel is never written, so it is 0.
+            let panels = (outputs - lane).div_ceil(PANEL);
+            let [step, stride] = [weights.strides[0], weights.strides[1]];
+            let from = View {
+                offset: weights.offset + lane * stride,
+                shape: vec![panels, inputs],
+                strides: vec![PANEL * stride, step],
+                ..weights.clone()
+            };
+            let to = View { shape: vec![panels, inputs], strides: vec![inputs * PANEL, PANEL], ..packed.clone() };
+            self.copy(&View { offset: packed.offset + lane, ..to }, &from)?;
+        }
+        let zeros = View::constant(vec![0.0; outputs], vec![outputs]);
+        let product = Product {
+            function: Function::Left,
+            positions: positions as u32,
+            inputs: inputs as u32,
+            outputs: outputs as u32,
+            out: self.rows(out),
+            input: self.rows(input),
+            start: self.rows(Rows { view: &zeros, stride: 0 }),
+            addend: Place::NONE,
+            weights: packed.offset as u32,
+            numbers: Numbers::Request,
+        };
+        self.steps.push(Draft::Done(Step::Product(product)));
+        Ok(())
+    }
+
     fn rows(&mut self, rows: Rows<'_>) -> Place<1> {
         let (memory, offset) = self.place(rows.view);
         Place { memory, offset, strides: [rows.stride as u32] }
@@ -467,6 +506,7 @@ impl Emitter {
         };
         for step in &mut steps {
             if let Step::Product(product) = step
+                && product.numbers != Numbers::Request
                 && let Draft::Dense(dense) = &self.steps[product.weights as usize]
             {
                 product.weights = place(dense.weights, Some((product.inputs as usize, product.outputs as usize)));

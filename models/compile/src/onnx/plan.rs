@@ -11,7 +11,7 @@
 
 use std::ops::Range;
 
-use selvedge_format::graph::{Each, MAX_DIMS, Meet, Memory, Step, View};
+use selvedge_format::graph::{Each, MAX_DIMS, Meet, Memory, Numbers, Step, View};
 
 /// The steps with their final places, and how much the memories hold.
 pub(super) struct Plan {
@@ -245,12 +245,17 @@ fn accesses(step: &Step) -> Vec<Access> {
         }
         Step::Product(product) => {
             let sizes = [product.positions];
-            vec![
+            let weights = View { memory: Memory::Request, offset: product.weights, strides: [0] };
+            let is_of_request = product.numbers == Numbers::Request;
+            let weights = is_of_request.then(|| Access::of(&weights, &[1], product.stored() as u32, false));
+            let mut all = vec![
                 Access::of(&product.input, &sizes, product.inputs, false),
                 Access::of(&product.start, &sizes, product.outputs, false),
                 Access::of(&product.addend, &sizes, product.outputs, false),
-                Access::of(&product.out, &sizes, product.outputs, true),
-            ]
+            ];
+            all.extend(weights);
+            all.push(Access::of(&product.out, &sizes, product.outputs, true));
+            all
         }
         Step::Gather(gather) => vec![
             Access::of(&gather.from, &[gather.ids], 1, false),
@@ -278,6 +283,9 @@ fn move_places(step: &mut Step, request: &Buffers, columns: &Buffers) {
         Step::Product(product) => {
             let views = [&mut product.out, &mut product.input, &mut product.start, &mut product.addend];
             views.into_iter().for_each(|view| place(view.memory, &mut view.offset));
+            if product.numbers == Numbers::Request {
+                place(Memory::Request, &mut product.weights);
+            }
         }
         Step::Gather(gather) => {
             [&mut gather.out, &mut gather.from].into_iter().for_each(|view| place(view.memory, &mut view.offset));
@@ -291,7 +299,7 @@ fn move_places(step: &mut Step, request: &Buffers, columns: &Buffers) {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use selvedge_format::graph::{Combination, Function, Numbers, Product};
+    use selvedge_format::graph::{Combination, Function, Product};
 
     use super::*;
 

@@ -153,6 +153,7 @@ impl<'a> Reference<'a> {
         let at = (output / PANEL * product.inputs as usize + input) * PANEL + output % PANEL;
         match product.numbers {
             Numbers::Half => widen(U16s::new(&self.graph.bytes[product.weights as usize..]).get(at)),
+            Numbers::Request => self.request[product.weights as usize + at],
             _ => self.graph.constants.get(product.weights as usize + at),
         }
     }
@@ -185,7 +186,7 @@ impl<'a> Reference<'a> {
     fn row(&self, gather: &Gather, row: usize, value: usize) -> f32 {
         let (table, at) = (gather.table as usize, row * gather.width as usize + value);
         match gather.numbers {
-            Numbers::Single => self.graph.constants.get(table + at),
+            Numbers::Single | Numbers::Request => self.graph.constants.get(table + at),
             Numbers::Half => widen(U16s::new(&self.graph.bytes[table..]).get(at)),
             Numbers::Byte { scales } => {
                 f32::from(self.graph.bytes[table + at] as i8) * self.graph.constants.get(scales as usize + row)

@@ -362,7 +362,8 @@ impl Run<'_> {
                     let whole = values.next_multiple_of(VECTOR);
                     kernels::add_scaled(&scales[1 + first..], rows, totals, &mut sums[..whole]);
                 } else {
-                    let packed = &constants[product.weights as usize..][weights(PANEL * inputs)];
+                    let all = if product.numbers == Numbers::Request { &*request } else { constants };
+                    let packed = &all[product.weights as usize..][weights(PANEL * inputs)];
                     let mut starts = from;
                     // One number for each output is spread by the kernel itself.
                     if rows == 1 || product.start.memory == Memory::Candidates {
@@ -403,7 +404,7 @@ impl Run<'_> {
         let stored = |row: usize, value: usize| {
             let at = row * width + value;
             match gather.numbers {
-                Numbers::Single => constants[table + at],
+                Numbers::Single | Numbers::Request => constants[table + at],
                 Numbers::Half => graph::widen(U16s::new(&bytes[table..]).get(at)),
                 Numbers::Byte { scales } => f32::from(bytes[table + at] as i8) * constants[scales as usize + row],
             }

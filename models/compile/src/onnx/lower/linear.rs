@@ -311,7 +311,7 @@ impl Lowering<'_> {
     }
 
     /// The input where a dense layer can read it: each place in one run, all at one distance.
-    fn readable(&mut self, view: &View) -> Lowered<View> {
+    pub(super) fn readable(&mut self, view: &View) -> Lowered<View> {
         let last = view.shape.len() - 1;
         let is_run = view.shape[last] == 1 || view.strides[last] == 1;
         let is_memory = matches!(view.source, Source::Request | Source::Candidates);

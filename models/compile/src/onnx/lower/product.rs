@@ -1,11 +1,11 @@
 //! Products: dense layers with packed weights where one operand is learnt, and a step that multiplies and adds otherwise.
 
-use selvedge_format::graph::{Combination, Function};
+use selvedge_format::graph::{Combination, Function, PANEL};
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::internal::AxesMapping;
 use tract_onnx::tract_core::ops::einsum::EinSum;
 
-use super::super::emit::{View, contiguous, count};
+use super::super::emit::{Rows, View, contiguous, count};
 use super::linear::{Linear, Term, one_stride};
 use super::{Lowered, Lowering, Value, permuted, refuse};
 
@@ -20,6 +20,16 @@ struct Roles {
     made: Vec<(usize, usize)>,
     /// The result's axis of the outputs, if they have one.
     axis: Option<usize>,
+}
+
+/// The first axes as one and the others as one, if each have one step.
+fn flat(view: &View, first: usize) -> Option<View> {
+    let parts = [view.axes(0..first), view.axes(first..view.shape.len())];
+    let [Some(outer), Some(inner)] = parts.each_ref().map(|part| one_stride(part, part.shape.len())) else {
+        return None;
+    };
+    let shape = parts.iter().map(|part| count(&part.shape)).collect();
+    Some(View { shape, strides: vec![outer, inner], ..parts[0].clone() })
 }
 
 impl Lowering<'_> {
@@ -40,7 +50,57 @@ impl Lowering<'_> {
                 return self.dense(node, &roles, weights, input);
             }
         }
+        for (weights, input) in [(1, 0), (0, 1)] {
+            if let Some(view) = self.attend(node, &op.axes, weights, input)? {
+                return Ok(Value::View(view));
+            }
+        }
         self.contract(node, &op.axes).map(Value::View)
+    }
+
+    /// A product of the candidates with what the request tells: of a query with the keys of a history, of weights with its values.
+    /// It is a dense layer whose weights are the request's.
+    fn attend(&mut self, node: &TypedNode, axes: &AxesMapping, weights: usize, input: usize) -> Lowered<Option<View>> {
+        let (table, value) = (self.view(node.inputs[weights])?, self.view(node.inputs[input])?);
+        if table.is_constant() || table.is_of_candidates() || !value.is_of_candidates() {
+            return Ok(None);
+        }
+        let Some(roles) = self.roles(node, axes, weights, input)? else { return Ok(None) };
+        let outputs: usize = roles.made.iter().map(|(by, _)| table.shape[*by]).product();
+        let is_over_list = roles.summed.iter().any(|(from, _)| value.rows == Some(*from));
+        // Fewer outputs than a panel has would leave most of it idle.
+        if is_over_list || outputs < PANEL {
+            return Ok(None);
+        }
+        let term = self.term(&value, &roles, Vec::new())?;
+        let input = self.readable(&term.input)?;
+        let last = input.shape.len() - 1;
+        let order: Vec<usize> =
+            roles.summed.iter().map(|(_, by)| *by).chain(roles.made.iter().map(|(by, _)| *by)).collect();
+        let table = permuted(&table, &order);
+        let table = match flat(&table, roles.summed.len()) {
+            Some(flat) => flat,
+            None => flat(&self.emitter.contiguous(&table)?, roles.summed.len()).unwrap_or(table),
+        };
+        let mut shape_of_out = input.shape.clone();
+        shape_of_out[last] = outputs;
+        let out = self.emitter.allocate(true, &shape_of_out, None);
+        let rows_of = |view| Rows { view, stride: one_stride(view, last).unwrap_or(0) };
+        let positions = count(&input.shape[..last]);
+        self.emitter.product_by_request((rows_of(&input), rows_of(&out)), positions, &table)?;
+        self.result(node, &roles, &out).map(Some)
+    }
+
+    /// What a layer computed as `[kept.., outputs]`, in the order of the node's result.
+    fn result(&self, node: &TypedNode, roles: &Roles, out: &View) -> Lowered<View> {
+        let (shape, rows) = self.shape(node.id.into())?;
+        let mut strides = vec![0; shape.len()];
+        for ((_, to), (size, stride)) in roles.kept.iter().zip(out.shape.iter().zip(&out.strides)) {
+            strides[*to] = if *size == 1 { 0 } else { *stride };
+        }
+        let made: Vec<usize> = roles.made.iter().map(|(_, to)| shape[*to]).collect();
+        roles.made.iter().zip(contiguous(&made)).for_each(|((_, to), stride)| strides[*to] = stride);
+        Ok(View { shape, strides, rows, ..out.clone() })
     }
 
     /// What the axes of a product with learnt weights are; none if an axis is in both and in the result, or none is summed.
@@ -94,11 +154,7 @@ impl Lowering<'_> {
         // From [kept.., outputs] to the order of the result.
         of_sum.push(outputs);
         let out = self.compute(&Linear::new(terms, &of_sum, of_sum.len() - 1, None), None)?;
-        let mut strides = vec![0; shape.len()];
-        roles.kept.iter().zip(&out.strides).for_each(|((_, to), stride)| strides[*to] = *stride);
-        let made: Vec<usize> = roles.made.iter().map(|(_, to)| shape[*to]).collect();
-        roles.made.iter().zip(contiguous(&made)).for_each(|((_, to), stride)| strides[*to] = stride);
-        Ok(Value::View(View { shape, strides, rows, ..out }))
+        self.result(node, roles, &out).map(Value::View)
     }
 
     /// The terms of a layer over a value: over its parts, or over what it is the sum of, if each is needed less often.
