@@ -584,16 +584,16 @@ fn fill_bins(scale: &Scale, column: &[f32], (low, high): (&mut [i8], &mut [i8]))
 #[inline]
 fn ranks(table: &[f32; 256], levels: u32, values: &[f32; LANES], is_uniform: bool) -> [u32; LANES] {
     let (searched, rest) = if is_uniform { (1, levels) } else { (LANES, levels.saturating_sub(TOGETHER)) };
-    let (mut counts, x) = ([i32x4::splat(0); 4], values.as_chunks().0);
-    let mut at = (1 << rest) - 1;
-    while TOGETHER > 0 && at < (1 << levels) - 1 {
-        let threshold = f32x4::splat(table[at & 255]);
-        each::<4>(|four| counts[four] -= cast::<_, i32x4>(threshold.simd_le(f32x4::new(x[four]))));
-        at += 1 << rest;
-    }
     let mut ranks = [0; LANES];
-    for (four, count) in ranks.as_chunks_mut::<4>().0.iter_mut().zip(counts) {
-        *four = cast(count << rest);
+    if TOGETHER > 0 && rest < levels {
+        let (mut counts, x) = ([i32x4::splat(0); 4], values.as_chunks().0);
+        for at in ((1 << rest) - 1..(1 << levels) - 1).step_by(1 << rest) {
+            let threshold = f32x4::splat(table[at & 255]);
+            each::<4>(|four| counts[four] -= cast::<_, i32x4>(threshold.simd_le(f32x4::new(x[four]))));
+        }
+        for (four, count) in ranks.as_chunks_mut::<4>().0.iter_mut().zip(counts) {
+            *four = cast(count << rest);
+        }
     }
     for level in (0..rest).rev() {
         let below = (1_u32 << level) - 1;
