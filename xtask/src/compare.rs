@@ -137,6 +137,7 @@ fn runtimes(workspace: &Path, toolchain: &WasmToolchain) -> Result<Found> {
     }
     let ours = env!("CARGO_PKG_VERSION");
     note("guest", ours, Ok(guest::module(workspace)));
+    note("guest-named", ours, guest::named(workspace, toolchain));
     note("chromium", ours, npm::install(workspace).and_then(|()| npm::chromium()));
     note("workerd", ours, npm::install(workspace).map(|()| workspace.join("node_modules/workerd")));
     note("tract-wasm", TRACT, tract(workspace, toolchain));

@@ -52,6 +52,14 @@ pub(crate) fn module(workspace: &Path) -> PathBuf {
     output(workspace).join(VARIANTS[0].file)
 }
 
+/// The same with the names of its functions, for profiles.
+pub(crate) fn named(workspace: &Path, toolchain: &WasmToolchain) -> Result<PathBuf> {
+    let Variant { module, .. } = &VARIANTS[0];
+    let named = output(workspace).join("selvedge-guest-named.wasm");
+    module.optimise_with_names(&module.compile(workspace, toolchain)?, &named)?;
+    Ok(named)
+}
+
 /// Both modules, with SIMD and without.
 pub(crate) fn modules(workspace: &Path) -> [PathBuf; 2] {
     VARIANTS.map(|variant| output(workspace).join(variant.file))

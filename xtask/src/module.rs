@@ -34,9 +34,10 @@ const OPTIMISE: [&str; 5] = [
     "--one-caller-inline-max-function-size=10",
     "--low-memory-unused",
     "--reorder-functions-by-name",
-    "--strip-debug",
+    STRIP_NAMES,
     "--strip-producers",
 ];
+const STRIP_NAMES: &str = "--strip-debug";
 
 /// Speed first: the modules are below their size limits, and decisions are what they are for.
 pub(crate) const FAST: &str = "-O3";
@@ -122,12 +123,18 @@ impl Module {
         if module.exists() && fs::read_to_string(&key_file).is_ok_and(|last| last == key) {
             return Ok(());
         }
-        process::quiet(
-            binaryen::wasm_opt(&binaryen::find_or_install()?).args(flags()).arg(compiled).arg("-o").arg(module),
-            &format!("wasm-opt {}", module.display()),
-            "a feature that wasm-opt was not told of is the usual cause: see BASE_FEATURES in xtask/src/module.rs",
-        )?;
+        run_wasm_opt(flags(), compiled, module)?;
         fs::write(&key_file, key).with_context(|| format!("cannot write {}", key_file.display()))
+    }
+
+    /// The same code, with the names of functions.
+    pub(crate) fn optimise_with_names(&self, compiled: &Path, module: &Path) -> Result<()> {
+        let kept = OPTIMISE.iter().filter(|flag| **flag != STRIP_NAMES);
+        run_wasm_opt(
+            [&self.level, &"-g"].into_iter().chain(kept).chain(&BASE_FEATURES).chain(self.features),
+            compiled,
+            module,
+        )
     }
 
     /// Compiles, writes wasm-bindgen's JavaScript into `bindings` and the optimised module to `module`.
@@ -166,4 +173,11 @@ pub(crate) fn gzip_bytes(bytes: &[u8]) -> Result<usize> {
         .and_then(|()| encoder.finish())
         .map(|packed| packed.len())
         .context("cannot gzip the module")
+}
+fn run_wasm_opt<'a>(flags: impl Iterator<Item = &'a &'static str>, compiled: &Path, module: &Path) -> Result<()> {
+    process::quiet(
+        binaryen::wasm_opt(&binaryen::find_or_install()?).args(flags).arg(compiled).arg("-o").arg(module),
+        &format!("wasm-opt {}", module.display()),
+        "a feature that wasm-opt was not told of is the usual cause: see BASE_FEATURES in xtask/src/module.rs",
+    )
 }

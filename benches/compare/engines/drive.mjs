@@ -37,6 +37,7 @@ try {
   for await (const line of createInterface({ input: process.stdin })) {
     const asked = JSON.parse(line);
     if ('check' in asked) say(await check(engine, asked.check));
+    else if ('profile' in asked) say(await (await import('./profile.mjs')).profile(engine, asked.profile, asked.millis));
     else say(await time(engine, asked.time, asked.millis));
   }
 } catch (error) {

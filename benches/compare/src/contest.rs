@@ -3,11 +3,12 @@
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use serde::Serialize;
 
+use crate::chart::ROWS;
 use crate::engines::{ENGINES, Engine, Installed, Part, REFERENCE};
-use crate::process::{Checked, ONCE, Process, Ready};
+use crate::process::{Checked, GUEST, ONCE, Process, Ready};
 use crate::size::{self, Size};
 use crate::workload::{self, Workload};
 use crate::{peak, say};
@@ -23,16 +24,31 @@ pub(crate) struct Pace {
     warm_up: Duration,
     /// Fresh processes per engine.
     starts: usize,
+    /// How long a workload is profiled.
+    profile: Duration,
 }
 
 impl Pace {
     /// For figures.
-    pub(crate) const FULL: Self =
-        Self { rounds: 15, turn: Duration::from_millis(40), warm_up: Duration::from_millis(300), starts: 5 };
+    pub(crate) const FULL: Self = Self {
+        rounds: 15,
+        turn: Duration::from_millis(40),
+        warm_up: Duration::from_millis(300),
+        starts: 5,
+        profile: Duration::from_secs(3),
+    };
     /// For a look at whether everything runs.
-    pub(crate) const QUICK: Self =
-        Self { rounds: 3, turn: Duration::from_millis(10), warm_up: Duration::from_millis(50), starts: 1 };
+    pub(crate) const QUICK: Self = Self {
+        rounds: 3,
+        turn: Duration::from_millis(10),
+        warm_up: Duration::from_millis(50),
+        starts: 1,
+        profile: Duration::from_millis(300),
+    };
 }
+
+/// Ours, as it is profiled.
+const OURS: &str = "selvedge-node";
 
 /// Load of a machine on which nothing else is at work.
 pub(crate) const QUIET: f64 = 0.5;
@@ -85,6 +101,8 @@ pub(crate) struct Outcome {
     pub(crate) flops: Vec<(String, u64)>,
     /// 10^9 additions and multiplications a second of four f32 at a time, in Node.
     pub(crate) peak_gflops: Option<f64>,
+    /// By workload, which share of the time each function of our module takes in Node, the largest first.
+    pub(crate) profiles: Vec<(String, Vec<(String, f64)>)>,
     /// Programs that wanted a processor in the minute before, where the system says.
     pub(crate) load: Option<f64>,
 }
@@ -129,12 +147,36 @@ impl Contest<'_> {
             }
             self.measure(&Workload::open(&path)?, &mut outcome)?;
         }
+        if self.engines().any(|engine| engine.name == OURS) {
+            self.profile_all(&mut outcome);
+        }
         self.start_all(&mut outcome);
         match peak::gflops(self.directory, self.scripts) {
             Ok(gflops) => outcome.peak_gflops = Some(gflops),
             Err(error) => say(format_args!("no peak of the vector unit: {error:#}")),
         }
         Ok(outcome)
+    }
+
+    /// Where our module spends its time, by one that still has the names of its functions.
+    fn profile_all(&self, outcome: &mut Outcome) {
+        say("profiles");
+        for name in workload::NAMES {
+            if outcome.figure(name, ROWS, OURS).is_none() {
+                continue;
+            }
+            match self.profile(name) {
+                Ok(functions) => outcome.profiles.push((name.to_owned(), functions)),
+                Err(error) => say(format_args!("{name}: no profile: {error:#}")),
+            }
+        }
+    }
+
+    fn profile(&self, workload: &str) -> Result<Vec<(String, f64)>> {
+        let ours = ENGINES.iter().find(|engine| engine.name == OURS).context("ours is no engine")?;
+        let mut command = ours.command(self.installed, self.scripts, &self.directory.join(workload))?;
+        command.env(GUEST, self.installed.of("guest-named")?.0);
+        Ok(shares(Process::start(command)?.profile(ROWS, self.pace.profile)?.functions))
     }
 
     fn engines(&self) -> impl Iterator<Item = &'static Engine> {
@@ -285,6 +327,21 @@ fn judged(found: &[Option<f32>], expected: &[f32], tolerance: f32) -> Result<(),
     Ok(())
 }
 
+/// Samples as shares, the largest first, by the names that functions have in the source.
+fn shares(samples: Vec<(String, u64)>) -> Vec<(String, f64)> {
+    let all: u64 = samples.iter().map(|(_, count)| count).sum();
+    let name = |mangled: &str| {
+        let name = format!("{:#}", rustc_demangle::demangle(mangled));
+        ["selvedge_engine::", "selvedge_format::", "selvedge_guest::"]
+            .iter()
+            .fold(name, |name, of| name.replace(of, ""))
+    };
+    let mut shares: Vec<(String, f64)> =
+        samples.iter().map(|(mangled, count)| (name(mangled), *count as f64 / all as f64)).collect();
+    shares.sort_by(|left, right| right.1.total_cmp(&left.1));
+    shares
+}
+
 fn load() -> Option<f64> {
     std::fs::read_to_string("/proc/loadavg").ok()?.split(' ').next()?.parse().ok()
 }
@@ -337,6 +394,14 @@ fn quantile(mut values: Vec<f64>, share: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn functions_of_a_profile_have_their_names_in_the_source() {
+        let mangled = "_RINvNtNtNtCs5WV4jDKxHAK_15selvedge_engine5model5graph7kernels12add_productsfEB8_";
+        let found = shares(vec![("JavaScript".to_owned(), 1), (mangled.to_owned(), 3)]);
+        let expected = [("model::graph::kernels::add_products::<f32>", 0.75), ("JavaScript", 0.25)];
+        assert_eq!(found, expected.map(|(name, share)| (name.to_owned(), share)));
+    }
 
     fn figure(engine: &'static str, median_us: f64) -> Figure {
         let (workload, version) = ("mlp".to_owned(), String::new());

@@ -47,7 +47,9 @@ What a call is: the same matrix of features lies ready in the form that an engin
 guest module's `predict`: it copies the rows in, checks how many there are, makes columns of them, computes the scores of all rows, and
 copies them out. In two rows of italics ours does more: *with a request* is `score`, which gets an encoded request instead of a matrix,
 checks it and computes the features from it; *with a slate* is `decide`, which ranks as well. Encoding a request is not in it, nor is
-making tensors.
+making tensors. Where ours spends its time is measured after the rounds, by V8's sampling profiler on the same module with the names of
+its functions. What was tried to make it faster, and what limits it, is in
+[decision 21](../decisions/0021-the-kernel-multiplies-and-nothing-else.md).
 ";
 
 /// A table per workload, for a terminal.
@@ -150,7 +152,24 @@ fn of_workload(outcome: &Outcome, name: &str, figures: &[&Figure]) -> String {
         }
         text.push('\n');
     }
-    text + &of_peak(outcome, name)
+    text + &of_peak(outcome, name) + &of_profile(outcome, name)
+}
+
+/// What takes at least a fiftieth of our time.
+fn of_profile(outcome: &Outcome, name: &str) -> String {
+    let Some((_, shares)) = outcome.profiles.iter().find(|(of, _)| of == name) else { return String::new() };
+    let large: Vec<String> = shares
+        .iter()
+        .filter(|(_, share)| *share >= 0.02)
+        .map(|(function, share)| format!("{:.0} % `{function}`", 100.0 * share))
+        .collect();
+    let rest: f64 = shares.iter().filter(|(_, share)| *share < 0.02).map(|(_, share)| share).sum();
+    format!(
+        "\nWhere `selvedge-node` is with {} rows: {}; {:.0} % elsewhere.\n",
+        chart::ROWS,
+        large.join(", "),
+        100.0 * rest
+    )
 }
 
 /// How near to the peak ours comes. The count is of the network as it is written: what is computed once per request, or not at all,
@@ -252,5 +271,14 @@ mod tests {
             Absent { workload: "din".into(), rows: Some(1), engine: "tract-wasm", reason: "it | broke".into() };
         let outcome = Outcome { absent: vec![absent], ..Outcome::default() };
         assert!(markdown(&outcome).contains("| din | 1 | tract-wasm | it / broke |"));
+    }
+
+    #[test]
+    fn small_shares_of_a_profile_are_one() {
+        let shares = [("kernel", 0.5), ("rest", 0.479), ("small", 0.011), ("smaller", 0.01)];
+        let shares = shares.map(|(name, share)| (name.to_owned(), share)).to_vec();
+        let outcome = Outcome { profiles: vec![("din".to_owned(), shares)], ..Outcome::default() };
+        let expected = "\nWhere `selvedge-node` is with 100 rows: 50 % `kernel`, 48 % `rest`; 2 % elsewhere.\n";
+        assert_eq!(of_profile(&outcome, "din"), expected);
     }
 }

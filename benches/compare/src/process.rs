@@ -12,6 +12,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 /// Environment variable that names our guest module.
 pub(crate) const GUEST: &str = "GUEST";
@@ -66,6 +67,13 @@ pub(crate) struct Timed {
     pub(crate) us: f64,
 }
 
+/// Samples of each function.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Profiled {
+    /// As the module has its name, mangled; `JavaScript` for all that is none of the module's.
+    pub(crate) functions: Vec<(String, u64)>,
+}
+
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Answer<T> {
@@ -115,7 +123,12 @@ impl Process {
         Ok(timed.us)
     }
 
-    fn ask<T: DeserializeOwned>(&mut self, question: &Question) -> Result<T> {
+    /// Where calls spend `span`. Only what runs in Node can tell.
+    pub(crate) fn profile(&mut self, rows: usize, span: Duration) -> Result<Profiled> {
+        self.ask(&json!({ "profile": rows, "millis": span.as_millis() as u64 }))
+    }
+
+    fn ask<T: DeserializeOwned>(&mut self, question: &impl Serialize) -> Result<T> {
         let text = serde_json::to_string(question).context("a question that is no JSON")?;
         let questions = self.questions.as_mut().context("it takes no questions")?;
         writeln!(questions, "{text}").and_then(|()| questions.flush()).context("it has ended")?;
