@@ -170,8 +170,9 @@ impl OnnxModel {
             return Err(lower::refused_operator(&node.op_type).within(&place));
         }
         rewrite::rewrite(&mut proto)?;
-        let trainer = [&proto.producer_name, &proto.producer_version].map(|part| part.trim()).join(" ");
-        Ok(Self { trainer: format!("onnx by {}", trainer.trim()), proto: Arc::new(proto) })
+        let parts = ["onnx", &proto.producer_name, &proto.producer_version].map(str::trim);
+        let trainer = parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ");
+        Ok(Self { trainer, proto: Arc::new(proto) })
     }
 
     /// Program that exported it.
