@@ -26,6 +26,8 @@ pub(crate) struct Pace {
     starts: usize,
     /// How long a workload is profiled.
     profile: Duration,
+    /// How many times ten seconds to wait for other programs to end.
+    patience: usize,
 }
 
 impl Pace {
@@ -36,6 +38,7 @@ impl Pace {
         warm_up: Duration::from_millis(300),
         starts: 5,
         profile: Duration::from_secs(3),
+        patience: 18,
     };
     /// For a look at whether everything runs.
     pub(crate) const QUICK: Self = Self {
@@ -44,6 +47,7 @@ impl Pace {
         warm_up: Duration::from_millis(50),
         starts: 1,
         profile: Duration::from_millis(300),
+        patience: 0,
     };
 }
 
@@ -135,6 +139,14 @@ struct Runner {
 
 impl Contest<'_> {
     pub(crate) fn run(&self) -> Result<Outcome> {
+        // What was built just now is still in the load of the last minute.
+        for _ in 0..self.pace.patience {
+            if load().is_none_or(|load| load <= QUIET) {
+                break;
+            }
+            say("waiting for a quiet machine");
+            std::thread::sleep(Duration::from_secs(10));
+        }
         let mut outcome = Outcome { load: load(), ..Outcome::default() };
         if let Some(load) = outcome.load.filter(|load| *load > QUIET) {
             say(format_args!("other programs are at work (a load of {load:.1}): figures beside them are noise"));
