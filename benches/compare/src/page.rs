@@ -184,9 +184,10 @@ fn of_peak(outcome: &Outcome, name: &str) -> String {
     let rate = flops as f64 * chart::ROWS as f64 / ours.median_us / 1e3;
     format!(
         "\nThe network as written is {flops} additions and multiplications a row: with {} rows, `selvedge-node` does {rate:.1} GFLOP/s of \
-         it, {:.0} % of the peak.\n",
+         it, {:.0} % of the peak.{}\n",
         chart::ROWS,
-        100.0 * rate / peak
+        100.0 * rate / peak,
+        if rate > peak { " What is the same for all rows is done once." } else { "" }
     )
 }
 
