@@ -174,6 +174,8 @@ pub(crate) fn gzip_bytes(bytes: &[u8]) -> Result<usize> {
         .map(|packed| packed.len())
         .context("cannot gzip the module")
 }
+
+/// Optimises what cargo built, and fails with what wasm-opt said.
 fn run_wasm_opt<'a>(flags: impl Iterator<Item = &'a &'static str>, compiled: &Path, module: &Path) -> Result<()> {
     process::quiet(
         binaryen::wasm_opt(&binaryen::find_or_install()?).args(flags).arg(compiled).arg("-o").arg(module),

@@ -159,9 +159,7 @@ impl Contest<'_> {
             }
             self.measure(&Workload::open(&path)?, &mut outcome)?;
         }
-        if self.engines().any(|engine| engine.name == OURS) {
-            self.profile_all(&mut outcome);
-        }
+        self.profile_all(&mut outcome);
         self.start_all(&mut outcome);
         match peak::gflops(self.directory, self.scripts) {
             Ok(gflops) => outcome.peak_gflops = Some(gflops),
@@ -172,11 +170,11 @@ impl Contest<'_> {
 
     /// Where our module spends its time, by one that still has the names of its functions.
     fn profile_all(&self, outcome: &mut Outcome) {
-        say("profiles");
         for name in workload::NAMES {
             if outcome.figure(name, ROWS, OURS).is_none() {
                 continue;
             }
+            say(format_args!("{name}: profile"));
             match self.profile(name) {
                 Ok(functions) => outcome.profiles.push((name.to_owned(), functions)),
                 Err(error) => say(format_args!("{name}: no profile: {error:#}")),

@@ -45,7 +45,7 @@ call of a round; p10 and p90 are over rounds. *Times as fast* is the median of o
 
 What a call is: the same matrix of features lies ready in the form that an engine takes, and scores come out. `selvedge-node` is the
 guest module's `predict`: it copies the rows in, checks how many there are, makes columns of them, computes the scores of all rows, and
-copies them out. In two rows of italics ours does more: *with a request* is `score`, which gets an encoded request instead of a matrix,
+copies them out, into an array that is there. In two rows of italics ours does more: *with a request* is `score`, which gets an encoded request instead of a matrix,
 checks it and computes the features from it; *with a slate* is `decide`, which ranks as well. Encoding a request is not in it, nor is
 making tensors. Where ours spends its time is measured after the rounds, by V8's sampling profiler on the same module with the names of
 its functions. What was tried to make it faster, and what limits it, is in

@@ -22,6 +22,13 @@ struct Roles {
     axis: Option<usize>,
 }
 
+impl Roles {
+    /// Axes of the weights as a layer has them: inputs, then outputs.
+    fn order_of_weights(&self) -> Vec<usize> {
+        self.summed.iter().map(|(_, by)| *by).chain(self.made.iter().map(|(by, _)| *by)).collect()
+    }
+}
+
 /// The first axes as one and the others as one, if each have one step.
 fn flat(view: &View, first: usize) -> Option<View> {
     let parts = [view.axes(0..first), view.axes(first..view.shape.len())];
@@ -75,12 +82,13 @@ impl Lowering<'_> {
         let term = self.term(&value, &roles, Vec::new())?;
         let input = self.readable(&term.input)?;
         let last = input.shape.len() - 1;
-        let order: Vec<usize> =
-            roles.summed.iter().map(|(_, by)| *by).chain(roles.made.iter().map(|(by, _)| *by)).collect();
-        let table = permuted(&table, &order);
+        let table = permuted(&table, &roles.order_of_weights());
         let table = match flat(&table, roles.summed.len()) {
             Some(flat) => flat,
-            None => flat(&self.emitter.contiguous(&table)?, roles.summed.len()).unwrap_or(table),
+            None => {
+                let copy = self.emitter.contiguous(&table)?;
+                flat(&copy, roles.summed.len()).ok_or_else(|| refuse(node))?
+            }
         };
         let mut shape_of_out = input.shape.clone();
         shape_of_out[last] = outputs;
@@ -140,9 +148,7 @@ impl Lowering<'_> {
     /// A product with learnt weights.
     fn dense(&mut self, node: &TypedNode, roles: &Roles, weights: usize, input: usize) -> Lowered<Value> {
         let table = self.view(node.inputs[weights])?;
-        let order: Vec<usize> =
-            roles.summed.iter().map(|(_, by)| *by).chain(roles.made.iter().map(|(by, _)| *by)).collect();
-        let table = permuted(&table, &order);
+        let table = permuted(&table, &roles.order_of_weights());
         let outputs = count(&table.shape[roles.summed.len()..]);
         let terms = self.terms(node.inputs[input], roles, &table.values().unwrap_or_default(), outputs)?;
         let (shape, rows) = self.shape(node.id.into())?;
